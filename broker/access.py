@@ -1,0 +1,131 @@
+"""Access tokens and their scopes (C2, C51). Only a hash of a token is kept."""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+
+import msgspec
+
+from broker import keys
+from broker.errors import BrokerError, NotFound, Unauthenticated, ValidationFailed
+from broker.names import is_name
+from broker.store import Store
+from broker.times import rfc3339
+from broker.watching import Watch
+
+logger = logging.getLogger("broker")
+_SCOPE = re.compile(r"admin|(publish|consume):(\*|[A-Za-z0-9_.-]{1,64})")
+
+
+class AccessToken(msgspec.Struct, frozen=True):
+    """What is kept of an access token."""
+
+    name: str
+    scopes: list[str]
+    created_at: str
+
+
+class Access:
+    """What a request may do."""
+
+    def __init__(self, scopes: frozenset[str]) -> None:
+        self._scopes = scopes
+
+    def allows(self, action: str, name: str | None = None) -> bool:
+        """Whether `publish` to a stream, `consume` of a consumer, or `admin` is within the scopes."""
+        if "admin" in self._scopes:
+            return True
+        return action != "admin" and (f"{action}:*" in self._scopes or f"{action}:{name}" in self._scopes)
+
+
+ADMIN = Access(frozenset({"admin"}))
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class AccessTokens:
+    """The access tokens of a store, kept in memory and read anew at every change.
+
+    One blocking read waits for changes made by any server or command, so a revoked token is refused within
+    milliseconds; while Redis cannot be reached the last known table holds.
+    """
+
+    def __init__(self, store: Store, admin_token: str | None = None) -> None:
+        self._store = store
+        self._admin = _digest(admin_token) if admin_token else None
+        self._known: dict[str, AccessToken] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def open(self) -> bool:
+        """No token exists: every call is allowed."""
+        return not self._known and self._admin is None
+
+    def access(self, token: str) -> Access:
+        """What the bearer of a token may do. Unauthenticated: it is unknown or revoked."""
+        digest = _digest(token)
+        if self._admin is not None and hmac.compare_digest(digest, self._admin):
+            return ADMIN
+        found = self._known.get(digest)
+        if found is None:
+            raise Unauthenticated("The access token is unknown or was revoked.")
+        return Access(frozenset(found.scopes))
+
+    async def create(self, name: str, scopes: list[str]) -> str:
+        """Make a token; gives the only copy of its text. ValidationFailed: a wrong name or scope, or the name is taken."""
+        if not is_name(name):
+            raise ValidationFailed({"name": ["must be 1-64 of A-Z a-z 0-9 _ . -"]})
+        for scope in scopes:
+            if not _SCOPE.fullmatch(scope):
+                raise ValidationFailed({"scope": [f"{scope!r} is not admin, publish:STREAM or consume:CONSUMER (or :*)"]})
+        if not scopes:
+            raise ValidationFailed({"scope": ["at least one is required"]})
+        if any(token.name == name for token in (await self.list()).values()):
+            raise ValidationFailed({"name": [f"a token {name!r} exists"]})
+        text = f"brk_{secrets.token_urlsafe(32)}"
+        seconds, micros = await self._store.call("TIME")
+        row = AccessToken(name, sorted(set(scopes)), rfc3339(int(seconds) * 1000 + int(micros) // 1000))
+        await self._store.call("HSET", keys.TOKENS, _digest(text), msgspec.json.encode(row))
+        await self._tell()
+        return text
+
+    async def list(self) -> dict[str, AccessToken]:
+        """All tokens by the hash of their text."""
+        flat = await self._store.call("HGETALL", keys.TOKENS)
+        rows = zip(flat[::2], flat[1::2], strict=True)
+        return {digest.decode(): msgspec.json.decode(row, type=AccessToken) for digest, row in rows}
+
+    async def revoke(self, name: str) -> None:
+        """Make a token invalid. NotFound."""
+        digests = [digest for digest, token in (await self.list()).items() if token.name == name]
+        if not digests:
+            raise NotFound(f"There is no token {name!r}.")
+        await self._store.call("HDEL", keys.TOKENS, *digests)
+        await self._tell()
+
+    async def _tell(self) -> None:
+        await self._store.call("XADD", keys.TOKEN_CHANGES, "MAXLEN", 1, "*", "changed", "1")
+
+    async def start(self) -> None:
+        """Read the table and follow its changes until `close`."""
+        self._known = await self.list()
+        self._task = asyncio.create_task(self._follow(), name="broker-access-tokens")
+
+    async def _follow(self) -> None:
+        watch = Watch(self._store, {keys.TOKEN_CHANGES: "0-0"})
+        while True:
+            await watch.growth()
+            with contextlib.suppress(BrokerError):
+                self._known = await self.list()
+
+    async def close(self) -> None:
+        """Stop following changes."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)

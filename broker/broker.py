@@ -1,0 +1,91 @@
+"""The broker as a library: everything that the HTTP API does, from Python."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Self
+
+from broker import keys
+from broker.consumers import Consumers
+from broker.delivery import Batch, Deliveries, Nack, Settled
+from broker.engine import Engine
+from broker.errors import StoreFull, StoreUnavailable
+from broker.publishing import MAX_MESSAGE_BYTES, Published, Publisher
+from broker.scripts import Scripts
+from broker.store import Store
+from broker.streams import Streams, StreamSpec
+from broker.waiting import Waiting
+
+
+class Broker:
+    """A broker over one Redis. Use it as an async context manager, or call `start` and `close`.
+
+    `streams` and `consumers` create, list, change and delete; `publish`, `next`, `ack` and `nack` are the main job;
+    `deliveries` shows what is pending, next or dead. Errors are those of `broker.errors`.
+    """
+
+    def __init__(self, store: Store, *, max_message_bytes: int = MAX_MESSAGE_BYTES, scripts: Scripts | None = None) -> None:
+        self.store = store
+        engine = Engine(store, scripts)
+        self.streams = Streams(engine)
+        self.consumers = Consumers(engine)
+        self.deliveries = Deliveries(engine)
+        self.waiting = Waiting(engine, self.deliveries)
+        self._publisher = Publisher(engine, self.streams, max_message_bytes)
+
+    @classmethod
+    def from_url(cls, url: str, *, max_message_bytes: int = MAX_MESSAGE_BYTES) -> "Broker":
+        """A broker over the Redis at `redis://`, `rediss://` or `unix://`. ValueError: not such a URL."""
+        return cls(Store.from_url(url), max_message_bytes=max_message_bytes)
+
+    async def start(self) -> None:
+        """Make the streams `records` and `events` at the first start over this Redis (C8)."""
+        if await self.store.call("EXISTS", keys.STARTED):
+            return
+        await self.streams.create(StreamSpec(name="records", kind="records"))
+        await self.streams.create(StreamSpec(name="events", kind="events"))
+        await self.store.call("SET", keys.STARTED, 1)
+
+    async def close(self) -> None:
+        """End waiting calls and close the connections."""
+        await self.waiting.close()
+        await self.store.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def publish(self, stream: str, messages: Sequence[dict[str, Any]]) -> list[Published]:
+        """Publish 1-1000 messages, all or none (C13); one result a message, in order."""
+        return await self._publisher.publish(stream, messages)
+
+    async def publish_json(self, stream: str, body: bytes) -> list[Published]:
+        """Publish the JSON `{"messages": [...]}` without taking `data` apart."""
+        return await self._publisher.publish_json(stream, body)
+
+    def publish_lines(self, stream: str, lines: AsyncIterator[bytes]) -> AsyncIterator[list[Published]]:
+        """Publish NDJSON lines as they come; gives results chunk by chunk. PublishFailed: a line is bad."""
+        return self._publisher.publish_lines(stream, lines)
+
+    async def next(self, consumer: str, batch_size: int = 1, *, min_batch: int = 1, wait_ms: int = 0) -> Batch:
+        """Deliver up to `batch_size` messages, waiting up to `wait_ms` until `min_batch` are deliverable (C21)."""
+        return await self.waiting.next(consumer, batch_size, min_batch, wait_ms)
+
+    async def ack(self, consumer: str, tokens: Sequence[str]) -> Settled:
+        """Settle deliveries as done (C24)."""
+        return await self.deliveries.ack(consumer, tokens)
+
+    async def nack(self, consumer: str, nacks: Sequence[Nack]) -> Settled:
+        """Settle deliveries as not done (C26)."""
+        return await self.deliveries.nack(consumer, nacks)
+
+    async def check_writable(self) -> str | None:
+        """Why Redis cannot be written now, or None where it can."""
+        try:
+            await self.store.call("SET", keys.PROBE, 1, "PX", 1000)
+        except StoreFull:
+            return "Redis is at its memory limit."
+        except StoreUnavailable as exc:
+            return str(exc)
+        return None

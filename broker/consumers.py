@@ -1,0 +1,268 @@
+"""Consumers: named, durable positions over a stream (section 5)."""
+
+import re
+import secrets
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from broker import keys, times
+from broker.engine import Engine
+from broker.errors import ConsumerExists, ConsumerNotFound, InvalidRequest, StreamNotFound, ValidationFailed
+from broker.filters import Filters, filter_id
+from broker.messages import pairs
+from broker.names import Name, is_name
+from broker.streams import metadata_json
+from broker.validation import checked
+
+AckWait = Annotated[int, msgspec.Meta(ge=500, le=43_200_000)]
+MaxDeliver = Annotated[int, msgspec.Meta(ge=-1, le=1000)]
+MaxAckPending = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+MaxWaiting = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+Delay = Annotated[int, msgspec.Meta(ge=0, le=604_800_000)]
+Backoff = Annotated[list[Delay], msgspec.Meta(max_length=1000)]
+Ordering = Literal["none", "key"]
+_WINDOW_UNITS = "s|m|h|d"
+
+
+class ConsumerSpec(msgspec.Struct, forbid_unknown_fields=True):
+    """What a consumer is created from. `ack_wait` is an alias of `ack_wait_ms`; without a name one is made."""
+
+    name: Name | None = None
+    stream_id: str = "records"
+    ack_wait_ms: AckWait | None = None
+    ack_wait: AckWait | None = None
+    max_deliver: MaxDeliver = -1
+    max_ack_pending: MaxAckPending = 1000
+    max_waiting: MaxWaiting = 512
+    deliver_policy: str = "all"
+    filters: Filters = Filters()
+    ordering: Ordering = "none"
+    backoff_ms: Backoff = []
+    metadata: dict[str, Any] = {}
+
+
+class ConsumerChanges(msgspec.Struct, forbid_unknown_fields=True):
+    """What may be changed of a consumer. Fixed fields may be named with the value that they have."""
+
+    name: str | UnsetType = UNSET
+    stream_id: str | UnsetType = UNSET
+    deliver_policy: str | UnsetType = UNSET
+    filters: Filters | UnsetType = UNSET
+    ordering: Ordering | UnsetType = UNSET
+    ack_wait_ms: AckWait | UnsetType = UNSET
+    ack_wait: AckWait | UnsetType = UNSET
+    max_deliver: MaxDeliver | UnsetType = UNSET
+    max_ack_pending: MaxAckPending | UnsetType = UNSET
+    max_waiting: MaxWaiting | UnsetType = UNSET
+    backoff_ms: Backoff | UnsetType = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
+
+
+class ConsumerInfo(msgspec.Struct, frozen=True):
+    """Counts, exact at the moment of the call (C28). `num_redelivered`: out now, and not for the first time."""
+
+    num_pending: int
+    num_ack_pending: int
+    num_dead: int
+    num_redelivered: int
+
+
+class Consumer(msgspec.Struct, frozen=True):
+    """A consumer as the API shows it."""
+
+    id: str
+    name: str
+    stream_id: str
+    ack_wait_ms: int
+    max_deliver: int
+    max_ack_pending: int
+    max_waiting: int
+    deliver_policy: str
+    filters: Filters
+    ordering: Ordering
+    backoff_ms: list[int]
+    metadata: dict[str, Any]
+    created_at: str
+    updated_at: str
+    info: ConsumerInfo
+
+
+def start_of(deliver_policy: str) -> str:
+    """A deliver policy as the scripts take it: all, new, last, ago:ms or at:ms. ValidationFailed: it is none."""
+    if deliver_policy in ("all", "new", "last"):
+        return deliver_policy
+    try:
+        if re.fullmatch(r"\d+[a-z]+", deliver_policy):
+            return f"ago:{times.duration_ms(deliver_policy, _WINDOW_UNITS)}"
+        return f"at:{max(0, -(-times.microseconds(deliver_policy) // 1000))}"
+    except (ValueError, OverflowError) as exc:
+        reason = "must be all, new, last, a window such as 90s, 15m, 1h or 7d, or an RFC 3339 time"
+        raise ValidationFailed({"deliver_policy": [reason]}) from exc
+
+
+class Consumers:
+    """The consumers of a store."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def create(self, spec: ConsumerSpec) -> tuple[Consumer, bool]:
+        """Create a consumer; gives it and whether it is new (C18).
+
+        ConsumerExists: it is there with other fields. ValidationFailed: a field is wrong, or there is no such stream.
+        """
+        spec = checked(spec, ConsumerSpec)
+        name = spec.name or f"consumer-{secrets.token_hex(8)}"
+        start, canonical = start_of(spec.deliver_policy), spec.filters.canonical()
+        fields = _stored(
+            spec, "max_deliver", "max_ack_pending", "max_waiting", "deliver_policy", "ordering", "backoff_ms", "metadata", "filters"
+        )
+        fields["ack_wait_ms"] = str(_ack_wait(spec.ack_wait_ms, spec.ack_wait) or 30_000)
+        if not is_name(spec.stream_id):
+            raise _no_such_stream(spec.stream_id)
+        await self._claim(name, spec.stream_id)
+        try:
+            reply = await self._engine.run(
+                "consumer_create", spec.stream_id, name, start, filter_id(canonical), canonical, *_flat(fields)
+            )
+        except StreamNotFound as exc:
+            await self._engine.store.call("HDEL", keys.CONSUMERS, name)
+            raise _no_such_stream(spec.stream_id) from exc
+        return await self.get(name), reply == b"created"
+
+    async def _claim(self, name: str, stream: str) -> None:
+        """Enter the name in the registry, unless it stands for a consumer of another stream."""
+        if await self._engine.store.call("HSETNX", keys.CONSUMERS, name, stream):
+            return
+        owner = await self._engine.stream_of(name)
+        if owner is not None and owner != stream:
+            if await self._engine.store.call("SISMEMBER", keys.stream(owner) + ":consumers", name):
+                raise ConsumerExists(f"A consumer {name!r} exists on the stream {owner!r}.")
+            await self._engine.store.call("HSET", keys.CONSUMERS, name, stream)
+
+    async def get(self, name: str) -> Consumer:
+        """One consumer with its counts. ConsumerNotFound."""
+        stream, reply = await self._engine.on_consumer("consumer_info", name, ready=True)
+        fields = dict(pairs(reply[4:]))
+        return Consumer(
+            id=name,
+            name=name,
+            stream_id=stream,
+            ack_wait_ms=int(fields["ack_wait_ms"]),
+            max_deliver=int(fields["max_deliver"]),
+            max_ack_pending=int(fields["max_ack_pending"]),
+            max_waiting=int(fields["max_waiting"]),
+            deliver_policy=fields["deliver_policy"],
+            filters=msgspec.json.decode(fields["filters"], type=Filters),
+            ordering=fields["ordering"],  # type: ignore[arg-type]
+            backoff_ms=[int(delay) for delay in fields["backoff_ms"].split(",") if delay],
+            metadata=msgspec.json.decode(fields["metadata"]),
+            created_at=times.rfc3339(int(fields["created_at"])),
+            updated_at=times.rfc3339(int(fields["updated_at"])),
+            info=ConsumerInfo(*reply[:4]),
+        )
+
+    async def page(
+        self,
+        after: str | None = None,
+        limit: int = 100,
+        stream_id: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> tuple[list[Consumer], str | None]:
+        """A page of consumers by name, of one stream or with metadata that contains the given, and the next cursor."""
+        registry = {k.decode(): v.decode() for k, v in _row_pairs(await self._engine.store.call("HGETALL", keys.CONSUMERS))}
+        found: list[Consumer] = []
+        for name in sorted(registry):
+            if (after is not None and name <= after) or (stream_id is not None and registry[name] != stream_id):
+                continue
+            try:
+                consumer = await self.get(name)
+            except ConsumerNotFound:
+                continue
+            if metadata is not None and not _contains(consumer.metadata, metadata):
+                continue
+            if len(found) == limit:
+                return found, found[-1].id
+            found.append(consumer)
+        return found, None
+
+    async def update(self, name: str, changes: ConsumerChanges) -> Consumer:
+        """Change the named fields. ValidationFailed: a fixed field was named with another value."""
+        consumer = await self.get(name)
+        changes = checked(changes, ConsumerChanges)
+        errors = {}
+        for field in ("name", "stream_id", "deliver_policy", "ordering"):
+            if getattr(changes, field) not in (UNSET, getattr(consumer, field)):
+                errors[field] = ["cannot be changed"]
+        if changes.filters is not UNSET and changes.filters.canonical() != consumer.filters.canonical():
+            errors["filters"] = ["cannot be changed"]
+        if errors:
+            raise ValidationFailed(errors)
+        given = [f for f in ("max_deliver", "max_ack_pending", "max_waiting", "backoff_ms", "metadata") if getattr(changes, f) is not UNSET]
+        fields = _stored(changes, *given)
+        ack_wait = _ack_wait(*(None if value is UNSET else value for value in (changes.ack_wait_ms, changes.ack_wait)))
+        if ack_wait is not None:
+            fields["ack_wait_ms"] = str(ack_wait)
+        if fields:
+            await self._engine.on_consumer("consumer_update", name, *_flat(fields))
+        return await self.get(name)
+
+    async def delete(self, name: str) -> None:
+        """Delete a consumer and all its delivery state. ConsumerNotFound."""
+        stream, _ = await self._engine.on_consumer("consumer_delete", name)
+        self._engine.forget(name)
+        await self._engine.store.call("HDEL", keys.CONSUMERS, name)
+        if await self._engine.store.call("SISMEMBER", keys.stream(stream) + ":consumers", name):
+            # Made anew by another caller in between: the registry must have it.
+            await self._engine.store.call("HSETNX", keys.CONSUMERS, name, stream)
+
+
+def _stored(source: ConsumerSpec | ConsumerChanges, *names: str) -> dict[str, str]:
+    fields = {}
+    for name in names:
+        value = getattr(source, name)
+        if name == "metadata":
+            fields[name] = metadata_json(value)
+        elif name == "filters":
+            fields[name] = value.as_given()
+        elif name == "backoff_ms":
+            fields[name] = ",".join(map(str, value))
+        elif name == "max_deliver" and value == 0:
+            raise ValidationFailed({name: ["must be -1 or 1 to 1000"]})
+        else:
+            fields[name] = str(value)
+    return fields
+
+
+def _ack_wait(ack_wait_ms: int | None, alias: int | None) -> int | None:
+    if alias is not None and ack_wait_ms not in (None, alias):
+        raise ValidationFailed({"ack_wait": ["differs from ack_wait_ms, whose alias it is"]})
+    return alias if ack_wait_ms is None else ack_wait_ms
+
+
+def _contains(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, dict):
+        return isinstance(value, dict) and all(k in value and _contains(value[k], v) for k, v in wanted.items())
+    return type(value) is type(wanted) and bool(value == wanted)
+
+
+def parse_metadata_filter(text: str) -> dict[str, Any]:
+    """The JSON object of a `metadata=` query. InvalidRequest: it is none."""
+    try:
+        return msgspec.json.decode(text.encode(), type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise InvalidRequest("metadata must be a JSON object.") from exc
+
+
+def _no_such_stream(name: str) -> ValidationFailed:
+    return ValidationFailed({"stream_id": [f"there is no stream {name[:80]!r}"]})
+
+
+def _flat(fields: dict[str, str]) -> list[str]:
+    return [text for pair in fields.items() for text in pair]
+
+
+def _row_pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:
+    return list(zip(flat[::2], flat[1::2], strict=True))

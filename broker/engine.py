@@ -1,0 +1,75 @@
+"""Running a command: a script over one stream, and where a consumer's stream is looked up."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from broker import keys
+from broker.errors import ConsumerNotFound, StoreFault
+from broker.names import is_name
+from broker.scripts import Scripts
+from broker.store import Argument, Store
+
+
+class Engine:
+    """The scripts over one store."""
+
+    def __init__(self, store: Store, scripts: Scripts | None = None) -> None:
+        self.store = store
+        self._scripts = scripts or Scripts()
+        self._stream_of: dict[str, str] = {}
+
+    async def run(self, command: str, stream: str, *args: Argument) -> Any:
+        """Run a command on a stream."""
+        return await self.store.run(self._scripts[command], keys.stream(stream), args)
+
+    async def run_ready(self, command: str, stream: str, *args: Argument) -> list[Any]:
+        """Run a command that may answer `behind`, again until it is not: each call is one bounded step of upkeep."""
+        while True:
+            reply: list[Any] = await self.run(command, stream, *args)
+            if reply[0] == 0:
+                return reply[1:]
+            if reply[0] != 1:
+                raise StoreFault(f"The script {command} answered in an unknown form.")
+
+    async def on_consumer(self, command: str, consumer: str, *args: Argument, ready: bool = False) -> tuple[str, Any]:
+        """Run a command on a consumer; gives its stream and the reply.
+
+        The stream of a consumer is remembered. A consumer that is not where it was is looked up once more, for it may
+        have been deleted and made again on another stream by another server.
+        """
+        run = self.run_ready if ready else self.run
+        known = self._stream_of.get(consumer)
+        if known is not None:
+            try:
+                return known, await run(command, known, consumer, *args)
+            except ConsumerNotFound:
+                self.forget(consumer)
+        stream = await self.stream_of(consumer)
+        if stream is None or stream == known:
+            raise ConsumerNotFound(f"There is no consumer {consumer!r}.")
+        reply = await run(command, stream, consumer, *args)
+        self._stream_of[consumer] = stream
+        return stream, reply
+
+    async def stream_of(self, consumer: str) -> str | None:
+        """The stream that the registry has for a consumer."""
+        if not is_name(consumer):
+            return None
+        stream: bytes | None = await self.store.call("HGET", keys.CONSUMERS, consumer)
+        return stream.decode() if stream is not None else None
+
+    def forget(self, consumer: str) -> None:
+        """Look the consumer up anew at its next call."""
+        self._stream_of.pop(consumer, None)
+
+
+async def page_of_names(store: Store, registry: str, after: str | None, limit: int) -> tuple[list[str], str | None]:
+    """A page of a registry's names, sorted, and the cursor of the next page."""
+    names = sorted(name.decode() for name in await store.call("HKEYS", registry))
+    rest = [name for name in names if after is None or name > after]
+    return rest[:limit], rest[limit - 1] if len(rest) > limit else None
+
+
+def flatten(rows: Iterable[Iterable[Argument]]) -> list[Argument]:
+    """Rows of arguments as the one list that a script takes."""
+    return [argument for row in rows for argument in row]

@@ -1,0 +1,140 @@
+"""What can go wrong, as one small tree. `code` is part of the API; the message is prose for people."""
+
+from collections.abc import Mapping, Sequence
+
+
+class BrokerError(Exception):
+    """The root of every error that this package raises on purpose."""
+
+    code = "INTERNAL"
+
+    @property
+    def summary(self) -> str:
+        """One sentence that says what is wrong."""
+        return str(self)
+
+
+class InvalidRequest(BrokerError):
+    """The request could not be read: malformed, or a value out of its range."""
+
+    code = "INVALID_REQUEST"
+
+
+class InvalidAckToken(BrokerError):
+    """A string that no delivery ever gave as its ack token."""
+
+    code = "INVALID_ACK_TOKEN"
+
+
+class Unauthenticated(BrokerError):
+    """No valid access token was given."""
+
+    code = "UNAUTHENTICATED"
+
+
+class Forbidden(BrokerError):
+    """The access token is valid, and its scopes do not reach this."""
+
+    code = "FORBIDDEN"
+
+
+class NotFound(BrokerError):
+    """There is nothing at this address."""
+
+    code = "NOT_FOUND"
+
+
+class StreamNotFound(NotFound):
+    """No stream has this name."""
+
+    code = "STREAM_NOT_FOUND"
+
+
+class ConsumerNotFound(NotFound):
+    """No consumer has this name."""
+
+    code = "CONSUMER_NOT_FOUND"
+
+
+class RecordNotFound(NotFound):
+    """The stream holds no record with this id."""
+
+    code = "RECORD_NOT_FOUND"
+
+
+class Conflict(BrokerError):
+    """What is there stands in the way."""
+
+
+class StreamExists(Conflict):
+    """A stream of this name exists with other fields."""
+
+    code = "STREAM_EXISTS"
+
+
+class ConsumerExists(Conflict):
+    """A consumer of this name exists with other fields."""
+
+    code = "CONSUMER_EXISTS"
+
+
+class StreamInUse(Conflict):
+    """The stream has consumers."""
+
+    code = "STREAM_IN_USE"
+
+
+class PayloadTooLarge(BrokerError):
+    """A message or a request body is over its limit."""
+
+    code = "PAYLOAD_TOO_LARGE"
+
+
+class ValidationFailed(BrokerError):
+    """Fields of the input are wrong. `errors` maps a field's path to the reasons."""
+
+    code = "VALIDATION_FAILED"
+
+    def __init__(self, errors: Mapping[str, Sequence[str]], summary: str | None = None) -> None:
+        self.errors = {path: list(reasons) for path, reasons in errors.items()}
+        first_path, first_reasons = next(iter(self.errors.items()))
+        super().__init__(summary or f"{first_path}: {first_reasons[0]}.")
+
+
+class TooManyWaiting(BrokerError):
+    """max_waiting calls of this consumer wait on this server already."""
+
+    code = "TOO_MANY_WAITING"
+
+
+class StoreUnavailable(BrokerError):
+    """Redis cannot be reached or refuses to write. Nothing happened."""
+
+    code = "STORE_UNAVAILABLE"
+
+
+class OutcomeUnknown(BrokerError):
+    """The connection was lost after the command was sent. It may have happened."""
+
+    code = "OUTCOME_UNKNOWN"
+
+
+class StoreFull(BrokerError):
+    """Redis is at its memory limit. Nothing happened."""
+
+    code = "STORE_FULL"
+
+
+class StoreFault(BrokerError):
+    """Redis gave an answer that this version does not understand: a defect, or a foreign hand in the keys."""
+
+
+# The words by which a script refuses, and what they become.
+SCRIPT_ERRORS: dict[str, tuple[type[BrokerError], str]] = {
+    "STREAM_NOT_FOUND": (StreamNotFound, "There is no such stream."),
+    "CONSUMER_NOT_FOUND": (ConsumerNotFound, "There is no such consumer."),
+    "RECORD_NOT_FOUND": (RecordNotFound, "The stream holds no such record."),
+    "STREAM_EXISTS": (StreamExists, "A stream of this name exists with other fields."),
+    "CONSUMER_EXISTS": (ConsumerExists, "A consumer of this name exists with other fields."),
+    "STREAM_IN_USE": (StreamInUse, "The stream has consumers; delete them first, or force it."),
+}

@@ -1,0 +1,47 @@
+"""Filters: which messages a consumer wants (section 5)."""
+
+import hashlib
+from typing import Annotated
+
+import msgspec
+
+from broker.errors import ValidationFailed
+
+Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Patterns = Pattern | Annotated[list[Pattern], msgspec.Meta(min_length=1, max_length=1000)]
+
+
+class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """All keys must match, any pattern of a key. `*` matches all, a trailing `*` a prefix."""
+
+    provider: Patterns | None = None
+    collection_id: Patterns | None = None
+    resource_id: Patterns | None = None
+    sync_id: Patterns | None = None
+
+    def resolved(self) -> "Filters":
+        """The same without the alias `sync_id`."""
+        if self.sync_id is None:
+            return self
+        if self.resource_id is not None and self.resource_id != self.sync_id:
+            raise ValidationFailed({"filters.sync_id": ["differs from resource_id, whose alias it is"]})
+        return Filters(provider=self.provider, collection_id=self.collection_id, resource_id=self.sync_id)
+
+    def canonical(self) -> str:
+        """One spelling for all filters that mean the same, as JSON; empty where everything matches."""
+        wanted: dict[str, list[str]] = {}
+        for key in ("collection_id", "provider", "resource_id"):
+            patterns: str | list[str] | None = getattr(self.resolved(), key)
+            values = sorted({patterns} if isinstance(patterns, str) else set(patterns or ()))
+            if values and "*" not in values:
+                wanted[key] = values
+        return msgspec.json.encode(wanted).decode() if wanted else ""
+
+    def as_given(self) -> str:
+        """The JSON that the API shows."""
+        return msgspec.json.encode(self.resolved()).decode()
+
+
+def filter_id(canonical: str) -> str:
+    """What stands for a canonical filter in key names; empty for none."""
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16] if canonical else ""

@@ -1,0 +1,23 @@
+"""Every key that Python names. All other keys derive from `stream(name)`, in `lua/prelude.lua`."""
+
+STREAMS = "broker:streams"  # hash: stream name -> ""
+CONSUMERS = "broker:consumers"  # hash: consumer name -> the name of its stream
+TOKENS = "broker:tokens"  # hash: SHA-256 of an access token -> its name and scopes
+TOKEN_CHANGES = "broker:token-changes"  # stream: one entry a change of the table above
+STARTED = "broker:started"  # string: set once the first start has made its streams
+PROBE = "broker:probe"  # string: written by the readiness check
+
+
+def stream(name: str) -> str:
+    """The stream's own key; its hash tag keeps all that belongs to the stream in one cluster slot."""
+    return f"broker:{{{name}}}"
+
+
+def log(name: str) -> str:
+    """The Redis Stream that holds the messages."""
+    return stream(name) + ":log"
+
+
+def wake(name: str) -> str:
+    """The Redis Stream that names consumers with something to deliver that the log does not show."""
+    return stream(name) + ":wake"

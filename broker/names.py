@@ -1,0 +1,16 @@
+"""Names of streams and consumers (C6)."""
+
+import re
+from typing import Annotated
+
+import msgspec
+
+PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
+Name = Annotated[str, msgspec.Meta(pattern=PATTERN, description="1-64 of A-Z a-z 0-9 _ . -")]
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def is_name(text: str) -> bool:
+    """Whether the text can be a name at all."""
+    return _NAME.fullmatch(text) is not None

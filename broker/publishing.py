@@ -1,0 +1,129 @@
+"""Publishing: from a request's bytes to messages in a stream (section 4)."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from broker.engine import Engine, flatten
+from broker.errors import BrokerError, PayloadTooLarge, StoreFault, ValidationFailed
+from broker.messages import Outgoing, decode_batch, decode_one, outgoing
+from broker.streams import Streams
+
+Status = Literal["created", "updated", "deleted", "unchanged", "stale", "duplicate"]
+MAX_MESSAGE_BYTES = 1 << 20
+LINES_A_CHUNK = 500
+BYTES_A_CHUNK = 1 << 20
+
+
+class Published(msgspec.Struct, frozen=True):
+    """What became of one message: its id, where it lies, and C12's status."""
+
+    id: str
+    message_id: str
+    status: Status
+
+
+class PublishFailed(BrokerError):
+    """A stream of lines that stopped: the cause, and how many messages before it are stored."""
+
+    def __init__(self, cause: BrokerError, stored: int) -> None:
+        super().__init__(f"{cause.summary} {stored} messages before it are stored.")
+        self.cause = cause
+        self.stored = stored
+
+
+class Publisher:
+    """Publishes to the streams of a store. `max_message_bytes` bounds one message's stored JSON (C14)."""
+
+    def __init__(self, engine: Engine, streams: Streams, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
+        self._engine = engine
+        self._streams = streams
+        self._limit = max_message_bytes
+
+    async def publish(self, stream: str, messages: Sequence[dict[str, Any]]) -> list[Published]:
+        """Publish 1-1000 messages, all or none (C13), one result a message in order."""
+        return await self.publish_json(stream, msgspec.json.encode({"messages": messages}))
+
+    async def publish_json(self, stream: str, body: bytes) -> list[Published]:
+        """Publish a request body `{"messages": [...]}`, all or none (C13)."""
+
+        async def attempt() -> list[Published]:
+            batch = decode_batch(await self._streams.kind(stream), body)
+            ready = [outgoing(stream, m, f"messages[{i}]", self._limit) for i, m in enumerate(batch)]
+            return await self._store(stream, ready)
+
+        try:
+            return await attempt()
+        except (_WrongKind, ValidationFailed):
+            # The stream may have been made anew with the other kind by another server: ask before judging.
+            before = await self._streams.kind(stream)
+            self._streams.forget_kind(stream)
+            if await self._streams.kind(stream) == before:
+                raise
+            return await attempt()
+
+    async def publish_lines(self, stream: str, lines: AsyncIterator[bytes]) -> AsyncIterator[list[Published]]:
+        """Publish NDJSON lines as they come, in chunks; gives the results chunk by chunk.
+
+        PublishFailed: a line is bad; those before it are stored.
+        """
+        self._streams.forget_kind(stream)
+        kind = await self._streams.kind(stream)
+        ready: list[Outgoing] = []
+        size = number = stored = 0
+        try:
+            async for line in lines:
+                number += 1
+                if not line.strip():
+                    continue
+                path = f"line[{number}]"
+                try:
+                    if len(line) > self._limit + 4096:
+                        raise PayloadTooLarge(f"{path} is longer than {self._limit} bytes.")
+                    ready.append(outgoing(stream, decode_one(kind, line, path), path, self._limit))
+                except BrokerError as exc:
+                    if ready:
+                        done = await self._store(stream, ready)
+                        stored += len(done)
+                        ready = []
+                        yield done
+                    raise _at_line(exc, path) from exc
+                size += len(line)
+                if len(ready) >= LINES_A_CHUNK or size >= BYTES_A_CHUNK:
+                    done = await self._store(stream, ready)
+                    stored, ready, size = stored + len(done), [], 0
+                    yield done
+            if ready:
+                yield await self._store(stream, ready)
+        except BrokerError as exc:
+            raise PublishFailed(exc, stored) from exc
+
+    async def _store(self, stream: str, ready: list[Outgoing]) -> list[Published]:
+        kind = await self._streams.kind(stream)
+        try:
+            reply = await self._engine.run(f"publish_{kind}", stream, *flatten(m.arguments for m in ready))
+        except StoreFault as exc:
+            if "WRONG_KIND" in str(exc.__cause__):
+                raise _WrongKind("The stream is of the other kind.") from exc
+            raise
+        return [
+            Published(message.id, reply[2 * i + 1].decode(), reply[2 * i].decode()) for i, message in enumerate(ready)
+        ]
+
+
+class _WrongKind(StoreFault):
+    pass
+
+
+def _at_line(error: BrokerError, path: str) -> BrokerError:
+    """Every fault of a line is one of validation, but for its size."""
+    if isinstance(error, ValidationFailed | PayloadTooLarge):
+        return error
+    return ValidationFailed({path: [error.summary]})
+
+
+def count_by_status(results: Sequence[Published]) -> dict[str, int]:
+    """How many messages came to each status."""
+    return dict(Counter(result.status for result in results))

@@ -1,0 +1,58 @@
+"""The Lua files of `lua/`, put together as scripts.
+
+A script is the prelude, the shared files that the command's `-- uses:` line names, and the command. It is addressed by
+the SHA-1 of its text, so servers of different versions run side by side over one Redis.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+LUA = Path(__file__).resolve().parent.parent / "lua"
+_USES = re.compile(r"^-- uses: (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One command: its text, and the SHA-1 in hex by which Redis knows it."""
+
+    name: str
+    text: str
+    sha: str
+
+
+def _read(path: str) -> str:
+    return (LUA / f"{path}.lua").read_text(encoding="utf-8")
+
+
+def build(name: str, prelude: str) -> Script:
+    """Put the command `name` together behind `prelude`."""
+    command = _read(name)
+    uses = _USES.search(command)
+    shared = [_read(f"shared/{part}") for part in uses.group(1).split()] if uses else []
+    text = "\n".join([prelude, *shared, command])
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def names() -> list[str]:
+    """All commands, sorted."""
+    return sorted(path.stem for path in LUA.glob("*.lua") if path.stem != "prelude")
+
+
+@lru_cache(maxsize=1)
+def prelude() -> str:
+    """The text that stands before every command."""
+    return _read("prelude")
+
+
+class Scripts:
+    """All commands behind one prelude. Tests pass a prelude with a clock of their own."""
+
+    def __init__(self, prelude_text: str | None = None) -> None:
+        text = prelude_text if prelude_text is not None else prelude()
+        self._scripts = {name: build(name, text) for name in names()}
+
+    def __getitem__(self, name: str) -> Script:
+        return self._scripts[name]

@@ -1,0 +1,204 @@
+"""The way to Redis: one connection that many calls share, and what its failures mean.
+
+Commands go out as they come and replies are matched in order, so concurrent calls are pipelined without waiting for
+each other. Nothing is sent twice: a call whose connection was never made says that nothing happened, one whose
+connection broke after it was sent says that it may have happened.
+"""
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, cast
+
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from broker.errors import SCRIPT_ERRORS, BrokerError, OutcomeUnknown, StoreFault, StoreFull, StoreUnavailable
+from broker.scripts import Script
+
+logger = logging.getLogger("broker")
+
+Argument = str | bytes | int | float
+
+# Replies by which Redis refuses a command before it does anything.
+_REFUSALS = (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    ReadOnlyError,
+    TryAgainError,
+)
+_REFUSAL_WORDS = {"BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM", "NOREPLICAS", "READONLY", "CLUSTERDOWN"}
+
+
+def from_reply(error: RedisError) -> BrokerError:
+    """What an error reply of Redis means to a caller."""
+    word, _, rest = str(error).partition(" ")
+    if isinstance(error, OutOfMemoryError) or word == "OOM":
+        return StoreFull("Redis is at its memory limit; nothing was stored.")
+    if isinstance(error, _REFUSALS) or word in _REFUSAL_WORDS:
+        logger.warning("Redis refuses commands: %s", error)
+        return StoreUnavailable("Redis does not take commands at the moment; nothing happened.")
+    if word == "NOGROUP":
+        word = "CONSUMER_NOT_FOUND"
+    if word in SCRIPT_ERRORS:
+        kind, summary = SCRIPT_ERRORS[word]
+        return kind(summary)
+    logger.error("Redis gave an unexpected error: %s", error)
+    return StoreFault("Redis gave an answer that the broker does not understand.")
+
+
+class _Link:
+    """An open connection and the calls that await their replies on it, in order."""
+
+    def __init__(self, connection: AbstractConnection, timeout: float) -> None:
+        self.connection = connection
+        self.timeout = timeout
+        self.awaiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self.closed = False
+        self.loop = asyncio.get_running_loop()
+        self.reader = asyncio.create_task(self._read(), name="broker-redis-reader")
+        self.watch = self.loop.call_later(timeout / 4, self._watch)
+
+    async def call(self, args: Iterable[Argument]) -> Any:
+        future: asyncio.Future[Any] = self.loop.create_future()
+        packed = self.connection.pack_command(*args)
+        self.awaiting.append((future, self.loop.time()))
+        try:
+            await self.connection.send_packed_command(packed, check_health=False)
+        except (RedisConnectionError, RedisTimeoutError, OSError) as exc:
+            self._fail(exc)
+        return await future
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                reply: Any
+                try:
+                    reply = await self.connection.read_response(timeout=math.inf)
+                except (*_REFUSALS, ResponseError) as exc:
+                    reply = exc
+                future, _ = self.awaiting.popleft()
+                if future.done():
+                    continue
+                if isinstance(reply, Exception):
+                    future.set_exception(reply)
+                else:
+                    future.set_result(reply)
+        except (RedisError, OSError, IndexError) as exc:
+            self._fail(exc)
+
+    def _watch(self) -> None:
+        if self.awaiting and self.loop.time() - self.awaiting[0][1] > self.timeout:
+            self._fail(RedisTimeoutError(f"no reply within {self.timeout} s"))
+        elif not self.closed:
+            self.watch = self.loop.call_later(self.timeout / 4, self._watch)
+
+    def _fail(self, cause: Exception) -> None:
+        self.closed = True
+        while self.awaiting:
+            future, _ = self.awaiting.popleft()
+            if not future.done():
+                future.set_exception(RedisConnectionError(str(cause)))
+        self.watch.cancel()
+        self.reader.cancel()
+
+    async def close(self) -> None:
+        self._fail(RedisConnectionError("closed"))
+        await self.connection.disconnect(nowait=True)
+
+
+class Store:
+    """One Redis. `timeout` in seconds bounds connecting and each reply."""
+
+    def __init__(self, pool: ConnectionPool, *, timeout: float = 5.0) -> None:
+        self._pool = pool
+        self._timeout = timeout
+        self._link: _Link | None = None
+        self._opening = asyncio.Lock()
+
+    @classmethod
+    def from_url(cls, url: str, *, timeout: float = 5.0) -> "Store":
+        """A store at `redis://`, `rediss://` or `unix://`. ValueError: not such a URL."""
+        pool = ConnectionPool.from_url(
+            url, protocol=2, socket_timeout=None, socket_connect_timeout=timeout, socket_keepalive=True
+        ) if not url.startswith("unix://") else ConnectionPool.from_url(url, protocol=2, socket_timeout=None)
+        return cls(pool, timeout=timeout)
+
+    async def call(self, *args: Argument) -> Any:
+        """Send one command and give its reply, with strings as bytes.
+
+        Raises StoreUnavailable (nothing happened), OutcomeUnknown (it may have happened), StoreFull, or what
+        `from_reply` makes of the reply.
+        """
+        try:
+            return await self._send(args)
+        except NoScriptError:
+            raise
+        except (*_REFUSALS, ResponseError) as exc:
+            raise from_reply(exc) from exc
+
+    async def run(self, script: Script, key: str, args: Iterable[Argument]) -> Any:
+        """Run a script over one stream's keys, loading it where Redis does not know it yet."""
+        args = tuple(args)
+        try:
+            return await self.call("EVALSHA", script.sha, 1, key, *args)
+        except NoScriptError:
+            await self.call("SCRIPT", "LOAD", script.text)
+            return await self.call("EVALSHA", script.sha, 1, key, *args)
+
+    async def _send(self, args: Iterable[Argument]) -> Any:
+        link = self._link
+        if link is None or link.closed:
+            link = await self._open()
+        try:
+            return await link.call(args)
+        except _REFUSALS:
+            raise
+        except RedisConnectionError as exc:
+            logger.warning("Redis connection lost: %s", exc)
+            raise OutcomeUnknown("The connection to Redis was lost before it answered; the call may have taken effect.") from exc
+
+    async def _open(self) -> _Link:
+        async with self._opening:
+            if self._link is None or self._link.closed:
+                if self._link is not None:
+                    await self._link.close()
+                self._link = _Link(await self.connect(), self._timeout)
+            return self._link
+
+    async def connect(self) -> AbstractConnection:
+        """A connection of the caller's own, for reads that block. StoreUnavailable: it could not be made."""
+        connection = cast(AbstractConnection, self._pool.make_connection())
+        try:
+            await asyncio.wait_for(connection.connect(), self._timeout)
+        except (RedisError, OSError, asyncio.TimeoutError) as exc:
+            logger.warning("Redis cannot be reached: %s", exc)
+            raise StoreUnavailable("Redis cannot be reached; nothing happened.") from exc
+        return connection
+
+    async def close(self) -> None:
+        """Close the connection; calls that await a reply fail."""
+        if self._link is not None:
+            await self._link.close()
+            self._link = None

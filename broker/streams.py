@@ -1,0 +1,230 @@
+"""Streams: named logs of messages (section 3)."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from broker import keys
+from broker.engine import Engine, page_of_names
+from broker.errors import InvalidRequest, RecordNotFound, StreamNotFound, ValidationFailed
+from broker.messages import Kind, complete, pairs
+from broker.names import Name, is_name
+from broker.times import rfc3339
+from broker.validation import checked
+
+METADATA_BYTES = 4096
+MaxMessages = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+MaxAge = Annotated[int, msgspec.Meta(ge=1000, le=2**53)]
+DedupeWindow = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
+
+
+class StreamSpec(msgspec.Struct, forbid_unknown_fields=True):
+    """What a stream is created from. Limits are for event streams: beyond them the oldest events are dropped."""
+
+    name: Name
+    kind: Kind = "records"
+    max_messages: MaxMessages | None = None
+    max_age_ms: MaxAge | None = None
+    dedupe_window_ms: DedupeWindow = 120_000
+    metadata: dict[str, Any] = {}
+
+
+class StreamChanges(msgspec.Struct, forbid_unknown_fields=True):
+    """What may be changed of a stream. `name` and `kind` may be named with the value that they have."""
+
+    name: str | UnsetType = UNSET
+    kind: Kind | UnsetType = UNSET
+    max_messages: MaxMessages | None | UnsetType = UNSET
+    max_age_ms: MaxAge | None | UnsetType = UNSET
+    dedupe_window_ms: DedupeWindow | UnsetType = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
+
+
+class StreamInfo(msgspec.Struct, frozen=True):
+    """What a stream holds now. `bytes` is the Redis memory of its messages."""
+
+    messages: int
+    bytes: int
+    first_id: str | None
+    last_id: str | None
+    consumers: int
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """A stream as the API shows it."""
+
+    id: str
+    name: str
+    kind: Kind
+    max_messages: int | None
+    max_age_ms: int | None
+    dedupe_window_ms: int
+    metadata: dict[str, Any]
+    created_at: str
+    updated_at: str
+    info: StreamInfo
+
+
+class StoredMessage(msgspec.Struct, frozen=True):
+    """A message as it lies in the stream: its id, the word `record` or `event`, and its JSON."""
+
+    id: str
+    label: str
+    json: bytes
+
+
+def metadata_json(metadata: dict[str, Any]) -> str:
+    """Metadata in one spelling. ValidationFailed: over 4 KiB."""
+    text = msgspec.json.encode(metadata, order="sorted").decode()
+    if len(text.encode()) > METADATA_BYTES:
+        raise ValidationFailed({"metadata": [f"must be at most {METADATA_BYTES} bytes of JSON"]})
+    return text
+
+
+def message_id(text: str) -> str:
+    """A message id given as a cursor. InvalidRequest: it is none."""
+    ms, dash, seq = text.partition("-")
+    if not (dash and ms.isascii() and ms.isdigit() and seq.isascii() and seq.isdigit() and len(ms) <= 20 and len(seq) <= 20):
+        raise InvalidRequest(f"{text[:64]!r} is not a message id; use a cursor that the list gave.")
+    if int(ms) >= 1 << 64 or int(seq) >= 1 << 64:
+        raise InvalidRequest(f"{text!r} is not a message id; use a cursor that the list gave.")
+    return text
+
+
+class Streams:
+    """The streams of a store."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._kinds: dict[str, Kind] = {}
+
+    async def create(self, spec: StreamSpec) -> tuple[Stream, bool]:
+        """Create a stream; gives it and whether it is new (C9). StreamExists: it is there with other fields."""
+        spec = checked(spec, StreamSpec)
+        _only_for_events(spec.kind, spec.max_messages, spec.max_age_ms)
+        fields = {"kind": spec.kind} | _stored(spec)
+        await self._engine.store.call("HSET", keys.STREAMS, spec.name, "")
+        reply = await self._engine.run("stream_create", spec.name, *_flat(fields))
+        return await self.get(spec.name), reply == b"created"
+
+    async def get(self, name: str) -> Stream:
+        """One stream. StreamNotFound."""
+        if not is_name(name):
+            raise StreamNotFound(f"There is no stream {name[:80]!r}.")
+        reply = await self._engine.run("stream_info", name)
+        messages, size, first, last, consumers = reply[:5]
+        fields = dict(pairs(reply[5:]))
+        return Stream(
+            id=name,
+            name=name,
+            kind=fields["kind"],  # type: ignore[arg-type]
+            max_messages=_number(fields["max_messages"]),
+            max_age_ms=_number(fields["max_age_ms"]),
+            dedupe_window_ms=int(fields["dedupe_window_ms"]),
+            metadata=msgspec.json.decode(fields["metadata"]),
+            created_at=rfc3339(int(fields["created_at"])),
+            updated_at=rfc3339(int(fields["updated_at"])),
+            info=StreamInfo(messages, size, first.decode() or None, last.decode() or None, consumers),
+        )
+
+    async def kind(self, name: str) -> Kind:
+        """The kind of a stream, remembered; publishing finds out when it has changed. StreamNotFound."""
+        kind = self._kinds.get(name)
+        if kind is None:
+            raw = await self._engine.store.call("HGET", keys.stream(name), "kind") if is_name(name) else None
+            if raw is None:
+                raise StreamNotFound(f"There is no stream {name[:80]!r}.")
+            kind = self._kinds[name] = raw.decode()
+        return kind
+
+    def forget_kind(self, name: str) -> None:
+        """Ask Redis again for the stream's kind."""
+        self._kinds.pop(name, None)
+
+    async def page(self, after: str | None = None, limit: int = 100) -> tuple[list[Stream], str | None]:
+        """A page of streams by name, and the cursor of the next one."""
+        names, cursor = await page_of_names(self._engine.store, keys.STREAMS, after, limit)
+        streams = []
+        for name in names:
+            try:
+                streams.append(await self.get(name))
+            except StreamNotFound:
+                continue
+        return streams, cursor
+
+    async def update(self, name: str, changes: StreamChanges) -> Stream:
+        """Change the named fields. ValidationFailed: a fixed field was named with another value."""
+        stream = await self.get(name)
+        changes = checked(changes, StreamChanges)
+        for field in ("name", "kind"):
+            if getattr(changes, field) not in (UNSET, getattr(stream, field)):
+                raise ValidationFailed({field: ["cannot be changed"]})
+        given = {f: getattr(changes, f) for f in _CHANGEABLE if getattr(changes, f) is not UNSET}
+        _only_for_events(stream.kind, given.get("max_messages"), given.get("max_age_ms"))
+        if given:
+            fields = {field: text for field, text in _stored(changes).items() if field in given}
+            await self._engine.run("stream_update", name, *_flat(fields))
+        return await self.get(name)
+
+    async def delete(self, name: str, *, force: bool = False) -> None:
+        """Delete a stream and its messages. StreamInUse: it has consumers, and `force` does not say to delete them."""
+        if not is_name(name):
+            raise StreamNotFound(f"There is no stream {name[:80]!r}.")
+        consumers = await self._engine.run("stream_delete", name, "1" if force else "")
+        self.forget_kind(name)
+        await self._engine.store.call("HDEL", keys.STREAMS, name)
+        for consumer in consumers:
+            self._engine.forget(consumer.decode())
+            await self._engine.store.call("HDEL", keys.CONSUMERS, consumer)
+
+    async def messages(
+        self, name: str, after: str | None = None, limit: int = 100, collection_id: str | None = None
+    ) -> tuple[list[StoredMessage], str | None]:
+        """A page of what the stream holds, oldest first, and the cursor of the next one (C17)."""
+        kind = await self.kind(name)
+        position, found = message_id(after) if after else "", list[StoredMessage]()
+        while True:
+            wanted = limit - len(found)
+            reply = await self._engine.run_ready("messages", name, position, wanted, collection_id or "")
+            position = reply[0].decode()
+            for i in range(1, len(reply), 4):
+                found.append(StoredMessage(reply[i].decode(), kind[:-1], complete(name, reply[i].decode(), *reply[i + 1 : i + 4])))
+            if not position or len(found) >= limit:
+                return found, position or None
+
+    async def record(self, name: str, record_id: str) -> StoredMessage:
+        """The current version of a record. StreamNotFound, RecordNotFound."""
+        if await self.kind(name) != "records":
+            raise RecordNotFound(f"{name} is an event stream; it holds no records.")
+        entry = await self._engine.run("record", name, record_id)
+        return StoredMessage(entry[0].decode(), "record", complete(name, entry[0].decode(), *entry[1:]))
+
+
+_CHANGEABLE = ("max_messages", "max_age_ms", "dedupe_window_ms", "metadata")
+
+
+def _only_for_events(kind: str, max_messages: object, max_age_ms: object) -> None:
+    given = {"max_messages": max_messages, "max_age_ms": max_age_ms}
+    errors = {field: ["only an event stream has this limit"] for field, value in given.items() if value is not None}
+    if errors and kind != "events":
+        raise ValidationFailed(errors)
+
+
+def _stored(source: StreamSpec | StreamChanges) -> dict[str, str]:
+    fields = {}
+    for field in _CHANGEABLE:
+        value = getattr(source, field)
+        if field == "metadata" and value is not UNSET:
+            fields[field] = metadata_json(value)
+        else:
+            fields[field] = "" if value is None else str(value)
+    return fields
+
+
+def _flat(fields: dict[str, str]) -> list[str]:
+    return [text for pair in fields.items() for text in pair]
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text else None

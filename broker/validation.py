@@ -1,0 +1,43 @@
+"""From bytes to typed values, with errors that name the field (C3)."""
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from broker.errors import InvalidRequest, ValidationFailed
+
+T = TypeVar("T")
+
+_AT = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
+_FIELD = re.compile(r"^Object (contains unknown|missing required) field `(.*)`$", re.DOTALL)
+
+
+def failure(error: msgspec.ValidationError, prefix: str = "") -> ValidationFailed:
+    """The same failure by the field's path, such as `messages[3].data`."""
+    match = _AT.match(str(error))
+    reason, path = (match.group("reason"), match.group("path") or "$") if match else (str(error), "$")
+    path = path.replace("key in ", "").removeprefix("$")
+    field = _FIELD.match(reason)
+    if field:
+        path, reason = f"{path}.{field.group(2)}", "unknown field" if "unknown" in field.group(1) else "required"
+    path = (prefix + path).lstrip(".") or "body"
+    return ValidationFailed({path: [reason[:1].lower() + reason[1:]]})
+
+
+def decode(decoder: "msgspec.json.Decoder[T]", body: bytes | memoryview, prefix: str = "") -> T:
+    """Decode JSON. InvalidRequest: it is none; ValidationFailed: it is not what is wanted."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as exc:
+        raise failure(exc, prefix) from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise InvalidRequest(f"The body is not valid JSON: {exc}.") from exc
+
+
+def checked(value: Any, kind: type[T]) -> T:
+    """A value of a struct that was made in Python, checked as if it had come as JSON."""
+    try:
+        return msgspec.convert(msgspec.to_builtins(value), kind)
+    except msgspec.ValidationError as exc:
+        raise failure(exc) from exc

@@ -1,0 +1,74 @@
+"""Watching Redis Streams grow: one blocking XREAD on a connection of its own."""
+
+import asyncio
+import logging
+import math
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
+
+from broker.errors import BrokerError
+from broker.store import Store
+
+logger = logging.getLogger("broker")
+BLOCK_MS = 20_000
+RETRY_S = 0.2
+
+
+async def last_id(store: Store, name: str) -> str:
+    """The last id of a stream, `0-0` for one that is empty."""
+    last = await store.call("XREVRANGE", name, "+", "-", "COUNT", 1)
+    return last[0][0].decode() if last else "0-0"
+
+
+class Watch:
+    """Waits for streams to grow. `at` maps a stream to the id behind which growth counts; it may be moved forward.
+
+    Streams of one watch must share a cluster slot.
+    """
+
+    def __init__(self, store: Store, at: dict[str, str], count: int = 1) -> None:
+        self.at = at
+        self._store = store
+        self._count = count
+        self._connection: AbstractConnection | None = None
+
+    async def growth(self) -> dict[str, list[Any]]:
+        """Wait for growth; gives at most `count` entries a stream, and moves `at` behind them.
+
+        An empty answer tells that the connection had been lost and is there again: look anew at what you watch.
+        """
+        while True:
+            try:
+                if self._connection is None:
+                    self._connection = await self._store.connect()
+                async with asyncio.timeout(BLOCK_MS / 1000 + 5):
+                    await self._connection.send_command(
+                        "XREAD", "COUNT", self._count, "BLOCK", BLOCK_MS, "STREAMS", *self.at, *self.at.values()
+                    )
+                    reply = await self._connection.read_response(timeout=math.inf)
+            except (BrokerError, RedisError, OSError, TimeoutError) as exc:
+                logger.warning("a waiting read was lost and will be made again: %s", exc)
+                await self._reconnect()
+                return {}
+            if reply:
+                grown: dict[str, list[Any]] = {name.decode(): entries for name, entries in reply}
+                for name, entries in grown.items():
+                    self.at[name] = entries[-1][0].decode()
+                return grown
+
+    async def _reconnect(self) -> None:
+        await self.close()
+        while self._connection is None:
+            await asyncio.sleep(RETRY_S)
+            try:
+                self._connection = await self._store.connect()
+            except BrokerError:
+                continue
+
+    async def close(self) -> None:
+        """Give up the connection."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.disconnect(nowait=True)

@@ -1,0 +1,1 @@
+"""The HTTP facade and the command line of the broker."""

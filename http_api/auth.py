@@ -1,0 +1,28 @@
+"""Who calls, and what they may do (C2)."""
+
+from starlette.requests import Request
+
+from broker.access import ADMIN, Access, AccessTokens
+from broker.errors import Forbidden, Unauthenticated
+
+
+def authenticate(tokens: AccessTokens, headers: list[str]) -> Access:
+    """What the bearer of these Authorization headers may do. Unauthenticated, with a distinct summary each."""
+    if tokens.open:
+        return ADMIN
+    if not headers:
+        raise Unauthenticated("The Authorization header is missing; send Authorization: Bearer <token>.")
+    if len(headers) > 1:
+        raise Unauthenticated("There is more than one Authorization header.")
+    scheme, _, token = headers[0].strip().partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("The Authorization header has another scheme than Bearer.")
+    return tokens.access(token.strip())
+
+
+def require(request: Request, action: str, name: str | None = None) -> None:
+    """Forbidden: the caller's scopes do not allow the action."""
+    access: Access = request.scope["access"]
+    if not access.allows(action, name):
+        wanted = action if name is None else f"{action}:{name}"
+        raise Forbidden(f"The access token has no scope {wanted}.")

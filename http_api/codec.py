@@ -1,0 +1,148 @@
+"""Bodies and queries in, JSON or MessagePack out (C1, C5).
+
+There is one path: a MessagePack body becomes JSON at the door, and JSON becomes MessagePack on the way out.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgpack
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from broker.errors import BrokerError, InvalidRequest, PayloadTooLarge
+from broker.times import duration_ms
+
+JSON = "application/json"
+MSGPACK = "application/msgpack"
+NDJSON = "application/x-ndjson"
+_MSGPACK_NAMES = (MSGPACK, "application/x-msgpack")
+
+
+class UnsupportedMediaType(BrokerError):
+    """A body of a content type that is not understood here."""
+
+    code = "UNSUPPORTED_MEDIA_TYPE"
+
+
+def content_type(request: Request) -> str:
+    """The media type of the body, without parameters; JSON where none is named."""
+    return request.headers.get("content-type", JSON).partition(";")[0].strip().lower() or JSON
+
+
+async def body_chunks(request: Request, limit: int | None) -> AsyncIterator[bytes]:
+    """The body as it comes. PayloadTooLarge: more than `limit` bytes."""
+    declared = request.headers.get("content-length", "")
+    size = int(declared) if declared.isdigit() else 0
+    if limit is not None and size > limit:
+        raise PayloadTooLarge(f"The body has {size} bytes; at most {limit} are allowed.")
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if limit is not None and size > limit:
+            raise PayloadTooLarge(f"The body has more than {limit} bytes.")
+        yield chunk
+
+
+async def read_json(request: Request, limit: int) -> bytes:
+    """The body as JSON text in UTF-8; empty where there is none.
+
+    UnsupportedMediaType, PayloadTooLarge; InvalidRequest: it is not valid MessagePack or not UTF-8.
+    """
+    kind = content_type(request)
+    if kind != JSON and kind not in _MSGPACK_NAMES:
+        raise UnsupportedMediaType(f"The content type {kind[:80]!r} is not supported; send {JSON} or {MSGPACK}.")
+    body = b"".join([chunk async for chunk in body_chunks(request, limit)])
+    if kind != JSON and body:
+        return _from_msgpack(body)
+    try:
+        body.decode()
+    except UnicodeDecodeError as exc:
+        raise InvalidRequest("The body is not valid UTF-8.") from exc
+    return body
+
+
+async def lines(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
+    """Split a body at line ends. A line over `limit` bytes is given up to there: it is too long in any case."""
+    rest = b""
+    async for chunk in chunks:
+        parts = (rest + chunk).split(b"\n")
+        rest = parts.pop()
+        for part in parts:
+            yield part
+        if len(rest) > limit:
+            break
+    if rest:
+        yield rest
+
+
+def _from_msgpack(body: bytes) -> bytes:
+    try:
+        value = msgpack.unpackb(body, strict_map_key=True)
+        return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as exc:
+        raise InvalidRequest(f"The body is not MessagePack of a JSON value: {exc}.") from exc
+
+
+def _to_msgpack(body: bytes) -> bytes:
+    value = json.loads(body)
+    try:
+        packed: bytes = msgpack.packb(value, unicode_errors="surrogatepass")
+    except OverflowError:
+        packed = msgpack.packb(json.loads(body, parse_int=_small), unicode_errors="surrogatepass")
+    return packed
+
+
+def _small(digits: str) -> int | float:
+    """An integer as MessagePack can hold it: 64 bits, else a float."""
+    number = int(digits)
+    return number if -(1 << 63) <= number < 1 << 64 else float(number)
+
+
+def answer(request: Request, body: bytes | msgspec.Struct | dict[str, Any], status: int = 200, **headers: str) -> Response:
+    """A response: JSON, or MessagePack of the same shape where the client accepts it."""
+    text = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    if MSGPACK in request.headers.get("accept", ""):
+        return Response(_to_msgpack(text), status, names, MSGPACK)
+    return Response(text, status, names, JSON)
+
+
+def integer(value: object, name: str, low: int, high: int) -> int:
+    """A number from a query or a body. InvalidRequest: it is none, or out of its range."""
+    number: object = value
+    if isinstance(value, str):
+        number = int(value) if value.isascii() and value.removeprefix("-").isdigit() and len(value) < 20 else None
+    if type(number) is not int or not low <= number <= high:
+        raise InvalidRequest(f"{name} must be a number from {low} to {high}.")
+    return number
+
+
+def milliseconds(value: object, name: str, high: int) -> int:
+    """A number of ms, or a duration such as 500ms, 30s or 5m. InvalidRequest."""
+    if isinstance(value, str) and value[-1:].isalpha():
+        try:
+            value = duration_ms(value, "ms|s|m")
+        except ValueError as exc:
+            raise InvalidRequest(f"{name} must be a number of ms up to {high}, or such as 500ms, 30s or 5m.") from exc
+    return integer(value, name, 0, high)
+
+
+def query(request: Request, name: str) -> str | None:
+    """A query value, None where it is absent or empty."""
+    return request.query_params.get(name) or None
+
+
+def page_query(request: Request, default: int = 100) -> tuple[str | None, int]:
+    """`after` and `limit` of a list."""
+    return query(request, "after"), integer(request.query_params.get("limit", default), "limit", 1, 1000)
+
+
+def truth(request: Request, name: str) -> bool:
+    """A query value of true or false. InvalidRequest: another."""
+    text = request.query_params.get(name, "false").lower()
+    if text not in ("true", "false", "1", "0"):
+        raise InvalidRequest(f"{name} must be true or false.")
+    return text in ("true", "1")

@@ -1,0 +1,101 @@
+"""Errors as responses: one shape, one table (C3)."""
+
+import logging
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from broker.errors import (
+    BrokerError,
+    ConsumerExists,
+    ConsumerNotFound,
+    Forbidden,
+    InvalidAckToken,
+    InvalidRequest,
+    NotFound,
+    OutcomeUnknown,
+    PayloadTooLarge,
+    RecordNotFound,
+    StoreFull,
+    StoreUnavailable,
+    StreamExists,
+    StreamInUse,
+    StreamNotFound,
+    TooManyWaiting,
+    Unauthenticated,
+    ValidationFailed,
+)
+from broker.publishing import PublishFailed
+from http_api.codec import UnsupportedMediaType, answer
+
+logger = logging.getLogger("broker")
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """Every error. `code` is API, `summary` is prose."""
+
+    code: str
+    summary: str
+    validation_errors: dict[str, list[str]] | None = None
+
+
+class MethodNotAllowed(BrokerError):
+    """The address is there and has no such method."""
+
+    code = "METHOD_NOT_ALLOWED"
+
+
+STATUS: dict[type[BrokerError], int] = {
+    InvalidRequest: 400,
+    InvalidAckToken: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    StreamNotFound: 404,
+    ConsumerNotFound: 404,
+    RecordNotFound: 404,
+    MethodNotAllowed: 405,
+    StreamExists: 409,
+    ConsumerExists: 409,
+    StreamInUse: 409,
+    PayloadTooLarge: 413,
+    UnsupportedMediaType: 415,
+    ValidationFailed: 422,
+    TooManyWaiting: 429,
+    BrokerError: 500,
+    StoreUnavailable: 503,
+    OutcomeUnknown: 504,
+    StoreFull: 507,
+}
+CODES: dict[int, list[str]] = {}
+for _kind, _status in STATUS.items():
+    CODES.setdefault(_status, []).append(_kind.code)
+
+_HEADERS: dict[int, dict[str, str]] = {
+    401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": "1"},
+    503: {"Retry-After": "1"},
+}
+_FAULT = BrokerError("The server made a mistake; its log says which.")
+
+
+def response(request: Request, error: Exception) -> Response:
+    """The response to an error of any kind."""
+    if isinstance(error, PublishFailed):
+        summary, error = error.summary, error.cause
+    else:
+        summary = error.summary if isinstance(error, BrokerError) else ""
+    if type(error) not in STATUS or type(error) is BrokerError:
+        logger.error("fault in %s %s", request.method, request.url.path, exc_info=error)
+        error, summary = _FAULT, _FAULT.summary
+    assert isinstance(error, BrokerError)  # noqa: S101 - the branch above saw to it
+    status = STATUS[type(error)]
+    fields: dict[str, Any] = {"code": error.code, "summary": summary}
+    if isinstance(error, ValidationFailed):
+        fields["validation_errors"] = error.errors
+    reply = answer(request, fields, status)
+    for name, value in _HEADERS.get(status, {}).items():
+        reply.headers[name] = value
+    return reply

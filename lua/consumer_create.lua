@@ -1,0 +1,32 @@
+-- consumer_create: create a consumer: a group on the log, and its configuration.
+-- uses: filters entries upkeep lifecycle
+-- KEYS[1]  broker:{S}
+-- ARGV     name; start (all, new, last, at:ms, ago:ms); filter: 16 hex digits that stand for the canonical filter
+--          ('' = none); canonical filter: a JSON object, key -> list of patterns, sorted, without `*` ('' = none);
+--          then 2 a field, name and value: ack_wait_ms, max_deliver, max_ack_pending, max_waiting, deliver_policy,
+--          ordering, backoff_ms (comma separated), metadata (a JSON object in one spelling), filters (as given)
+-- returns  created, or exists: it is there with the same fields (filters may be spelled otherwise)
+-- errors   STREAM_NOT_FOUND, CONSUMER_EXISTS
+-- cost     O(filters in use); the index of a new filter is built by the calls that need it, step by step
+local s = open_stream(KEYS[1])
+if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
+local name, start, filter, canonical = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local key = s.key .. ':consumer:' .. name
+local existing = open_consumer(s, name)
+if existing then
+  local other = existing.filter ~= filter and 'filters'
+  for i = 5, #ARGV, 2 do
+    if ARGV[i] ~= 'filters' and redis.call('HGET', key, ARGV[i]) ~= ARGV[i + 1] then other = ARGV[i] end
+  end
+  return other and redis.error_reply('CONSUMER_EXISTS with another ' .. other) or 'exists'
+end
+local now = now_ms()
+trim(s, now)
+local indexed = filter ~= '' or s.kind == 'records'
+local group = redis.pcall('XGROUP', 'CREATE', s.log, name, start_id(s, start, indexed, now), 'MKSTREAM')
+if group.err then return redis.error_reply('CONSUMER_EXISTS as a group that another client made') end
+redis.call('HSET', key, 'filter', filter, 'created_at', now, 'updated_at', now, unpack(ARGV, 5))
+redis.call('SADD', s.key .. ':consumers', name)
+if filter ~= '' then use_filter(s, filter, canonical) end
+begin(s, key, name, start, indexed, now)
+return 'created'

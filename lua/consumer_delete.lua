@@ -1,0 +1,10 @@
+-- consumer_delete: delete a consumer with all its delivery state.
+-- uses: filters entries upkeep lifecycle
+-- KEYS[1]  broker:{S}
+-- ARGV     name
+-- returns  OK
+-- errors   CONSUMER_NOT_FOUND
+-- cost     O(what waits for a retry)
+local s = open_stream(KEYS[1])
+if not s or not remove_consumer(s, ARGV[1]) then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
+return redis.status_reply('OK')

@@ -1,0 +1,13 @@
+-- consumer_update: change fields of a consumer.
+-- KEYS[1]  broker:{S}
+-- ARGV     name; then 2 a field, as for consumer_create
+-- returns  OK
+-- errors   CONSUMER_NOT_FOUND
+-- cost     O(fields)
+local s = open_stream(KEYS[1])
+local c = open_consumer(s, ARGV[1])
+if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
+-- sweep_at: a shorter ack wait may have run out already.
+redis.call('HSET', c.key, 'updated_at', now_ms(), 'sweep_at', 0, unpack(ARGV, 2))
+wake(s, c.name)
+return redis.status_reply('OK')

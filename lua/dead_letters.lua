@@ -1,0 +1,23 @@
+-- dead_letters: a page of a consumer's dead letters, in the order of their deaths.
+-- uses: entries fence delivery
+-- KEYS[1]  broker:{S}
+-- ARGV     consumer; after, a position ('' = from the first); how many to look at; collection_id, reason ('' = any)
+-- returns  [position to go on after, or '' at the end; then 9 a dead letter: message id, deliver count, reason,
+--          last nack reason, last delivered at (ms), dead at (ms), idx, inserted_at, body]
+-- errors   CONSUMER_NOT_FOUND
+-- cost     O(how many to look at)
+local s = open_stream(KEYS[1])
+local c = open_consumer(s, ARGV[1])
+if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
+sweep_dead(s, c, now_ms())
+local rows = redis.call('XRANGE', c.dead, ARGV[2] == '' and '-' or '(' .. ARGV[2], '+', 'COUNT', ARGV[3])
+local reply = { #rows == tonumber(ARGV[3]) and rows[#rows][1] or '' }
+for _, row in ipairs(rows) do
+  local f = {}
+  for i = 1, #row[2], 2 do f[row[2][i]] = row[2][i + 1] end
+  if (ARGV[4] == '' or ARGV[4] == f.collection_id) and (ARGV[5] == '' or ARGV[5] == f.reason) then
+    for _, value in ipairs({ f.id, f.deliver_count, f.reason, f.last_nack_reason, f.last_delivered_at, f.dead_at, f.idx,
+      f.inserted_at, f.body }) do reply[#reply + 1] = value end
+  end
+end
+return reply

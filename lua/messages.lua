@@ -1,0 +1,20 @@
+-- messages: what the stream holds, oldest first, without a consumer.
+-- uses: filters entries upkeep
+-- KEYS[1]  broker:{S}
+-- ARGV     after, a message id ('' = from the first); how many to look at; collection_id ('' = any)
+-- returns  [behind = 1], or [0, id to go on after or '' at the end, then 4 a message: id, idx, inserted_at, body]
+-- errors   STREAM_NOT_FOUND
+-- cost     O(how many to look at)
+local s = open_stream(KEYS[1])
+if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
+trim(s, now_ms())
+if not catch_up(s) then return { 1 } end
+local entries = redis.call('XRANGE', s.log, ARGV[1] == '' and '-' or '(' .. ARGV[1], '+', 'COUNT', ARGV[2])
+local reply = { 0, #entries == tonumber(ARGV[2]) and entries[#entries][1] or '' }
+for _, entry in ipairs(entries) do
+  if ARGV[3] == '' or routing_fields(entry) == ARGV[3] then
+    local idx, inserted_at, body = content_of(s, entry)
+    for _, value in ipairs({ entry[1], idx, inserted_at, body }) do reply[#reply + 1] = value end
+  end
+end
+return reply

@@ -1,0 +1,117 @@
+-- next: deliver a batch to a worker. Redeliveries come first, then new messages, each in stream order.
+-- uses: filters entries upkeep counts fence delivery
+-- KEYS[1]  broker:{S}
+-- ARGV     consumer; batch, 1...1000; min_batch: with fewer to deliver, deliver nothing
+-- returns  [behind = 1]: a bounded step of upkeep was made, call again; else
+--          [0, epoch, num_pending, num_ack_pending, due_in, max_waiting, seen, then 6 a message: id, delivery number,
+--          deliver count, idx, inserted_at, body]. due_in: ms until something may come due, -1 = not by time alone;
+--          told only where nothing was delivered. seen: the last id of the log, from where a waiting reader goes on.
+--          idx, inserted_at, body: see shared/entries.lua
+-- errors   CONSUMER_NOT_FOUND
+-- cost     O(batch + log n), whatever waits and whatever is out
+local s = open_stream(KEYS[1])
+local c = open_consumer(s, ARGV[1])
+if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
+local batch, min_batch = tonumber(ARGV[2]), tonumber(ARGV[3])
+local now = now_ms()
+if not ready(s, c, now) then return { 1 } end
+
+local out, before = num_ack_pending(s, c), { sweep = c.sweep, sweep_at = c.sweep_at }
+local reply, delivered, budget = { 0, c.epoch, 0, 0, -1, c.max_waiting, s.seen }, 0, ROWS_A_CALL
+
+local function deliver(entry, number, given_back)
+  local idx, inserted_at, body = content_of(s, entry)
+  local n = #reply
+  reply[n + 1], reply[n + 2], reply[n + 3] = entry[1], number, number - given_back
+  reply[n + 4], reply[n + 5], reply[n + 6] = idx, inserted_at, body
+  delivered = delivered + 1
+end
+
+-- Expired rows and due retries as one list in stream order. Redelivering a row that is out needs no place.
+local function candidates(wanted)
+  local rows, dead
+  repeat
+    rows, dead = bury_exhausted(s, c, expired(s, c, now, c.max_deliver > 0 and math.max(wanted, 100) or wanted), now)
+    out, budget = out - dead, budget - dead
+  until dead == 0 or budget <= 0
+  promote(c.retry, now)
+  local places, own = math.min(wanted, c.max_ack_pending - out), #rows
+  if places > 0 then
+    for _, member in ipairs(first_due(c.retry, places)) do
+      rows[#rows + 1] = { id = stream_id(member), member = member, retry = true }
+    end
+    if own > 0 and #rows > own then table.sort(rows, function(a, b) return a.member < b.member end) end
+  end
+  for i = #rows, wanted + 1, -1 do rows[i] = nil end
+  return rows
+end
+
+-- Deliver a row again. An entry that has left the stream is dropped, by XCLAIM and so by us.
+local function redeliver(row, notes)
+  local number, given_back, entry = 0, 0, nil
+  if notes then number, given_back = note_of(c, row.id) end
+  if row.retry then
+    redis.call('ZREM', c.retry, row.member)
+    redis.call('ZREM', s.key .. ':retrying', row.member .. ':' .. c.name)
+    number = number + 1
+    entry = redis.call('XCLAIM', s.log, c.name, 'http', 0, row.id, 'FORCE', 'RETRYCOUNT', number)[1]
+  else
+    number = row.count + 1
+    entry = redis.call('XCLAIM', s.log, c.name, 'http', 0, row.id, 'RETRYCOUNT', number)[1]
+    if row.in_order then c.sweep = row.id end
+    out = out - 1
+  end
+  if entry then
+    redis.call('ZADD', c.deadlines, now + backoff_after(c, number - given_back), row.member)
+    deliver(entry, number, given_back)
+    out = out + 1
+  else
+    redis.call('ZREM', c.deadlines, row.member)
+    redis.call('HDEL', c.notes, row.id)
+    budget = budget - 1
+  end
+end
+
+-- Deliver messages that the consumer has not reached yet; returns how many.
+local function deliver_new(count)
+  local entries
+  if c.filtered then
+    local ids = redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(c.cursor), '+', 'LIMIT', 0, count)
+    local n = #ids
+    if n == 0 then return 0 end
+    for i = 1, n do ids[i] = stream_id(ids[i]) end
+    c.cursor = ids[n]
+    ids[n + 1], ids[n + 2], ids[n + 3], ids[n + 4], ids[n + 5] = 'FORCE', 'RETRYCOUNT', 1, 'LASTID', c.cursor
+    entries = redis.call('XCLAIM', s.log, c.name, 'http', 0, unpack(ids))
+  else
+    local read = redis.call('XREADGROUP', 'GROUP', c.name, 'http', 'COUNT', count, 'STREAMS', s.log, '>')
+    if not read then return 0 end
+    entries = read[1][2]
+    c.cursor = entries[#entries][1]
+  end
+  for _, entry in ipairs(entries) do deliver(entry, 1, 0) end
+  redis.call('HSET', c.key, 'cursor', c.cursor)
+  return #entries
+end
+
+local rows, waiting = candidates(batch), num_new(s, c)
+if min_batch <= 1 or #rows + math.min(waiting, math.max(0, c.max_ack_pending - out)) >= min_batch then
+  while #rows > 0 and budget > 0 do
+    local notes, expected = redis.call('EXISTS', c.notes) == 1, delivered + #rows
+    for _, row in ipairs(rows) do redeliver(row, notes) end
+    rows = delivered < expected and candidates(batch - delivered) or {}
+  end
+  local wanted = math.min(batch - delivered, c.max_ack_pending - out)
+  if wanted > 0 and waiting > 0 then
+    local got = deliver_new(wanted)
+    out = out + got
+    waiting = got < wanted and 0 or waiting - got
+  end
+end
+keep_sweep(c, before)
+if delivered == 0 and (budget <= 0 or c.unfinished) then return { 1 } end
+if delivered < batch and out >= c.max_ack_pending and not c.full then redis.call('HSET', c.key, 'full', 1) end
+reply[3] = waiting + redis.call('ZCARD', c.retry)
+reply[4] = out
+if delivered == 0 then reply[5] = due_in(s, c, now, out) end
+return reply

@@ -1,0 +1,46 @@
+-- peek: the next messages, without delivering them.
+-- uses: filters entries upkeep counts fence delivery
+-- KEYS[1]  broker:{S}
+-- ARGV     consumer; limit
+-- returns  [behind = 1], or [0, then 6 a message as next gives them; its delivery number is the one that it would get]
+-- errors   CONSUMER_NOT_FOUND
+-- cost     O(limit)
+local s = open_stream(KEYS[1])
+local c = open_consumer(s, ARGV[1])
+if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
+local limit, now = tonumber(ARGV[2]), now_ms()
+if not ready(s, c, now) then return { 1 } end
+local reply = { 0 }
+
+local function show(entry, number, given_back)
+  local idx, inserted_at, body = content_of(s, entry)
+  for _, value in ipairs({ entry[1], number, number - given_back, idx, inserted_at, body }) do reply[#reply + 1] = value end
+end
+
+local rows = {}
+for _, row in ipairs(expired(s, c, now, limit)) do
+  local _, given_back = note_of(c, row.id)
+  if not exhausted(c, row.count, given_back) then rows[#rows + 1] = row end
+end
+promote(c.retry, now)
+for _, member in ipairs(first_due(c.retry, limit)) do
+  local id = stream_id(member)
+  rows[#rows + 1] = { id = id, member = member, count = note_of(c, id) }
+end
+table.sort(rows, function(a, b) return a.member < b.member end)
+for i = 1, math.min(limit, #rows) do
+  local entry = redis.call('XRANGE', s.log, rows[i].id, rows[i].id)[1]
+  local _, given_back = note_of(c, rows[i].id)
+  if entry then show(entry, rows[i].count + 1, given_back) end
+end
+local left = limit - (#reply - 1) / 6
+if left > 0 and c.filtered then
+  for _, member in ipairs(redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(c.cursor), '+', 'LIMIT', 0, left)) do
+    local id = stream_id(member)
+    local entry = redis.call('XRANGE', s.log, id, id)[1]
+    if entry then show(entry, 1, 0) end
+  end
+elseif left > 0 then
+  for _, entry in ipairs(redis.call('XRANGE', s.log, '(' .. c.cursor, '+', 'COUNT', left)) do show(entry, 1, 0) end
+end
+return reply

@@ -1,0 +1,17 @@
+-- stream_info: a stream's fields and what it holds.
+-- uses: filters entries upkeep
+-- KEYS[1]  broker:{S}
+-- returns  [messages, bytes of memory, first id, last id ('' = none), consumers, then 2 a field, name and value]
+-- errors   STREAM_NOT_FOUND
+-- cost     O(1)
+local s = open_stream(KEYS[1])
+if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
+trim(s, now_ms())
+local messages = redis.call('XLEN', s.log)
+local first, last = redis.call('XRANGE', s.log, '-', '+', 'COUNT', 1)[1], redis.call('XREVRANGE', s.log, '+', '-', 'COUNT', 1)[1]
+local reply = {
+  messages, messages > 0 and redis.call('MEMORY', 'USAGE', s.log) or 0, first and first[1] or '', last and last[1] or '',
+  redis.call('SCARD', s.key .. ':consumers'),
+}
+for _, value in ipairs(redis.call('HGETALL', s.key)) do reply[#reply + 1] = value end
+return reply

@@ -1,0 +1,12 @@
+-- stream_update: change fields of a stream.
+-- KEYS[1]  broker:{S}
+-- ARGV     2 a field, as for stream_create
+-- returns  OK
+-- errors   STREAM_NOT_FOUND
+-- cost     O(fields), and what a tighter limit drops
+-- uses: filters entries upkeep
+if redis.call('EXISTS', KEYS[1]) == 0 then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
+local now = now_ms()
+redis.call('HSET', KEYS[1], 'updated_at', now, unpack(ARGV))
+trim(open_stream(KEYS[1]), now)
+return redis.status_reply('OK')
