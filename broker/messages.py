@@ -17,7 +17,6 @@ from broker.validation import decode
 Kind = Literal["records", "events"]
 Text255 = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Text64 = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-_ABSENT = msgspec.Raw()
 
 # The name space of the ids of records that come without one.
 RECORD_IDS = uuid.UUID("6f1c1a7e-3f0b-5a52-9a53-0d6f4f5c2b11")
@@ -31,7 +30,7 @@ class RecordMessage(msgspec.Struct, forbid_unknown_fields=True):
     upstream_id: Text255 | None = None
     resource_id: Text255 | None = None
     sync_id: Text255 | None = None
-    data: msgspec.Raw = _ABSENT
+    data: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)  # empty = absent
     deleted: bool = False
     upstream_created_at: str | None = None
     upstream_updated_at: str | None = None

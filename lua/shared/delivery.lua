@@ -119,10 +119,10 @@ end
 local function sweep_dead(s, c, now)
   if c.max_deliver < 0 then return end
   local before = { sweep = c.sweep, sweep_at = c.sweep_at }
-  local dead
+  local alive, dead
   repeat
-    _, dead = bury_exhausted(s, c, expired(s, c, now, 100), now)
-  until dead < 100
+    alive, dead = bury_exhausted(s, c, expired(s, c, now, 100), now)
+  until dead == 0 or #alive > 0
   keep_sweep(c, before)
 end
 

@@ -1,0 +1,71 @@
+"""What the Redis at hand promises: persistence, eviction, version (C47)."""
+
+from dataclasses import dataclass
+
+from broker.errors import BrokerError
+from broker.store import Store
+
+OLDEST = (7, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Promises:
+    """What was found, and what a user should be warned of."""
+
+    server: str
+    persistence: str
+    eviction: str
+    memory: str
+    replicas: int
+    warnings: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """The findings, a line each."""
+        return [
+            f"server       {self.server}",
+            f"persistence  {self.persistence}",
+            f"eviction     {self.eviction}",
+            f"memory       {self.memory}",
+            f"replicas     {self.replicas}",
+        ]
+
+
+async def examine(store: Store) -> Promises:
+    """Ask Redis. A server that hides its configuration (some managed ones) is judged by INFO alone."""
+    info = _parse((await store.call("INFO", "everything")).decode())
+    config = {}
+    for name in ("appendonly", "appendfsync", "save", "maxmemory-policy"):
+        try:
+            reply = await store.call("CONFIG", "GET", name)
+            config[name] = reply[1].decode() if reply else ""
+        except BrokerError:
+            config[name] = "unknown"
+    name = "Valkey" if "valkey_version" in info else "Redis"
+    version = info.get("valkey_version") or info.get("redis_version", "0")
+    warnings = []
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        warnings.append(f"{name} {version} is older than 7.0, which the broker needs.")
+    policy = info.get("maxmemory_policy", config["maxmemory-policy"])
+    if policy != "noeviction":
+        warnings.append(f"The eviction policy {policy} may drop messages; set maxmemory-policy noeviction.")
+    if info.get("aof_enabled") == "1":
+        persistence = f"append-only file, fsync {config['appendfsync']}"
+        if config["appendfsync"] == "everysec":
+            persistence += ": a power failure may lose the last second"
+    elif config["save"] not in ("", "unknown"):
+        persistence = f"snapshots ({config['save']}): a crash loses what came after the last one"
+        warnings.append("There is no append-only file: a crash loses what came after the last snapshot.")
+    elif config["save"] == "unknown":
+        persistence = "unknown: the server hides its configuration"
+    else:
+        persistence = "none: a restart loses everything"
+        warnings.append("Nothing is kept on disk: a restart of Redis loses every message.")
+    if info.get("role") == "slave":
+        warnings.append("This Redis is a replica; the broker must reach a primary.")
+    limit = int(info.get("maxmemory", "0"))
+    memory = f"{int(info.get('used_memory', '0')) / 1e6:.1f} MB used, " + (f"limit {limit / 1e6:.0f} MB" if limit else "no limit")
+    return Promises(f"{name} {version}", persistence, policy, memory, int(info.get("connected_slaves", "0")), tuple(warnings))
+
+
+def _parse(text: str) -> dict[str, str]:
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)

@@ -1,0 +1,1 @@
+"""The commands of `broker`, a module each."""

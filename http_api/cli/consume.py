@@ -1,0 +1,44 @@
+"""`broker consume`: print a consumer's messages and ack them."""
+
+import os
+import sys
+from argparse import Namespace
+
+import msgspec
+
+from http_api.cli.client import Client
+
+_BATCH = 100
+_WAIT = "30s"
+
+
+class _Delivery(msgspec.Struct):
+    ack_token: str
+    record: msgspec.Raw = msgspec.Raw()
+    event: msgspec.Raw = msgspec.Raw()
+
+
+class _Batch(msgspec.Struct):
+    data: list[_Delivery]
+
+
+def run(client: Client, args: Namespace) -> None:
+    """Print messages as NDJSON, each as it was stored, until none is left; with --follow for ever.
+
+    A message is acked when it is printed: one that is cut off by a closed pipe is delivered again.
+    """
+    path = f"/v1/http-consumers/{args.consumer}"
+    query = {"batch_size": str(_BATCH)} | ({"wait_for": _WAIT} if args.follow else {})
+    try:
+        while True:
+            batch = msgspec.json.decode(client.call("GET", path + "/next", params=query), type=_Batch)
+            for delivery in batch.data:
+                message = bytes(delivery.record) or bytes(delivery.event)
+                sys.stdout.buffer.write((msgspec.json.format(message, indent=-1) if b"\n" in message else message) + b"\n")
+            sys.stdout.buffer.flush()
+            if batch.data and not args.no_ack:
+                client.call("POST", path + "/ack", json={"ack_tokens": [d.ack_token for d in batch.data]})
+            if not batch.data and not args.follow:
+                return
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,138 @@
+"""`broker publish`: a file of messages into a stream."""
+
+import contextlib
+import re
+import sys
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from http_api.cli.client import Client, Refused
+
+_CHUNK_LINES = 1000
+_CHUNK_BYTES = 4 << 20
+_BAR = 30
+
+
+def run(client: Client, args: Namespace) -> None:
+    """Publish NDJSON, or a JSON list, in chunks; print what became of the messages."""
+    counts: Counter[str] = Counter()
+    with _open(args.file) as (source, size):
+        progress = _Progress(size)
+        path = f"/v1/streams/{args.stream}/messages"
+        for chunk in _chunks(source):
+            counts.update(_send(client, path, chunk, sum(counts.values())))
+            progress.show(chunk.read_so_far, sum(counts.values()))
+        progress.end()
+    total = sum(counts.values())
+    print(f"{total} messages: " + (", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "nothing to publish"))
+
+
+class _Chunk(msgspec.Struct):
+    lines: list[bytes]
+    first_line: int | None  # of a list that came as one JSON value there are no lines
+    read_so_far: int
+
+
+@contextlib.contextmanager
+def _open(name: str) -> Iterator[tuple[IO[bytes], int | None]]:
+    if name == "-":
+        yield sys.stdin.buffer, None
+        return
+    try:
+        with Path(name).open("rb") as source:
+            yield source, Path(name).stat().st_size
+    except OSError as exc:
+        raise Refused(f"{name}: {exc.strerror}") from exc
+
+
+def _chunks(source: IO[bytes]) -> Iterator[_Chunk]:
+    first = source.readline()
+    while first and not first.strip():
+        first = source.readline()
+    if first.lstrip().startswith(b"["):
+        yield from _list_chunks(first + source.read())
+        return
+    chunk, size, read = _Chunk([], 1, 0), 0, 0
+    number = 0
+    for line in _prepend(first, source):
+        number += 1
+        read += len(line)
+        chunk.lines.append(line.rstrip(b"\n"))
+        size += len(line)
+        if len(chunk.lines) >= _CHUNK_LINES or size >= _CHUNK_BYTES:
+            chunk.read_so_far = read
+            yield chunk
+            chunk, size = _Chunk([], number + 1, read), 0
+    if chunk.lines:
+        chunk.read_so_far = read
+        yield chunk
+
+
+def _prepend(first: bytes, source: IO[bytes]) -> Iterator[bytes]:
+    if first:
+        yield first
+    yield from source
+
+
+def _list_chunks(text: bytes) -> Iterator[_Chunk]:
+    try:
+        messages = [bytes(raw) for raw in msgspec.json.decode(text, type=list[msgspec.Raw])]
+    except msgspec.DecodeError as exc:
+        raise Refused(f"the file begins like a JSON list and is none: {exc}") from exc
+    start = 0
+    while start < len(messages):
+        end, size = start, 0
+        while end < len(messages) and end - start < _CHUNK_LINES and (end == start or size + len(messages[end]) < _CHUNK_BYTES):
+            size += len(messages[end])
+            end += 1
+        yield _Chunk(messages[start:end], None, len(text) * end // len(messages))
+        start = end
+
+
+def _send(client: Client, path: str, chunk: _Chunk, done: int) -> Counter[str]:
+    if chunk.first_line is None:
+        content, kind = b'{"messages":[' + b",".join(chunk.lines) + b"]}", "application/json"
+    else:
+        content, kind = b"\n".join(chunk.lines), "application/x-ndjson"
+    try:
+        answer = client.json("POST", path, content=content, headers={"Content-Type": kind})
+    except Refused as exc:
+        raise Refused(_renumber(str(exc), chunk, done)) from exc
+    return Counter(answer["info"])
+
+
+def _renumber(text: str, chunk: _Chunk, done: int) -> str:
+    """The server counts within the chunk that it was sent, the user within the file."""
+    first = chunk.first_line
+    if first is None:
+        return re.sub(r"messages\[(\d+)\]", lambda m: f"messages[{int(m[1]) + done}]", text)
+    text = re.sub(r"line\[(\d+)\]", lambda m: f"line[{int(m[1]) + first - 1}]", text)
+    return re.sub(r"(\d+) messages before it", lambda m: f"{int(m[1]) + done} messages before it", text)
+
+
+class _Progress:
+    """A bar on standard error, on a terminal only."""
+
+    def __init__(self, size: int | None) -> None:
+        self._size = size
+        self._on = sys.stderr.isatty()
+
+    def show(self, read: int, messages: int) -> None:
+        if not self._on:
+            return
+        if self._size:
+            filled = _BAR * min(read, self._size) // self._size
+            bar = f"[{'#' * filled}{'.' * (_BAR - filled)}] {100 * min(read, self._size) // self._size:3d} %  "
+        else:
+            bar = ""
+        sys.stderr.write(f"\r{bar}{messages} messages")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        if self._on:
+            sys.stderr.write("\r\033[K")

@@ -1,0 +1,215 @@
+"""The command `broker` (C48): what it takes, and how it ends. Status 0, 1 for a refused request, 2 for wrong usage."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from broker import __version__
+from broker.embedded import EmbeddedFailed
+from broker.errors import BrokerError
+from broker.names import is_name
+from http_api.cli import consume, demo, objects, publish, store
+from http_api.cli.client import Client, Refused
+from http_api.settings import SOURCES, Settings, WrongSetting, load
+
+_HELP = {
+    "host": "address to listen on (127.0.0.1)",
+    "port": "port to listen on, 0 = any (8080)",
+    "redis_url": "redis://, rediss:// or unix:// of a Redis; without it an embedded Valkey runs in the data directory",
+    "data_dir": "directory of the embedded Valkey (./broker-data)",
+    "workers": "processes that serve, one a core (1)",
+    "log_level": "debug, info, warning or error (info)",
+    "max_message_bytes": "largest message (1048576)",
+    "max_body_bytes": "largest JSON body (8388608)",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; gives its exit status."""
+    args = _parser().parse_args(argv)
+    try:
+        args.run(args)
+    except WrongSetting as exc:
+        return _fail(str(exc), 2)
+    except (Refused, EmbeddedFailed) as exc:
+        return _fail(str(exc), 1)
+    except BrokerError as exc:
+        return _fail(f"{exc.code}: {exc.summary}", 1)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _fail(text: str, status: int) -> int:
+    sys.stderr.write(f"broker: {' '.join(text.split())}\n")
+    return status
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    return load({field: getattr(args, field, None) for field in SOURCES})
+
+
+def _client(args: argparse.Namespace) -> Client:
+    return Client(args.url, args.token)
+
+
+def _serve(args: argparse.Namespace) -> None:
+    from http_api.server import serve
+
+    serve(_settings(args))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="broker", description="Record and event streams over Redis, pulled by HTTP workers.")
+    parser.add_argument("--version", action="version", version=f"broker {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    serving = _command(commands, "serve", "run a server", _serve)
+    _setting_options(serving, "host", "port", "redis_url", "data_dir", "workers", "log_level", "max_message_bytes", "max_body_bytes")
+
+    publishing = _command(commands, "publish", "publish a file to a stream", lambda args: publish.run(_client(args), args))
+    publishing.add_argument("stream", metavar="STREAM", type=_name)
+    publishing.add_argument("file", metavar="FILE", help="NDJSON or a JSON list of messages, - = standard input")
+    _client_options(publishing)
+
+    consuming = _command(commands, "consume", "print a consumer's messages as NDJSON and ack them", lambda args: consume.run(_client(args), args))
+    consuming.add_argument("consumer", metavar="CONSUMER", type=_name)
+    consuming.add_argument("--no-ack", action="store_true", help="leave the messages to be delivered again")
+    consuming.add_argument("--follow", action="store_true", help="wait for more, for ever")
+    _client_options(consuming)
+
+    _stream_commands(commands)
+    _consumer_commands(commands)
+    _token_commands(commands)
+
+    checking = _command(commands, "check", "print what the Redis at hand promises", lambda args: store.check(_settings(args)))
+    _setting_options(checking, "redis_url", "data_dir")
+    _command(commands, "demo", "a guided run on sample data, in under a minute", lambda _: demo.run())
+    return parser
+
+
+def _command(commands: Any, name: str, summary: str, run: Callable[[argparse.Namespace], None] | None) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
+    if run is not None:
+        parser.set_defaults(run=run)
+    return parser
+
+
+def _setting_options(parser: argparse.ArgumentParser, *fields: str) -> None:
+    for field in fields:
+        option, variable = SOURCES[field]
+        parser.add_argument(option, dest=field, metavar=option[2:].upper(), help=f"{_HELP[field]} [{variable}]")
+
+
+def _client_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", default=os.environ.get("BROKER_URL", "http://127.0.0.1:8080"), help="the server [BROKER_URL]")
+    parser.add_argument("--token", default=os.environ.get("BROKER_TOKEN"), help="an access token [BROKER_TOKEN]")
+
+
+def _actions(commands: Any, name: str, summary: str) -> Callable[..., argparse.ArgumentParser]:
+    group = _command(commands, name, summary, None).add_subparsers(metavar="ACTION", required=True, dest="action")
+
+    def add(action: str, text: str, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+        return _command(group, action, text, run)
+
+    return add
+
+
+def _stream_commands(commands: Any) -> None:
+    add = _actions(commands, "stream", "create, list, show or delete streams")
+
+    def run(args: argparse.Namespace) -> None:
+        objects.stream(_client(args), args)
+
+    creating = add("create", "create a stream", run)
+    creating.add_argument("name", metavar="NAME")
+    creating.add_argument("--kind", choices=("records", "events"))
+    creating.add_argument("--max-messages", type=int, metavar="N", help="drop the oldest events beyond N")
+    creating.add_argument("--max-age-ms", type=int, metavar="MS", help="drop events older than MS")
+    creating.add_argument("--dedupe-window-ms", type=int, metavar="MS", help="remember event ids for MS")
+    creating.add_argument("--metadata", type=_json_object, metavar="JSON")
+    parsers = [creating, add("list", "list streams", run), add("show", "show a stream", run), add("delete", "delete a stream", run)]
+    for parser in parsers[2:]:
+        parser.add_argument("name", metavar="NAME", type=_name)
+    parsers[3].add_argument("--force", action="store_true", help="delete its consumers too")
+    for parser in parsers:
+        _client_options(parser)
+
+
+def _consumer_commands(commands: Any) -> None:
+    add = _actions(commands, "consumer", "create, list, show or delete consumers")
+
+    def run(args: argparse.Namespace) -> None:
+        objects.consumer(_client(args), args)
+
+    creating = add("create", "create a consumer", run)
+    creating.add_argument("name", metavar="NAME", nargs="?")
+    creating.add_argument("--stream", dest="stream_id", metavar="STREAM", help="records")
+    creating.add_argument("--filter", action="append", type=_filter, metavar="KEY=PATTERN", help="provider, collection_id or resource_id")
+    creating.add_argument("--ack-wait-ms", type=int, metavar="MS", help="30000")
+    creating.add_argument("--max-deliver", type=int, metavar="N", help="-1 = no limit")
+    creating.add_argument("--max-ack-pending", type=int, metavar="N", help="1000")
+    creating.add_argument("--max-waiting", type=int, metavar="N", help="512")
+    creating.add_argument("--deliver-policy", metavar="WHERE", help="all, new, last, a window such as 15m, or a time")
+    creating.add_argument("--ordering", choices=("none", "key"))
+    creating.add_argument("--backoff-ms", type=_numbers, metavar="MS,MS,...")
+    creating.add_argument("--metadata", type=_json_object, metavar="JSON")
+    listing = add("list", "list consumers", run)
+    listing.add_argument("--stream", dest="stream_id", metavar="STREAM", help="only of this stream")
+    parsers = [creating, listing, add("show", "show a consumer", run), add("delete", "delete a consumer", run)]
+    for parser in parsers[2:]:
+        parser.add_argument("name", metavar="NAME", type=_name)
+    for parser in parsers:
+        _client_options(parser)
+
+
+def _token_commands(commands: Any) -> None:
+    add = _actions(commands, "token", "create, list or revoke access tokens, in Redis itself")
+
+    def run(args: argparse.Namespace) -> None:
+        store.token(_settings(args), args)
+
+    creating = add("create", "create a token and print it, once", run)
+    creating.add_argument("name", metavar="NAME")
+    creating.add_argument("--scope", action="append", default=[], help="admin, publish:STREAM or consume:CONSUMER (or :*); repeat for more")
+    revoking = add("revoke", "make a token invalid", run)
+    revoking.add_argument("name", metavar="NAME")
+    for parser in (creating, revoking, add("list", "list tokens", run)):
+        _setting_options(parser, "redis_url", "data_dir")
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name: 1-64 of A-Z a-z 0-9 _ . -")
+    return text
+
+
+def _filter(text: str) -> tuple[str, str]:
+    key, equals, pattern = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=PATTERN")
+    return key, pattern
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part]
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers") from exc
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON") from exc
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The endpoints: decode, one call of the broker, encode."""

@@ -1,0 +1,62 @@
+"""Consumers (section 5)."""
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from broker.consumers import Consumer, ConsumerChanges, ConsumerSpec, parse_metadata_filter
+from broker.validation import decode
+from http_api.auth import require
+from http_api.codec import answer, page_query, query, read_json
+from http_api.context import context
+from http_api.shapes import ConsumerObject, ConsumerPage, Deleted
+
+_SPEC = msgspec.json.Decoder(ConsumerSpec)
+_CHANGES = msgspec.json.Decoder(ConsumerChanges)
+
+
+def _without_info(consumer: Consumer) -> ConsumerObject:
+    fields = msgspec.structs.asdict(consumer)
+    del fields["info"]
+    return ConsumerObject(**fields)
+
+
+async def create(request: Request) -> Response:
+    """POST /v1/http-consumers."""
+    require(request, "admin")
+    spec = decode(_SPEC, await read_json(request, context(request).settings.max_body_bytes))
+    consumer, new = await context(request).broker.consumers.create(spec)
+    return answer(request, _without_info(consumer), 201 if new else 200)
+
+
+async def page(request: Request) -> Response:
+    """GET /v1/http-consumers."""
+    require(request, "admin")
+    after, limit = page_query(request)
+    metadata = query(request, "metadata")
+    found, cursor = await context(request).broker.consumers.page(
+        after, limit, query(request, "stream_id"), parse_metadata_filter(metadata) if metadata else None
+    )
+    return answer(request, ConsumerPage([_without_info(consumer) for consumer in found], cursor))
+
+
+async def show(request: Request) -> Response:
+    """GET /v1/http-consumers/{consumer}."""
+    name = request.path_params["consumer"]
+    require(request, "consume", name)
+    return answer(request, await context(request).broker.consumers.get(name))
+
+
+async def update(request: Request) -> Response:
+    """PATCH or PUT /v1/http-consumers/{consumer}."""
+    require(request, "admin")
+    changes = decode(_CHANGES, await read_json(request, context(request).settings.max_body_bytes))
+    return answer(request, _without_info(await context(request).broker.consumers.update(request.path_params["consumer"], changes)))
+
+
+async def delete(request: Request) -> Response:
+    """DELETE /v1/http-consumers/{consumer}."""
+    require(request, "admin")
+    name = request.path_params["consumer"]
+    await context(request).broker.consumers.delete(name)
+    return answer(request, Deleted(name))

@@ -1,0 +1,146 @@
+"""Streams, what they hold, and publishing (sections 3 and 4)."""
+
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from broker.errors import StreamNotFound
+from broker.names import is_name
+from broker.publishing import count_by_status
+from broker.streams import StoredMessage, StreamChanges, StreamSpec
+from broker.validation import decode
+from http_api import codec, metrics
+from http_api.auth import require
+from http_api.codec import answer, page_query, query, read_json, truth
+from http_api.context import context
+from http_api.shapes import Deleted, PublishAnswer, StreamPage
+
+_SPEC = msgspec.json.Decoder(StreamSpec)
+_CHANGES = msgspec.json.Decoder(StreamChanges)
+_IN_MEMORY = 1 << 20
+
+
+def _stream_name(request: Request) -> str:
+    name: str = request.path_params["stream"]
+    if not is_name(name):
+        raise StreamNotFound(f"There is no stream {name[:80]!r}.")
+    return name
+
+
+async def create(request: Request) -> Response:
+    """POST /v1/streams."""
+    require(request, "admin")
+    spec = decode(_SPEC, await read_json(request, context(request).settings.max_body_bytes))
+    stream, new = await context(request).broker.streams.create(spec)
+    return answer(request, stream, 201 if new else 200)
+
+
+async def page(request: Request) -> Response:
+    """GET /v1/streams."""
+    require(request, "admin")
+    return answer(request, StreamPage(*await context(request).broker.streams.page(*page_query(request))))
+
+
+async def show(request: Request) -> Response:
+    """GET /v1/streams/{stream}."""
+    require(request, "admin")
+    return answer(request, await context(request).broker.streams.get(_stream_name(request)))
+
+
+async def update(request: Request) -> Response:
+    """PATCH /v1/streams/{stream}."""
+    require(request, "admin")
+    changes = decode(_CHANGES, await read_json(request, context(request).settings.max_body_bytes))
+    return answer(request, await context(request).broker.streams.update(_stream_name(request), changes))
+
+
+async def delete(request: Request) -> Response:
+    """DELETE /v1/streams/{stream}."""
+    require(request, "admin")
+    name = _stream_name(request)
+    await context(request).broker.streams.delete(name, force=truth(request, "force"))
+    return answer(request, Deleted(name))
+
+
+def message_json(message: StoredMessage) -> bytes:
+    """A stored message as the API shows it."""
+    return b'{"id":"%b","%b":%b}' % (message.id.encode(), message.label.encode(), message.json)
+
+
+def page_json(rows: list[bytes], cursor: str | None) -> bytes:
+    """A page of rows that are JSON already."""
+    return b'{"data":[%b],"next":%b}' % (b",".join(rows), b"null" if cursor is None else b'"%b"' % cursor.encode())
+
+
+async def messages(request: Request) -> Response:
+    """GET /v1/streams/{stream}/messages."""
+    require(request, "admin")
+    after, limit = page_query(request)
+    found, cursor = await context(request).broker.streams.messages(
+        _stream_name(request), after, limit, query(request, "collection_id")
+    )
+    return answer(request, page_json([message_json(m) for m in found], cursor))
+
+
+async def record(request: Request) -> Response:
+    """GET /v1/streams/{stream}/records/{id}."""
+    require(request, "admin")
+    found = await context(request).broker.streams.record(_stream_name(request), request.path_params["id"])
+    return answer(request, found.json)
+
+
+async def publish(request: Request) -> Response:
+    """POST /v1/streams/{stream}/messages."""
+    name = _stream_name(request)
+    require(request, "publish", name)
+    if codec.content_type(request) == codec.NDJSON:
+        return await _publish_lines(request, name)
+    body = await read_json(request, context(request).settings.max_body_bytes)
+    results = await context(request).broker.publish_json(name, body)
+    info = count_by_status(results)
+    metrics.published(name, info)
+    return answer(request, PublishAnswer(results, info))
+
+
+async def _publish_lines(request: Request, name: str) -> Response:
+    """NDJSON of any length in constant memory: the answer's rows go to disk past the first megabyte.
+
+    The status is known only at the end, for a bad line turns it into an error.
+    """
+    limit = context(request).settings.max_message_bytes + 8192
+    lines = codec.lines(codec.body_chunks(request, None), limit)
+    counts: Counter[str] = Counter()
+    rows = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed when the answer is sent
+    try:
+        rows.write(b'{"data":[')
+        async for results in context(request).broker.publish_lines(name, lines):
+            rows.write(b"," if counts else b"")
+            rows.write(msgspec.json.encode(results)[1:-1])
+            info = count_by_status(results)
+            metrics.published(name, info)
+            counts.update(info)
+        rows.write(b'],"info":' + msgspec.json.encode(dict(counts)) + b"}")
+    except BaseException:
+        rows.close()
+        raise
+    size = rows.tell()
+    rows.seek(0)
+    if size <= _IN_MEMORY or codec.MSGPACK in request.headers.get("accept", ""):
+        with rows:
+            return answer(request, rows.read())
+    return StreamingResponse(_and_close(rows), 200, {"content-length": str(size)}, codec.JSON)
+
+
+async def _and_close(rows: "tempfile.SpooledTemporaryFile[bytes]") -> AsyncIterator[bytes]:
+    with rows:
+        for chunk in _chunks(rows):
+            yield chunk
+
+
+def _chunks(rows: "tempfile.SpooledTemporaryFile[bytes]") -> Iterator[bytes]:
+    while chunk := rows.read(1 << 16):
+        yield chunk

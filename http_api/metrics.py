@@ -1,0 +1,51 @@
+"""What the server counts, in Prometheus' format."""
+
+import os
+from collections.abc import Mapping
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+_REGISTRY = CollectorRegistry()
+_REQUESTS = Histogram(
+    "broker_request_seconds", "Time of a request, waiting included.", ["operation", "status"], buckets=_BUCKETS, registry=_REGISTRY
+)
+_PUBLISHED = Counter("broker_published", "Messages published, by what became of them.", ["stream", "status"], registry=_REGISTRY)
+_DELIVERED = Counter("broker_delivered", "Messages delivered.", ["consumer"], registry=_REGISTRY)
+_SETTLED = Counter("broker_settled", "Deliveries settled.", ["consumer", "outcome"], registry=_REGISTRY)
+_WAITING = Gauge("broker_waiting_calls", "Calls of next that wait now.", registry=_REGISTRY, multiprocess_mode="livesum")
+
+
+def request_done(operation: str, status: int, seconds: float) -> None:
+    """A request was answered."""
+    _REQUESTS.labels(operation, str(status)).observe(seconds)
+
+
+def published(stream: str, info: Mapping[str, int]) -> None:
+    """Messages were published."""
+    for status, count in info.items():
+        _PUBLISHED.labels(stream, status).inc(count)
+
+
+def delivered(consumer: str, count: int) -> None:
+    """Messages were delivered."""
+    if count:
+        _DELIVERED.labels(consumer).inc(count)
+
+
+def settled(consumer: str, outcome: str, count: int) -> None:
+    """Deliveries were settled."""
+    if count:
+        _SETTLED.labels(consumer, outcome).inc(count)
+
+
+def exposition(waiting: int) -> tuple[bytes, str]:
+    """The text of /metrics and its content type; of all worker processes where there are several."""
+    _WAITING.set(waiting)
+    registry = _REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -1,0 +1,107 @@
+"""The table of all operations: what the router serves and what the API description shows."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from broker.consumers import Consumer, ConsumerChanges, ConsumerSpec
+from broker.streams import Stream, StreamChanges, StreamSpec
+from http_api import shapes
+from http_api.endpoints import consumers, deliveries, operations, streams
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query parameter, its JSON schema and its meaning."""
+
+    name: str
+    schema: dict[str, Any]
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one address. `errors` are the statuses that it may answer beside those of every call."""
+
+    method: str
+    path: str
+    endpoint: Endpoint
+    name: str
+    answer: type
+    body: type | tuple[type, ...] | None = None
+    status: tuple[int, ...] = (200,)
+    errors: tuple[int, ...] = ()
+    query: tuple[Query, ...] = ()
+    public: bool = False
+
+
+_AFTER = Query("after", {"type": "string"}, "The `next` of the page before.")
+_LIMIT = Query("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, "How many at most.")
+_COLLECTION = Query("collection_id", {"type": "string"}, "Only of this collection.")
+_NEXT_QUERY = (
+    Query("batch_size", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 1}, "How many messages at most."),
+    Query("min_batch", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 1}, "Wait until so many are deliverable."),
+    Query("wait_for", {"type": "string", "default": "0"}, "How long to wait: ms up to 300000, or such as 500ms, 30s, 5m."),
+)
+_STREAMS, _STREAM = "/v1/streams", "/v1/streams/{stream}"
+_CONSUMERS, _CONSUMER = "/v1/http-consumers", "/v1/http-consumers/{consumer}"
+_BODY = (413, 415, 422)
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation("POST", _STREAMS, streams.create, "createStream", Stream, StreamSpec, (200, 201), (409, *_BODY)),
+    Operation("GET", _STREAMS, streams.page, "listStreams", shapes.StreamPage, query=(_AFTER, _LIMIT)),
+    Operation("GET", _STREAM, streams.show, "getStream", Stream, errors=(404,)),
+    Operation("PATCH", _STREAM, streams.update, "updateStream", Stream, StreamChanges, errors=(404, *_BODY)),
+    Operation(
+        "DELETE", _STREAM, streams.delete, "deleteStream", shapes.Deleted, errors=(404, 409),
+        query=(Query("force", {"type": "boolean", "default": False}, "Delete its consumers too."),),
+    ),
+    Operation(
+        "POST", _STREAM + "/messages", streams.publish, "publish", shapes.PublishAnswer,
+        (shapes.PublishRecords, shapes.PublishEvents), errors=(404, *_BODY),
+    ),
+    Operation(
+        "GET", _STREAM + "/messages", streams.messages, "listMessages", shapes.MessagePage, errors=(404,),
+        query=(_AFTER, _LIMIT, _COLLECTION),
+    ),
+    Operation("GET", _STREAM + "/records/{id:path}", streams.record, "getRecord", shapes.Record, errors=(404,)),
+    Operation("POST", _CONSUMERS, consumers.create, "createConsumer", shapes.ConsumerObject, ConsumerSpec, (200, 201), (409, *_BODY)),
+    Operation(
+        "GET", _CONSUMERS, consumers.page, "listConsumers", shapes.ConsumerPage,
+        query=(
+            _AFTER,
+            _LIMIT,
+            Query("stream_id", {"type": "string"}, "Only of this stream."),
+            Query("metadata", {"type": "string"}, "A JSON object: only consumers whose metadata contain it."),
+        ),
+    ),
+    Operation("GET", _CONSUMER, consumers.show, "getConsumer", Consumer, errors=(404,)),
+    Operation("PATCH", _CONSUMER, consumers.update, "updateConsumer", shapes.ConsumerObject, ConsumerChanges, errors=(404, *_BODY)),
+    Operation("PUT", _CONSUMER, consumers.update, "replaceConsumer", shapes.ConsumerObject, ConsumerChanges, errors=(404, *_BODY)),
+    Operation("DELETE", _CONSUMER, consumers.delete, "deleteConsumer", shapes.Deleted, errors=(404,)),
+    Operation("GET", _CONSUMER + "/next", deliveries.next_, "next", shapes.NextAnswer, errors=(404, 429), query=_NEXT_QUERY),
+    Operation(
+        "POST", _CONSUMER + "/next", deliveries.next_, "nextByPost", shapes.NextAnswer, shapes.NextRequest,
+        errors=(404, 413, 415, 429), query=_NEXT_QUERY,
+    ),
+    Operation("POST", _CONSUMER + "/ack", deliveries.ack, "ack", shapes.Acked, shapes.AckRequest, errors=(404, 413, 415)),
+    Operation("POST", _CONSUMER + "/nack", deliveries.nack, "nack", shapes.Nacked, shapes.NackRequest, errors=(404, 413, 415)),
+    Operation("GET", _CONSUMER + "/pending", deliveries.pending, "listPending", shapes.PendingPage, errors=(404,), query=(_AFTER, _LIMIT)),
+    Operation(
+        "GET", _CONSUMER + "/peek", deliveries.peek, "peek", shapes.PeekAnswer, errors=(404,),
+        query=(Query("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 10}, "How many at most."),),
+    ),
+    Operation(
+        "GET", _CONSUMER + "/dead-letters", deliveries.dead_letters, "listDeadLetters", shapes.DeadLetterPage, errors=(404,),
+        query=(_AFTER, _LIMIT, _COLLECTION, Query("reason", {"enum": ["max_deliver", "rejected"]}, "Only these.")),
+    ),
+    Operation("GET", "/health/live", operations.live, "live", shapes.Health, public=True),
+    Operation("GET", "/health/ready", operations.ready, "ready", shapes.Health, status=(200, 503), public=True),
+    Operation("GET", "/metrics", operations.show_metrics, "metrics", str, public=True),
+    Operation("GET", "/openapi.json", operations.openapi, "openapi", dict, public=True),
+)  # fmt: skip

@@ -1,0 +1,181 @@
+"""Running servers: the embedded Redis, the checks before the start, and one or more worker processes."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from types import FrameType
+
+import uvicorn
+
+from broker import __version__
+from broker.access import AccessTokens
+from broker.broker import Broker
+from broker.embedded import Embedded
+from broker.promises import Promises, examine
+from broker.store import Store
+from http_api.app import create_app
+from http_api.settings import Settings, WrongSetting
+
+logger = logging.getLogger("broker")
+# Of the 10 s that C45 gives: what a call in flight may still take.
+GRACE_S = 7
+_BACKLOG = 4096
+
+
+class _Server(uvicorn.Server):
+    """Ends waiting calls as soon as it is told to stop, so that they do not hold the stop up (C45)."""
+
+    def __init__(self, config: uvicorn.Config, broker: Broker) -> None:
+        super().__init__(config)
+        self._broker = broker
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._broker.waiting.drain()
+        await super().shutdown(sockets)
+
+
+def serve_worker(settings: Settings, listener: socket.socket) -> None:
+    """Serve on a listening socket until told to stop. `settings.redis_url` is set."""
+    assert settings.redis_url is not None  # noqa: S101 - the parent has chosen one
+    _exit_on_signals()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+    async def run(url: str) -> None:
+        broker = Broker.from_url(url, max_message_bytes=settings.max_message_bytes)
+        app = create_app(broker, AccessTokens(broker.store, settings.admin_token), settings)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=GRACE_S, backlog=_BACKLOG,
+            server_header=False, date_header=False, timeout_keep_alive=75,
+        )  # fmt: skip
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        await _Server(config, broker).serve([listener])
+
+    factory = uvicorn.Config(app=run, loop="auto").get_loop_factory()
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(run(settings.redis_url))
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The listening socket. WrongSetting: the address cannot be used."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, proto)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as exc:
+        raise WrongSetting(f"cannot listen on {settings.host}:{settings.port}: {exc.strerror or exc}.") from exc
+    listener.set_inheritable(True)
+    return listener
+
+
+async def _look(url: str, settings: Settings) -> tuple[Promises, bool]:
+    store = Store.from_url(url)
+    try:
+        promises = await examine(store)
+        tokens = AccessTokens(store, settings.admin_token)
+        return promises, not await tokens.list() and tokens.open
+    finally:
+        await store.close()
+
+
+def serve(settings: Settings) -> None:
+    """`broker serve`: until a signal ends it. WrongSetting, EmbeddedFailed, BrokerError: it cannot start."""
+    _exit_on_signals()
+    embedded = None if settings.redis_url else Embedded(settings.data_dir)
+    if embedded is not None:
+        embedded.start()
+    try:
+        url = settings.redis_url or (embedded.url if embedded else "")
+        promises, is_open = asyncio.run(_look(url, settings))
+        if is_open and not settings.on_loopback:
+            raise WrongSetting(
+                f"--host {settings.host}: without an access token only this machine may connect; "
+                "make one first: broker token create NAME --scope admin"
+            )
+        listener = listen(settings)
+        _greet(settings, listener, promises, is_open, embedded)
+        _run(settings, url, listener)
+    finally:
+        if embedded is not None:
+            embedded.stop()
+
+
+def _exit_on_signals() -> None:
+    """A signal unwinds the stack, so that what was started is stopped; uvicorn raises it anew when it has stopped."""
+
+    def leave(_: int, __: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)
+
+
+def _greet(settings: Settings, listener: socket.socket, promises: Promises, is_open: bool, embedded: Embedded | None) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    where = f"embedded, data in {embedded.data_dir}" if embedded else "given by --redis"
+    lines = [
+        f"broker {__version__} on http://{host}:{listener.getsockname()[1]}",
+        f"  redis        {promises.server}, {where}",
+        f"  persistence  {promises.persistence}",
+        f"  eviction     {promises.eviction}",
+        "  access       " + ("open: no access token exists, so only this machine may connect" if is_open else "by access token"),
+        *(f"  warning: {warning}" for warning in promises.warnings),
+    ]
+    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.flush()
+
+
+def _run(settings: Settings, url: str, listener: socket.socket) -> None:
+    """One worker in this process, or several in children over the one socket."""
+    environment = os.environ | {"BROKER_REDIS_URL": url}
+    if settings.workers == 1:
+        serve_worker(replace(settings, redis_url=url), listener)
+        return
+    with tempfile.TemporaryDirectory(prefix="broker-metrics-") as metrics_dir:
+        environment |= {
+            "PROMETHEUS_MULTIPROC_DIR": metrics_dir,
+            "BROKER_HOST": settings.host,
+            "BROKER_LOG_LEVEL": settings.log_level,
+            "BROKER_MAX_MESSAGE_BYTES": str(settings.max_message_bytes),
+            "BROKER_MAX_BODY_BYTES": str(settings.max_body_bytes),
+            "BROKER_WORKERS": str(settings.workers),
+        }
+        _supervise(settings.workers, listener, environment)
+
+
+def _supervise(count: int, listener: socket.socket, environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "http_api.worker", str(listener.fileno())]
+
+    def spawn() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, env=environment, pass_fds=(listener.fileno(),))  # noqa: S603 - our own module
+
+    stopping: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        stopping.append(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    workers = [spawn() for _ in range(count)]
+    try:
+        while not stopping:
+            time.sleep(0.2)
+            for i, worker in enumerate(workers):
+                if worker.poll() is not None and not stopping:
+                    logger.warning("a worker ended with %s; starting another", worker.returncode)
+                    workers[i] = spawn()
+    finally:
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+

@@ -1,0 +1,236 @@
+"""The shapes of requests and answers that the API description shows, beside those that the library defines."""
+
+from typing import Annotated, Any
+
+import msgspec
+
+from broker.consumers import Backoff, ConsumerInfo, Ordering
+from broker.delivery import PendingDelivery
+from broker.filters import Filters
+from broker.messages import EventMessage, RecordMessage
+from broker.publishing import Published
+from broker.streams import Stream
+
+Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+Tokens = Annotated[list[str], msgspec.Meta(min_length=1, max_length=1000)]
+
+
+class Record(msgspec.Struct):
+    """A delivered record."""
+
+    id: str
+    collection_id: str
+    provider: str
+    resource_id: str | None
+    stream_id: str
+    upstream_id: str | None
+    data: Any
+    deleted: bool
+    updated_idx: int
+    inserted_at: Time
+    upstream_created_at: str | None
+    upstream_updated_at: str | None
+
+
+class Event(msgspec.Struct):
+    """A delivered event."""
+
+    id: str
+    collection_id: str
+    provider: str
+    resource_id: str | None
+    stream_id: str
+    upstream_id: str | None
+    event: str
+    data: Any
+    changes: dict[str, Any] | None
+    key: str | None
+    updated_idx: int
+    inserted_at: Time
+    upstream_created_at: str | None
+    upstream_updated_at: str | None
+
+
+class ConsumerObject(msgspec.Struct):
+    """A consumer; `info` comes with the answer for one consumer."""
+
+    id: str
+    name: str
+    stream_id: str
+    ack_wait_ms: int
+    max_deliver: int
+    max_ack_pending: int
+    max_waiting: int
+    deliver_policy: str
+    filters: Filters
+    ordering: Ordering
+    backoff_ms: Backoff
+    metadata: dict[str, Any]
+    created_at: Time
+    updated_at: Time
+    info: ConsumerInfo | msgspec.UnsetType = msgspec.UNSET
+
+
+class Message(msgspec.Struct, omit_defaults=True):
+    """A stored message: its id, and the record or the event."""
+
+    id: str
+    record: Record | None = None
+    event: Event | None = None
+
+
+class DeliveryObject(msgspec.Struct, omit_defaults=True):
+    """A message handed to a worker, with the token that settles it."""
+
+    ack_token: str
+    id: str
+    deliver_count: int
+    record: Record | None = None
+    event: Event | None = None
+
+
+class Counts(msgspec.Struct):
+    """The consumer's counts after the call."""
+
+    num_pending: int
+    num_ack_pending: int
+
+
+class NextAnswer(msgspec.Struct):
+    """A batch."""
+
+    data: list[DeliveryObject]
+    info: Counts
+
+
+class NextRequest(msgspec.Struct):
+    """What to fetch; the same names serve as query parameters. `wait_for`: ms, or such as 500ms, 30s, 5m."""
+
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    wait_for: int | str = 0
+    min_batch: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+
+
+class AckRequest(msgspec.Struct):
+    """Deliveries to ack."""
+
+    ack_tokens: Tokens
+
+
+class NackRequest(msgspec.Struct):
+    """Deliveries to nack. Without `delay_ms` the consumer's backoff applies."""
+
+    ack_tokens: Tokens
+    delay_ms: Annotated[int, msgspec.Meta(ge=0, le=604_800_000)] | None = None
+
+
+class Acked(msgspec.Struct):
+    """How many were acked, and the tokens that name no live delivery."""
+
+    acked: int
+    stale: list[str]
+
+
+class Nacked(msgspec.Struct):
+    """How many were nacked, and the tokens that name no live delivery."""
+
+    nacked: int
+    stale: list[str]
+
+
+class PublishAnswer(msgspec.Struct):
+    """One row a message in order, and how many came to each status."""
+
+    data: list[Published]
+    info: dict[str, int]
+
+
+class PeekedObject(msgspec.Struct, omit_defaults=True):
+    """A message that would be delivered next."""
+
+    id: str
+    deliver_count: int
+    record: Record | None = None
+    event: Event | None = None
+
+
+class DeadLetterObject(msgspec.Struct, omit_defaults=True):
+    """A message that will not be delivered again."""
+
+    id: str
+    deliver_count: int
+    reason: str
+    last_nack_reason: str | None
+    last_delivered_at: Time
+    dead_at: Time
+    record: Record | None = None
+    event: Event | None = None
+
+
+class StreamPage(msgspec.Struct):
+    """A page of streams."""
+
+    data: list[Stream]
+    next: str | None
+
+
+class ConsumerPage(msgspec.Struct):
+    """A page of consumers."""
+
+    data: list[ConsumerObject]
+    next: str | None
+
+
+class MessagePage(msgspec.Struct):
+    """A page of messages."""
+
+    data: list[Message]
+    next: str | None
+
+
+class PendingPage(msgspec.Struct):
+    """A page of what is out."""
+
+    data: list[PendingDelivery]
+    next: str | None
+
+
+class PeekAnswer(msgspec.Struct):
+    """The next messages."""
+
+    data: list[PeekedObject]
+
+
+class DeadLetterPage(msgspec.Struct):
+    """A page of dead letters."""
+
+    data: list[DeadLetterObject]
+    next: str | None
+
+
+class Deleted(msgspec.Struct):
+    """What was deleted."""
+
+    id: str
+    deleted: bool = True
+
+
+class Health(msgspec.Struct, omit_defaults=True):
+    """`ok`, or `unavailable` and why."""
+
+    status: str
+    reason: str | None = None
+
+
+
+
+class PublishRecords(msgspec.Struct):
+    """What is published to a record stream."""
+
+    messages: Annotated[list[RecordMessage], msgspec.Meta(min_length=1, max_length=1000)]
+
+
+class PublishEvents(msgspec.Struct):
+    """What is published to an event stream."""
+
+    messages: Annotated[list[EventMessage], msgspec.Meta(min_length=1, max_length=1000)]

@@ -1,0 +1,10 @@
+"""One of several worker processes: `python -m http_api.worker FD`, settings from the environment."""
+
+import socket
+import sys
+
+from http_api.server import serve_worker
+from http_api.settings import load
+
+if __name__ == "__main__":
+    serve_worker(load({}), socket.socket(fileno=int(sys.argv[1])))
