@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import redis
 from redis.backoff import NoBackoff
@@ -124,7 +124,7 @@ class Embedded:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one system call, no locks
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # one system call, no locks
         )
 
     def _await_answer(self, timeout: float) -> None:
@@ -179,11 +179,11 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _client(socket: Path) -> "redis.Redis[Any]":
+def _client(socket: Path) -> redis.Redis:
     return redis.Redis(unix_socket_path=str(socket), socket_timeout=5, retry=Retry(NoBackoff(), 0))
 
 
-def _answers(client: "redis.Redis[Any]") -> bool:
+def _answers(client: redis.Redis) -> bool:
     try:
         return bool(client.ping())
     except (redis.RedisError, OSError):

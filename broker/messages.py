@@ -4,7 +4,7 @@ The JSON of `data` is never taken apart: it is cut out of the request as it stan
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Annotated, Any, Literal
 
@@ -104,7 +104,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     arguments: tuple[str | bytes | int, ...]
 
 
-def decode_batch(kind: Kind, body: bytes) -> list[RecordMessage] | list[EventMessage]:
+def decode_batch(kind: Kind, body: bytes) -> Sequence[RecordMessage | EventMessage]:
     """The messages of a request body `{"messages": [...]}`."""
     batch = decode(_BATCHES[kind], body)
     return batch.messages  # type: ignore[no-any-return]

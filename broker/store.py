@@ -53,7 +53,7 @@ _REFUSAL_WORDS = {"BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM"
 
 def from_reply(error: RedisError) -> BrokerError:
     """What an error reply of Redis means to a caller."""
-    word, _, rest = str(error).partition(" ")
+    word = str(error).partition(" ")[0]
     if isinstance(error, OutOfMemoryError) or word == "OOM":
         return StoreFull("Redis is at its memory limit; nothing was stored.")
     if isinstance(error, _REFUSALS) or word in _REFUSAL_WORDS:
@@ -189,10 +189,10 @@ class Store:
 
     async def connect(self) -> AbstractConnection:
         """A connection of the caller's own, for reads that block. StoreUnavailable: it could not be made."""
-        connection = cast(AbstractConnection, self._pool.make_connection())
+        connection = cast(AbstractConnection, self._pool.make_connection())  # type: ignore[no-untyped-call]
         try:
-            await asyncio.wait_for(connection.connect(), self._timeout)
-        except (RedisError, OSError, asyncio.TimeoutError) as exc:
+            await asyncio.wait_for(connection.connect(), self._timeout)  # type: ignore[no-untyped-call]
+        except (RedisError, OSError, TimeoutError) as exc:
             logger.warning("Redis cannot be reached: %s", exc)
             raise StoreUnavailable("Redis cannot be reached; nothing happened.") from exc
         return connection

@@ -35,8 +35,8 @@ class StreamChanges(msgspec.Struct, forbid_unknown_fields=True):
 
     name: str | UnsetType = UNSET
     kind: Kind | UnsetType = UNSET
-    max_messages: MaxMessages | None | UnsetType = UNSET
-    max_age_ms: MaxAge | None | UnsetType = UNSET
+    max_messages: MaxMessages | UnsetType | None = UNSET
+    max_age_ms: MaxAge | UnsetType | None = UNSET
     dedupe_window_ms: DedupeWindow | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
 

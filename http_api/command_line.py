@@ -75,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     publishing.add_argument("file", metavar="FILE", help="NDJSON or a JSON list of messages, - = standard input")
     _client_options(publishing)
 
-    consuming = _command(commands, "consume", "print a consumer's messages as NDJSON and ack them", lambda args: consume.run(_client(args), args))
+    summary = "print a consumer's messages as NDJSON and ack them"
+    consuming = _command(commands, "consume", summary, lambda args: consume.run(_client(args), args))
     consuming.add_argument("consumer", metavar="CONSUMER", type=_name)
     consuming.add_argument("--no-ack", action="store_true", help="leave the messages to be delivered again")
     consuming.add_argument("--follow", action="store_true", help="wait for more, for ever")

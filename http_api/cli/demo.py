@@ -81,6 +81,7 @@ def _workers(client: Client) -> None:
         path, mine = "/v1/http-consumers/demo", Client(client.url, None)
         while batch := mine.json("GET", path + "/next", params={"batch_size": "3", "wait_for": "300ms"})["data"]:
             tokens = [delivery["ack_token"] for delivery in batch]
+            time.sleep(0.02)  # the work
             if number == 0 and not nacked[number]:
                 nacked[number] += mine.json("POST", path + "/nack", json={"ack_tokens": tokens[:1]})["nacked"]
                 tokens = tokens[1:]

@@ -58,9 +58,7 @@ def _chunks(source: IO[bytes]) -> Iterator[_Chunk]:
         yield from _list_chunks(first + source.read())
         return
     chunk, size, read = _Chunk([], 1, 0), 0, 0
-    number = 0
-    for line in _prepend(first, source):
-        number += 1
+    for number, line in enumerate(_prepend(first, source), 1):
         read += len(line)
         chunk.lines.append(line.rstrip(b"\n"))
         size += len(line)

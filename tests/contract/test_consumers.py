@@ -1,0 +1,509 @@
+"""Section 5: consumers."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from broker import Store
+from tests.conftest import Clock
+from tests.contract.helpers import (
+    TIME,
+    body,
+    counts,
+    data,
+    event,
+    info,
+    now_ms,
+    plain_add,
+    publish_each,
+    record,
+    take,
+    tokens,
+)
+from tests.support.api import Api, Json, Refused
+
+pytestmark = pytest.mark.anyio
+
+DEFAULTS: Json = {
+    "stream_id": "records", "ack_wait_ms": 30000, "max_deliver": -1, "max_ack_pending": 1000, "max_waiting": 512, "deliver_policy": "all",
+    "filters": {}, "ordering": "none", "backoff_ms": [], "metadata": {},
+}  # fmt: skip
+FIELDS: Json = {
+    "stream_id": "events", "ack_wait_ms": 500, "max_deliver": 1000, "max_ack_pending": 1000000, "max_waiting": 10000,
+    "deliver_policy": "new", "filters": {"provider": "crm", "collection_id": ["crm:*", "x"], "resource_id": "*"}, "ordering": "none",
+    "backoff_ms": [0, 604800000], "metadata": {"team": "a", "n": [1, {"x": None}]},
+}  # fmt: skip
+
+
+def fixed(consumer: Json) -> Json:
+    """A consumer without its times."""
+    assert TIME.fullmatch(consumer["created_at"])
+    assert TIME.fullmatch(consumer["updated_at"])
+    return {k: v for k, v in consumer.items() if k not in ("created_at", "updated_at")}
+
+
+# C18: the object
+
+
+async def test_c18_a_consumer_shows_its_defaults(api: Api) -> None:
+    created = await api.create_consumer(name="c")
+    assert fixed(created) == DEFAULTS | {"id": "c", "name": "c"}
+    assert created["created_at"] == created["updated_at"]
+    nothing = {"num_pending": 0, "num_ack_pending": 0, "num_dead": 0, "num_redelivered": 0}
+    assert await api.get_consumer("c") == created | {"info": nothing}
+
+
+async def test_c18_a_consumer_shows_its_fields(api: Api) -> None:
+    assert fixed(await api.create_consumer(name="c", **FIELDS)) == FIELDS | {"id": "c", "name": "c"}
+
+
+async def test_c18_a_name_is_made_where_none_is_given(api: Api) -> None:
+    made = [await api.create_consumer() for _ in range(2)]
+    assert made[0]["id"] == made[0]["name"]
+    assert made[0]["id"] != made[1]["id"]
+    assert (await api.get_consumer(made[0]["id"]))["stream_id"] == "records"
+
+
+async def test_c18_ack_wait_is_an_alias(api: Api) -> None:
+    assert (await api.create_consumer(name="c", ack_wait=1000))["ack_wait_ms"] == 1000
+    changed = await api.update_consumer("c", ack_wait=2000)
+    assert changed["ack_wait_ms"] == 2000
+    assert "ack_wait" not in changed
+
+
+async def test_c18_sync_id_is_an_alias_of_resource_id(api: Api) -> None:
+    assert (await api.create_consumer(name="c", filters={"sync_id": "s"}))["filters"] == {"resource_id": "s"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"stream_id": "none"}, {"stream_id": ""}, {"stream_id": 7}, {"ack_wait_ms": 499}, {"ack_wait_ms": 43200001}, {"ack_wait": 499},
+        {"ack_wait_ms": "1000"}, {"max_deliver": 0}, {"max_deliver": -2}, {"max_deliver": 1001}, {"max_deliver": True},
+        {"max_ack_pending": 0}, {"max_ack_pending": 1000001}, {"max_waiting": 0}, {"max_waiting": 10001}, {"backoff_ms": [-1]},
+        {"backoff_ms": [604800001]}, {"backoff_ms": 5}, {"backoff_ms": ["5"]}, {"ordering": "fifo"}, {"metadata": []},
+        {"metadata": {"a": "x" * 4096}}, {"filters": []}, {"filters": {"provider": 7}}, {"filters": {"provider": ["a", None]}},
+        {"filters": {"colour": "a"}}, {"deliver_policy": "some"}, {"deliver_policy": ""}, {"deliver_policy": "5"},
+        {"deliver_policy": "5w"}, {"deliver_policy": "-5m"}, {"deliver_policy": "1.5h"}, {"deliver_policy": "2026-01-01"},
+        {"deliver_policy": "2026-01-01T00:00:00"}, {"deliver_policy": "2026-02-30T00:00:00Z"}, {"deliver_policy": 5},
+    ],
+    ids=lambda fields: json.dumps(fields)[:40],
+)  # fmt: skip
+async def test_c18_a_field_out_of_its_range_is_named(api: Api, fields: Json) -> None:
+    with pytest.raises(Refused) as refusal:
+        await api.create_consumer(**{"name": "c"} | fields)
+    assert (refusal.value.status, refusal.value.code) == (422, "VALIDATION_FAILED")
+    assert [path.partition("[")[0].partition(".")[0] for path in refusal.value.errors] == [next(iter(fields))]
+    with pytest.raises(Refused, match="404 CONSUMER_NOT_FOUND"):
+        await api.get_consumer("c")
+    assert (await api.list_consumers())["data"] == []
+
+
+@pytest.mark.parametrize(
+    "fields", [{"ack_wait_ms": 43200000}, {"max_deliver": 1}, {"max_ack_pending": 1}, {"max_waiting": 1}, {"metadata": {"a": "x" * 4000}}]
+)
+async def test_c18_a_field_at_its_bound(api: Api, fields: Json) -> None:
+    created = await api.create_consumer(name="c", **fields)
+    assert {name: created[name] for name in fields} == fields
+
+
+# C18: creating
+
+
+async def test_c18_creating_answers_201_then_200_then_409(http: httpx.AsyncClient) -> None:
+    given = {"name": "c", "stream_id": "events", "filters": {"provider": "crm"}, "metadata": {"a": 1, "b": 2}}
+    first = await http.post("/v1/http-consumers", json=given)
+    again = await http.post("/v1/http-consumers", json={"metadata": {"b": 2, "a": 1}, "ack_wait": 30000, "max_deliver": -1} | given)
+    other = await http.post("/v1/http-consumers", json=given | {"max_deliver": 5})
+    assert (first.status_code, again.status_code, other.status_code) == (201, 200, 409)
+    assert again.json() == first.json()
+    assert other.json()["code"] == "CONSUMER_EXISTS"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"stream_id": "records"}, {"ack_wait_ms": 1000}, {"max_deliver": 5}, {"max_ack_pending": 5}, {"max_waiting": 5},
+        {"deliver_policy": "new"}, {"filters": {"provider": "x"}}, {"ordering": "key"}, {"backoff_ms": [1]}, {"metadata": {"a": 1}},
+    ],
+    ids=lambda other: next(iter(other)),
+)  # fmt: skip
+async def test_c18_any_other_field_is_a_conflict(api: Api, other: Json) -> None:
+    await api.create_consumer(name="c", stream_id="events")
+    before = await api.get_consumer("c")
+    with pytest.raises(Refused) as refusal:
+        await api.create_consumer(**{"name": "c", "stream_id": "events"} | other)
+    assert (refusal.value.status, refusal.value.code) == (409, "CONSUMER_EXISTS")
+    assert await api.get_consumer("c") == before
+
+
+async def test_c18_creating_again_leaves_what_is_out(api: Api) -> None:
+    await api.create_consumer(name="c", stream_id="events", filters={"provider": ["crm", "x"]})
+    await publish_each(api, [1, 2])
+    batch = await api.next("c")
+    await api.create_consumer(name="c", stream_id="events", filters={"provider": ["crm", "x"]})
+    assert await counts(api, "c") == (1, 1, 0, 0)
+    assert await api.ack("c", tokens(batch)) == {"acked": 1, "stale": []}
+
+
+# C18: changing
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+async def test_c18_a_change_touches_the_named_fields_alone(http: httpx.AsyncClient, clock: Clock, method: str) -> None:
+    created = (await http.post("/v1/http-consumers", json={"name": "c"} | FIELDS)).json()
+    await clock.advance(5000)
+    changes = {"ack_wait_ms": 1000, "max_deliver": 3, "max_ack_pending": 7, "max_waiting": 8, "backoff_ms": [9], "metadata": {"x": 1}}
+    state = created
+    for name, value in changes.items():
+        changed = (await http.request(method, "/v1/http-consumers/c", json={name: value})).json()
+        assert fixed(changed) == fixed(state) | {name: value}
+        assert changed["created_at"] == created["created_at"]
+        assert changed["updated_at"] > created["updated_at"]
+        state = changed
+    shown = (await http.get("/v1/http-consumers/c")).json()
+    del shown["info"]
+    assert shown == state
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+@pytest.mark.parametrize(
+    "change",
+    [{"name": "d"}, {"stream_id": "records"}, {"deliver_policy": "all"}, {"filters": {}}, {"filters": {"provider": "x"}}, {"ordering": "key"}],
+    ids=lambda change: json.dumps(change),
+)
+async def test_c18_a_fixed_field_with_another_value_is_refused(http: httpx.AsyncClient, method: str, change: Json) -> None:
+    await http.post("/v1/http-consumers", json={"name": "c"} | FIELDS)
+    before = (await http.get("/v1/http-consumers/c")).json()
+    reply = await http.request(method, "/v1/http-consumers/c", json=change | {"max_deliver": 7})
+    assert (reply.status_code, list(reply.json()["validation_errors"])) == (422, list(change))
+    assert (await http.get("/v1/http-consumers/c")).json() == before
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+async def test_c18_the_object_itself_may_be_sent_back(http: httpx.AsyncClient, method: str) -> None:
+    created = (await http.post("/v1/http-consumers", json={"name": "c"} | FIELDS)).json()
+    given = {"name": "c"} | FIELDS | {"max_deliver": 9}
+    reply = await http.request(method, "/v1/http-consumers/c", json=given)
+    assert (reply.status_code, fixed(reply.json())) == (200, fixed(created) | {"max_deliver": 9})
+
+
+@pytest.mark.parametrize("change", [{"max_deliver": 0}, {"ack_wait_ms": 499}, {"backoff_ms": [-1]}, {"metadata": {"a": "x" * 4096}}])
+async def test_c18_a_wrong_change_is_refused_whole(api: Api, change: Json) -> None:
+    await api.create_consumer(name="c", **FIELDS)
+    before = await api.get_consumer("c")
+    with pytest.raises(Refused) as refusal:
+        await api.update_consumer("c", max_waiting=5, **change)
+    assert (refusal.value.status, [path.partition("[")[0] for path in refusal.value.errors]) == (422, list(change))
+    assert await api.get_consumer("c") == before
+
+
+async def test_c18_a_change_of_what_is_not_there(api: Api) -> None:
+    with pytest.raises(Refused, match="404 CONSUMER_NOT_FOUND"):
+        await api.update_consumer("c", max_deliver=5)
+    with pytest.raises(Refused, match="404 CONSUMER_NOT_FOUND"):
+        await api.delete_consumer("c")
+
+
+# C18: deleting
+
+
+@pytest.mark.parametrize("filters", [{}, {"provider": "crm"}])
+@pytest.mark.parametrize("stream", ["events", "records"])
+async def test_c18_deleting_drops_all_delivery_state(api: Api, store: Store, stream: str, filters: Json) -> None:
+    await api.publish(stream, [event(i, id=str(i)) for i in range(4)])
+    keys = set(await store.call("KEYS", "*"))
+    await api.create_consumer(name="c", stream_id=stream, max_deliver=2, filters=filters)
+    batch = await api.next("c", 3)
+    await api.nack("c", tokens(batch)[:1])
+    await api.nack("c", tokens(await api.next("c", 1)))
+    await api.nack("c", tokens(batch)[1:2], delay_ms=1000)
+    assert await counts(api, "c") == (2, 1, 1, 0)
+    await api.delete_consumer("c")
+    with pytest.raises(Refused, match="404 CONSUMER_NOT_FOUND"):
+        await api.next("c")
+    left = {key.decode() for key in set(await store.call("KEYS", "*")) - keys}
+    assert not [key for key in left if key.endswith(":c")]
+    await api.create_consumer(name="c", stream_id=stream, max_deliver=2, filters=filters)
+    assert await counts(api, "c") == (4, 0, 0, 0)
+    assert [(body(d)["data"], d["deliver_count"]) for d in (await api.next("c", 9))["data"]] == [(0, 1), (1, 1), (2, 1), (3, 1)]
+
+
+async def test_c18_a_name_is_free_again_on_another_stream(api: Api) -> None:
+    await api.create_consumer(name="c", stream_id="events")
+    await api.delete_consumer("c")
+    assert (await api.create_consumer(name="c", stream_id="records"))["stream_id"] == "records"
+    await api.publish("records", [record("a", 1)])
+    assert await take(api, "c") == [1]
+
+
+# C18: lists
+
+
+async def test_c18_lists_are_paged_by_name(api: Api) -> None:
+    for name in ("b", "a", "d", "c"):
+        await api.create_consumer(name=name)
+    for limit in (1, 2, 3, 4, 5):
+        seen: list[str] = []
+        after: str | None = None
+        while True:
+            page = await api.list_consumers(after=after, limit=limit)
+            assert len(page["data"]) <= limit
+            seen += [c["id"] for c in page["data"]]
+            after = page["next"]
+            if after is None:
+                break
+        assert seen == ["a", "b", "c", "d"]
+
+
+async def test_c18_a_list_shows_the_objects(api: Api) -> None:
+    created = [await api.create_consumer(name=name, **FIELDS) for name in "ab"]
+    assert await api.list_consumers() == {"data": created, "next": None}
+
+
+async def test_c18_a_list_may_be_of_one_stream(api: Api) -> None:
+    await api.create_consumer(name="a", stream_id="events")
+    await api.create_consumer(name="b", stream_id="records")
+    assert [c["id"] for c in (await api.list_consumers(stream_id="events"))["data"]] == ["a"]
+    assert [c["id"] for c in (await api.list_consumers(stream_id="none"))["data"]] == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({}, ["a", "b", "c"]), ({"team": "x"}, ["a", "b"]), ({"team": "x", "n": 1}, ["a"]), ({"team": "none"}, []), ({"n": "1"}, []),
+        ({"deep": {"k": 1}}, ["b"]), ({"deep": {"k": 1, "z": 1}}, []), ({"other": None}, []), ({"null": None}, ["c"]), ({"n": True}, []),
+    ],
+    ids=lambda value: json.dumps(value),
+)  # fmt: skip
+async def test_c18_a_list_may_be_of_what_contains_metadata(http: httpx.AsyncClient, wanted: Json, found: list[str]) -> None:
+    metadata: dict[str, Json] = {"a": {"team": "x", "n": 1}, "b": {"team": "x", "deep": {"k": 1, "l": 2}}, "c": {"null": None}}
+    for name, value in metadata.items():
+        await http.post("/v1/http-consumers", json={"name": name, "metadata": value})
+    page = (await http.get("/v1/http-consumers", params={"metadata": json.dumps(wanted)})).json()
+    assert [c["id"] for c in page["data"]] == found
+
+
+@pytest.mark.parametrize("text", ["x", "[]", "1", "{", '"a"'])
+async def test_c18_a_metadata_filter_that_is_no_object_is_an_invalid_request(http: httpx.AsyncClient, text: str) -> None:
+    reply = await http.get("/v1/http-consumers", params={"metadata": text})
+    assert (reply.status_code, reply.json()["code"]) == (400, "INVALID_REQUEST")
+
+
+# C19
+
+
+@pytest.mark.parametrize("stream", ["events", "records"])
+async def test_c19_each_consumer_gets_every_matching_message(api: Api, stream: str) -> None:
+    for name, filters in (("all", {}), ("also", {}), ("crm", {"provider": "crm"}), ("same", {"provider": ["crm"]})):
+        await api.create_consumer(name=name, stream_id=stream, filters=filters)
+    await api.publish(stream, [event(1, "crm:a", id="1"), event(2, "erp:a", id="2"), event(3, "crm:b", id="3")])
+    assert await take(api, "all") == [1, 2, 3]
+    assert await counts(api, "also") == (3, 0, 0, 0)
+    assert await take(api, "crm", 1) == [1]
+    assert await take(api, "same") == [1, 3]
+    assert await take(api, "also") == [1, 2, 3]
+    assert await take(api, "crm") == [3]
+
+
+async def test_c19_a_message_is_out_with_one_worker_at_a_time(api: Api) -> None:
+    await api.create_consumer(name="c", stream_id="events")
+    await publish_each(api, list(range(50)))
+    batches = await asyncio.gather(*(api.next("c", 7) for _ in range(10)))
+    assert sorted(value for batch in batches for value in data(batch)) == list(range(50))
+    assert sum(len(batch["data"]) for batch in batches) == 50
+
+
+async def test_max_waiting_bounds_the_calls_that_wait(http: httpx.AsyncClient) -> None:
+    await http.post("/v1/http-consumers", json={"name": "c", "stream_id": "events", "max_waiting": 1})
+    calls = [asyncio.create_task(http.get("/v1/http-consumers/c/next?wait_for=60s")) for _ in range(2)]
+    with anyio.fail_after(20):
+        done, waiting = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        (refused,) = [call.result() for call in done]
+        assert (refused.status_code, refused.json()["code"]) == (429, "TOO_MANY_WAITING")
+        assert int(refused.headers["retry-after"]) >= 0
+        await http.post("/v1/streams/events/messages", json={"messages": [event(1)]})
+        assert [data((await call).json()) for call in waiting] == [[1]]
+
+
+# Where a consumer starts
+
+T0 = 1_700_000_000_000
+
+
+async def entries(store: Store, *at: int) -> None:
+    """Events whose times are given, in ms; their data are 1, 2, …"""
+    for i, ms in enumerate(at):
+        await plain_add(store, "collection_id", "crm:a", "data", str(i + 1), at=f"{ms}-{i}")
+
+
+@pytest.mark.parametrize("filters", [{}, {"provider": "crm"}])
+@pytest.mark.parametrize("stream", ["events", "records"])
+@pytest.mark.parametrize(("policy", "expected"), [("all", [1, 2, 3]), ("new", [3]), ("last", [2, 3]), ("1h", [1, 2, 3])])
+async def test_deliver_policy(api: Api, stream: str, filters: Json, policy: str, expected: list[int]) -> None:
+    await api.publish(stream, [event(1, id="1"), event(2, id="2")])
+    await api.create_consumer(name="c", stream_id=stream, deliver_policy=policy, filters=filters)
+    await api.publish(stream, [event(3, id="3")])
+    assert await counts(api, "c") == (len(expected), 0, 0, 0)
+    assert await take(api, "c") == expected
+    assert await counts(api, "c") == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("filters", [{}, {"provider": "crm"}])
+@pytest.mark.parametrize("stream", ["events", "records"])
+@pytest.mark.parametrize("policy", ["all", "new", "last", "90s", "2026-01-31T12:00:00Z"])
+async def test_deliver_policy_of_an_empty_stream(api: Api, stream: str, filters: Json, policy: str) -> None:
+    await api.create_consumer(name="c", stream_id=stream, deliver_policy=policy, filters=filters)
+    await api.publish(stream, [event(1, id="1"), event(2, id="2")])
+    assert await counts(api, "c") == (2, 0, 0, 0)
+    assert await take(api, "c") == [1, 2]
+
+
+@pytest.mark.parametrize("stream", ["events", "records"])
+async def test_deliver_policy_last_is_the_last_that_matches(api: Api, stream: str) -> None:
+    await api.publish(stream, [event(1, id="1"), event(2, id="2"), event(3, "erp:a", id="3")])
+    await api.create_consumer(name="c", stream_id=stream, deliver_policy="last", filters={"provider": "crm"})
+    await api.publish(stream, [event(4, "erp:a", id="4"), event(5, id="5")])
+    assert await take(api, "c") == [2, 5]
+
+
+async def test_deliver_policy_new_gets_records_that_are_updated_from_now(api: Api) -> None:
+    await api.publish("records", [record("a", 1), record("b", 1)])
+    await api.create_consumer(name="c", deliver_policy="new")
+    await api.publish("records", [record("a", 1), record("b", 2)])
+    assert await take(api, "c") == [2]
+
+
+@pytest.mark.parametrize("filters", [{}, {"provider": "crm"}])
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("2023-11-14T22:13:20Z", [2, 3, 4]), ("2023-11-14T22:13:20.000Z", [2, 3, 4]), ("2023-11-14T22:13:20.001Z", [4]),
+        ("2023-11-14T22:13:19.999Z", [1, 2, 3, 4]), ("2023-11-14T23:13:20+01:00", [2, 3, 4]), ("1970-01-01T00:00:00Z", [1, 2, 3, 4]),
+        ("2099-01-01T00:00:00Z", []),
+    ],
+)  # fmt: skip
+async def test_deliver_policy_of_a_time(api: Api, store: Store, filters: Json, policy: str, expected: list[int]) -> None:
+    await entries(store, T0 - 1, T0, T0, T0 + 1000)
+    await api.create_consumer(name="c", stream_id="events", deliver_policy=policy, filters=filters)
+    assert await counts(api, "c") == (len(expected), 0, 0, 0)
+    assert await take(api, "c") == expected
+
+
+@pytest.mark.parametrize("filters", [{}, {"provider": "crm"}])
+@pytest.mark.parametrize(("policy", "expected"), [("90s", [4]), ("15m", [3, 4]), ("1h", [3, 4]), ("7d", [2, 3, 4]), ("30d", [1, 2, 3, 4])])
+async def test_deliver_policy_of_a_window(api: Api, store: Store, filters: Json, policy: str, expected: list[int]) -> None:
+    now = await now_ms(store)
+    await entries(store, now - 20 * 86_400_000, now - 2 * 3_600_000, now - 10 * 60_000, now)
+    await api.create_consumer(name="c", stream_id="events", deliver_policy=policy, filters=filters)
+    assert await counts(api, "c") == (len(expected), 0, 0, 0)
+    assert await take(api, "c") == expected
+
+
+async def test_deliver_policy_of_a_window_goes_by_redis_clock(api: Api, clock: Clock) -> None:
+    await publish_each(api, [1, 2])
+    await clock.advance(120_000)
+    await api.create_consumer(name="short", stream_id="events", deliver_policy="90s")
+    await api.create_consumer(name="long", stream_id="events", deliver_policy="5m")
+    assert [await take(api, "short"), await take(api, "long")] == [[], [1, 2]]
+
+
+async def test_deliver_policy_of_a_time_is_kept_as_given(api: Api) -> None:
+    given = "2026-01-31T12:00:00+02:00"
+    assert (await api.create_consumer(name="c", deliver_policy=given))["deliver_policy"] == given
+    later = datetime.now(UTC).isoformat()
+    with pytest.raises(Refused, match="422"):
+        await api.update_consumer("c", deliver_policy=later)
+
+
+# Filters
+
+SOURCES: list[tuple[str, str | None]] = [
+    ("salesforce:contacts", "r1"), ("salesforce:accounts", "r2"), ("salesforce", None), ("sales:x", "r1"), ("hubspot:contacts", None),
+    ("a:b:c", "R1"), ("ä:ü", "r10"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("stream", ["events", "records"])
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, [0, 1, 2, 3, 4, 5, 6]),
+        ({"provider": "*"}, [0, 1, 2, 3, 4, 5, 6]),
+        ({"resource_id": "*"}, [0, 1, 2, 3, 4, 5, 6]),
+        ({"provider": ["x", "*"]}, [0, 1, 2, 3, 4, 5, 6]),
+        ({"provider": "salesforce"}, [0, 1, 2]),
+        ({"provider": "sales"}, [3]),
+        ({"provider": "sales*"}, [0, 1, 2, 3]),
+        ({"provider": "a"}, [5]),
+        ({"provider": "salesforce:contacts"}, []),
+        ({"collection_id": "salesforce"}, [2]),
+        ({"collection_id": "salesforce:*"}, [0, 1]),
+        ({"collection_id": "salesforce*"}, [0, 1, 2]),
+        ({"collection_id": "*contacts"}, []),
+        ({"collection_id": ["hubspot:contacts", "a:*"]}, [4, 5]),
+        ({"collection_id": ["hubspot:contacts", "hubspot:*", "hub*"]}, [4]),
+        ({"collection_id": "ä:*"}, [6]),
+        ({"collection_id": "ä:ü"}, [6]),
+        ({"resource_id": "r1"}, [0, 3]),
+        ({"sync_id": "r1"}, [0, 3]),
+        ({"resource_id": "r1*"}, [0, 3, 6]),
+        ({"sync_id": ["r2", "R*"]}, [1, 5]),
+        ({"provider": "salesforce", "resource_id": "r1"}, [0]),
+        ({"provider": ["sales", "a"], "sync_id": ["r1", "R1"]}, [3, 5]),
+        ({"provider": "salesforce", "collection_id": "hubspot:*"}, []),
+        ({"provider": "salesforce", "collection_id": "*", "resource_id": "r*"}, [0, 1]),
+        ({"provider": "h*", "collection_id": ["x", "*:*", "hubspot:*"]}, [4]),
+    ],
+    ids=lambda value: json.dumps(value, ensure_ascii=True)[:60],
+)
+async def test_filters(api: Api, stream: str, late: bool, filters: Json, expected: list[int]) -> None:
+    async def publish() -> None:
+        messages: list[Json] = [event(i, c, id=str(i), resource_id=r) for i, (c, r) in enumerate(SOURCES)]
+        await api.publish(stream, messages)
+
+    if late:
+        await publish()
+    await api.create_consumer(name="c", stream_id=stream, filters=filters)
+    if not late:
+        await publish()
+    assert await counts(api, "c") == (len(expected), 0, 0, 0)
+    batch = await api.next("c", 100)
+    assert data(batch) == expected
+    assert batch["info"] == info(0, len(expected))
+
+
+async def test_filters_hold_for_plain_entries(api: Api, store: Store) -> None:
+    await plain_add(store, "collection_id", "crm:a", "data", "1", "resource_id", "r")
+    await api.create_consumer(name="c", stream_id="events", filters={"collection_id": "crm:*", "resource_id": "r"})
+    await plain_add(store, "data", "2", "resource_id", "r", "collection_id", "crm:b")
+    await plain_add(store, "collection_id", "crm:b", "data", "3")
+    await plain_add(store, "collection_id", "erp:b", "data", "4", "resource_id", "r")
+    await publish_each(api, [5], resource_id="r")
+    assert await counts(api, "c") == (3, 0, 0, 0)
+    assert await take(api, "c") == [1, 2, 5]
+
+
+async def test_many_filters_each_get_theirs(api: Api) -> None:
+    filters: list[dict[str, Any]] = [{"collection_id": f"p{i}:*"} for i in range(30)] + [{"provider": f"p{i}"} for i in range(30)]
+    for i, wanted in enumerate(filters):
+        await api.create_consumer(name=f"c{i}", stream_id="events", filters=wanted)
+    await api.publish("events", [event(i, f"p{i % 30}:x") for i in range(60)])
+    for i in range(60):
+        assert await take(api, f"c{i}") == [i % 30, i % 30 + 30]
+
+
+async def test_a_filter_that_is_used_anew_sees_what_came_in_between(api: Api) -> None:
+    await api.create_consumer(name="c", stream_id="events", filters={"provider": "crm"})
+    await publish_each(api, [1])
+    await api.delete_consumer("c")
+    await publish_each(api, [2])
+    await api.create_consumer(name="c", stream_id="events", filters={"provider": "crm"})
+    await publish_each(api, [3])
+    assert await take(api, "c") == [1, 2, 3]

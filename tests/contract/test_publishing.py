@@ -1,0 +1,639 @@
+"""Section 4: publishing, and reading without a consumer."""
+
+import json
+import re
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import msgpack
+import pytest
+
+from broker import Store
+from tests.conftest import Clock
+from tests.contract.helpers import TIME, body, counts, data, event, plain_add, publish_each, record, take
+from tests.support.api import Api, Json, Refused
+
+pytestmark = pytest.mark.anyio
+
+NDJSON = {"Content-Type": "application/x-ndjson"}
+AS_JSON = {"Content-Type": "application/json"}
+EVENTS, RECORDS = "/v1/streams/events/messages", "/v1/streams/records/messages"
+EVENT_KEYS = {
+    "id", "collection_id", "provider", "resource_id", "stream_id", "upstream_id", "event", "data", "changes", "key", "updated_idx",
+    "inserted_at", "upstream_created_at", "upstream_updated_at",
+}  # fmt: skip
+RECORD_KEYS = (EVENT_KEYS - {"event", "changes", "key"}) | {"deleted"}
+
+
+def statuses(answer: Json) -> list[str]:
+    return [row["status"] for row in answer["data"]]
+
+
+async def refusal_of(api: Api, stream: str, messages: list[Json]) -> Refused:
+    with pytest.raises(Refused) as refusal:
+        await api.publish(stream, messages)
+    return refusal.value
+
+
+# The messages
+
+
+async def test_c12_an_answer_has_a_row_a_message_in_order(api: Api) -> None:
+    answer = await api.publish("events", [event(1, id="x"), event(2), event(3, id="x"), event(4, id="y")])
+    rows = answer["data"]
+    assert [set(row) for row in rows] == [{"id", "message_id", "status"}] * 4
+    assert statuses(answer) == ["created", "created", "duplicate", "created"]
+    assert answer["info"] == {"created": 3, "duplicate": 1}
+    assert [rows[i]["id"] for i in (0, 2, 3)] == ["x", "x", "y"]
+    assert uuid.UUID(rows[1]["id"])
+    assert [row["message_id"] for row in rows if row["status"] == "created"] == [row["id"] for row in (await api.messages("events"))["data"]]
+
+
+async def test_c12_records_tell_every_status(api: Api) -> None:
+    old, new = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
+    await api.publish("records", [record(n, 1, upstream_updated_at=new) for n in "bcde"])
+    answer = await api.publish(
+        "records",
+        [
+            record("a", 1), record("b", 2, upstream_updated_at=new), record("c", 1, upstream_updated_at=new),
+            record("d", 2, upstream_updated_at=old), {"id": "e", "collection_id": "crm:contacts", "deleted": True},
+        ],
+    )  # fmt: skip
+    assert statuses(answer) == ["created", "updated", "unchanged", "stale", "deleted"]
+    assert answer["info"] == {"created": 1, "updated": 1, "unchanged": 1, "stale": 1, "deleted": 1}
+
+
+async def test_c12_what_changes_nothing_names_the_message_that_stands(api: Api) -> None:
+    first = await api.publish("records", [record("a", 1)])
+    again = await api.publish("records", [record("a", 1)])
+    assert again["data"] == [first["data"][0] | {"status": "unchanged"}]
+    one = await api.publish("events", [event(1, id="x")])
+    two = await api.publish("events", [event(2, id="x")])
+    assert two["data"] == [one["data"][0] | {"status": "duplicate"}]
+
+
+# What is delivered
+
+
+async def test_an_event_is_delivered_with_all_its_fields(api: Api) -> None:
+    given = {
+        "collection_id": "crm:contacts:eu", "id": "e1", "upstream_id": "u1", "resource_id": "r1", "data": {"a": [1, None]},
+        "event": "updated", "changes": {"a": 0}, "key": "k1", "upstream_created_at": "2026-01-31T12:00:00+02:00",
+        "upstream_updated_at": "2026-01-31T12:00:00.123456Z",
+    }  # fmt: skip
+    await api.create_consumer(name="c", stream_id="events")
+    published = (await api.publish("events", [given]))["data"][0]
+    delivery = (await api.next("c"))["data"][0]
+    assert set(delivery) == {"ack_token", "id", "deliver_count", "event"}
+    assert delivery["id"] == published["message_id"]
+    inserted_at = delivery["event"]["inserted_at"]
+    assert TIME.fullmatch(inserted_at)
+    assert delivery["event"] == given | {"provider": "crm", "stream_id": "events", "updated_idx": 1, "inserted_at": inserted_at}
+    assert (await api.messages("events"))["data"] == [{"id": published["message_id"], "event": delivery["event"]}]
+
+
+async def test_an_event_has_null_for_what_is_absent(api: Api) -> None:
+    await api.create_consumer(name="c", stream_id="events")
+    published = (await api.publish("events", [{"collection_id": "plain", "data": None}]))["data"][0]
+    found = (await api.next("c"))["data"][0]["event"]
+    assert set(found) == EVENT_KEYS
+    del found["inserted_at"]
+    assert found == {
+        "id": published["id"], "collection_id": "plain", "provider": "plain", "resource_id": None, "stream_id": "events",
+        "upstream_id": None, "event": "created", "data": None, "changes": None, "key": None, "updated_idx": 1,
+        "upstream_created_at": None, "upstream_updated_at": None,
+    }  # fmt: skip
+
+
+async def test_a_record_is_delivered_with_all_its_fields(api: Api) -> None:
+    given = {
+        "collection_id": "crm:contacts", "id": "1", "upstream_id": "u1", "resource_id": "r1", "data": [1], "deleted": False,
+        "upstream_created_at": "2026-01-31T12:00:00-05:30", "upstream_updated_at": "2026-01-31t12:00:00z",
+    }  # fmt: skip
+    await api.create_consumer(name="c")
+    published = (await api.publish("records", [given]))["data"][0]
+    delivery = (await api.next("c"))["data"][0]
+    assert set(delivery) == {"ack_token", "id", "deliver_count", "record"}
+    assert delivery["id"] == published["message_id"]
+    inserted_at = delivery["record"]["inserted_at"]
+    assert TIME.fullmatch(inserted_at)
+    whole = given | {"provider": "crm", "stream_id": "records", "updated_idx": 1, "inserted_at": inserted_at}
+    assert delivery["record"] == whole
+    assert await api.record("records", "1") == whole
+    assert (await api.messages("records"))["data"] == [{"id": published["message_id"], "record": whole}]
+
+
+async def test_a_tombstone_has_null_for_what_is_absent(api: Api) -> None:
+    await api.publish("records", [{"id": "1", "collection_id": "a:b:c", "deleted": True}])
+    found = await api.record("records", "1")
+    assert set(found) == RECORD_KEYS
+    del found["inserted_at"]
+    assert found == {
+        "id": "1", "collection_id": "a:b:c", "provider": "a", "resource_id": None, "stream_id": "records", "upstream_id": None,
+        "data": None, "deleted": True, "updated_idx": 1, "upstream_created_at": None, "upstream_updated_at": None,
+    }  # fmt: skip
+
+
+async def test_a_tombstone_may_carry_data(api: Api) -> None:
+    await api.publish("records", [record("1", {"last": "seen"}, deleted=True)])
+    found = await api.record("records", "1")
+    assert (found["data"], found["deleted"]) == ({"last": "seen"}, True)
+
+
+@pytest.mark.parametrize("stream", ["events", "records"])
+async def test_sync_id_is_an_alias_of_resource_id(api: Api, stream: str) -> None:
+    await api.publish(stream, [event(1, id="1", sync_id="s"), event(2, id="2", sync_id="s", resource_id="s")])
+    found = [body(row) for row in (await api.messages(stream))["data"]]
+    assert [m["resource_id"] for m in found] == ["s", "s"]
+    assert not any("sync_id" in m for m in found)
+
+
+async def test_the_key_of_an_event_is_its_upstream_id_unless_given(api: Api) -> None:
+    await api.publish("events", [event(1, upstream_id="u"), event(2, upstream_id="u", key="k"), event(3, key="k")])
+    assert [body(row)["key"] for row in (await api.messages("events"))["data"]] == ["u", "k", "k"]
+
+
+async def test_a_record_without_an_id_is_known_by_what_it_is_upstream(api: Api) -> None:
+    message = {"collection_id": "a:b", "upstream_id": "u", "data": 1}
+    first = (await api.publish("records", [message]))["data"][0]
+    assert uuid.UUID(first["id"]).version == 5
+    again = await api.publish("records", [message | {"data": 2}, message | {"collection_id": "a:c"}, message | {"upstream_id": "v"}])
+    assert statuses(again) == ["updated", "created", "created"]
+    assert again["data"][0]["id"] == first["id"]
+    await api.create_stream(name="s")
+    other = (await api.publish("s", [message]))["data"][0]
+    assert len({row["id"] for row in (*again["data"], other)}) == 4
+    assert (await api.record("records", first["id"]))["upstream_id"] == "u"
+
+
+# The bytes of data
+
+SPELLINGS = [
+    b"1.10", b"1e5", b"1E+5", b"-0", b"-0.0", b"0.1e-7", b"123456789012345678901234567890", b"1.0", b"3.141592653589793238462643383279",
+    b"1e400", b"true", b"null", b'""', b"[]", b"{}", b'{"b":1,"a":2,"c":{"z":1,"y":2}}', b'{"a":1,"a":2}', b'"\\u00e9\\u0041\\/\\n"',
+    '"é☃𝄞\u2028"'.encode(), b'"\\ud83d\\ude00"', b'"\\u0000"', b'[[[[[1.10,{"k":[1e5]}]]]]]', b'{"":0," ":1,"\\"":2}',
+    b'"{\\"data\\":1}"', b'{"data":{"data":1},"ack_token":"x"}', b'["</script>", "]}"]',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("raw", SPELLINGS, ids=range(len(SPELLINGS)))
+@pytest.mark.parametrize("stream", ["events", "records"])
+async def test_data_comes_out_as_the_very_json_that_went_in(http: httpx.AsyncClient, stream: str, raw: bytes) -> None:
+    await http.post("/v1/http-consumers", json={"name": "c", "stream_id": stream})
+    sent = b'{"messages":[{"collection_id":"a:b","id":"1","data":%b}]}' % raw
+    assert (await http.post(f"/v1/streams/{stream}/messages", content=sent, headers=AS_JSON)).status_code == 200
+    wanted = b'"data":' + raw
+    assert wanted in (await http.get("/v1/http-consumers/c/peek")).content
+    assert wanted in (await http.get("/v1/http-consumers/c/next")).content
+    assert wanted in (await http.get(f"/v1/streams/{stream}/messages")).content
+    if stream == "records":
+        assert wanted in (await http.get("/v1/streams/records/records/1")).content
+
+
+@pytest.mark.parametrize("raw", SPELLINGS, ids=range(len(SPELLINGS)))
+async def test_data_of_ndjson_and_changes_keep_their_spelling(http: httpx.AsyncClient, raw: bytes) -> None:
+    line = b'{"collection_id":"a:b","data":%b,"changes":{"was":%b}}\n' % (raw, raw)
+    assert (await http.post(EVENTS, content=line, headers=NDJSON)).status_code == 200
+    content = (await http.get(EVENTS)).content
+    assert b'"data":' + raw in content
+    assert b'"was":' + raw in content
+
+
+@pytest.mark.parametrize("raw", SPELLINGS, ids=range(len(SPELLINGS)))
+async def test_any_data_can_be_read_as_msgpack(http: httpx.AsyncClient, raw: bytes) -> None:
+    sent = b'{"messages":[{"collection_id":"a:b","data":%b},{"collection_id":"a:b","data":"after"}]}' % raw
+    await http.post(EVENTS, content=sent, headers=AS_JSON)
+    reply = await http.get(EVENTS, headers={"Accept": "application/msgpack"})
+    found = msgpack.unpackb(reply.content, unicode_errors="surrogatepass")
+    assert (reply.status_code, data(found)[1]) == (200, "after")
+
+
+INVALID = [
+    b"01", b"1.", b".5", b"-", b"+1", b"1e", b"0x1", b"NaN", b"Infinity", b"-Infinity", b"tru", b"nul", b"True", b"'a'", b'"a', b'"\\x"',
+    b'"\\u12g4"', b'"a\nb"', b'"\x01"', b'"\xff"', b"[1,]", b"[1 2]", b'{"a":1,}', b'{"a" 1}', b'{"a":}', b"{1:2}", b"[1", b'{"a":[1}',
+    b"", b"[" * 100_000 + b"]" * 100_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("raw", INVALID, ids=range(len(INVALID)))
+@pytest.mark.parametrize("stream", ["events", "records"])
+async def test_c13_data_that_is_no_json_is_refused_and_nothing_is_stored(http: httpx.AsyncClient, stream: str, raw: bytes) -> None:
+    sent = b'{"messages":[{"collection_id":"a:b","id":"0","data":0},{"collection_id":"a:b","id":"1","data":%b}]}' % raw
+    reply = await http.post(f"/v1/streams/{stream}/messages", content=sent, headers=AS_JSON)
+    assert (reply.status_code, reply.json()["code"]) == (400, "INVALID_REQUEST")
+    assert (await http.get(f"/v1/streams/{stream}/messages")).json()["data"] == []
+
+
+# C13
+
+
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        ({"data": 1}, "collection_id"), ({"collection_id": "", "data": 1}, "collection_id"), ({"collection_id": "a:b"}, "data"),
+        ({"collection_id": "x" * 256, "data": 1}, "collection_id"), ({"collection_id": 7, "data": 1}, "collection_id"),
+        (event(1, id=""), "id"), (event(1, id="x" * 256), "id"), (event(1, id=7), "id"), (event(1, upstream_id=""), "upstream_id"),
+        (event(1, upstream_id="x" * 256), "upstream_id"), (event(1, event=""), "event"), (event(1, event="x" * 65), "event"),
+        (event(1, changes=[]), "changes"), (event(1, changes="x"), "changes"), (event(1, resource_id=7), "resource_id"),
+        (event(1, resource_id="a", sync_id="b"), "sync_id"), (event(1, upstream_created_at="yesterday"), "upstream_created_at"),
+        (event(1, upstream_updated_at="2026-01-01"), "upstream_updated_at"), (event(1, upstream_updated_at=7), "upstream_updated_at"),
+        (event(1, upstream_updated_at="2026-01-01T00:00:00"), "upstream_updated_at"),
+        (event(1, upstream_updated_at="2026-13-01T00:00:00Z"), "upstream_updated_at"),
+        (event(1, upstream_updated_at="2026-01-01T00:00:00+99:00"), "upstream_updated_at"),
+    ],
+)  # fmt: skip
+async def test_c13_one_invalid_event_and_nothing_is_stored(api: Api, bad: Json, field: str) -> None:
+    refusal = await refusal_of(api, "events", [event(0), event(1), bad, event(3)])
+    assert (refusal.status, refusal.code, list(refusal.errors)) == (422, "VALIDATION_FAILED", [f"messages[2].{field}"])
+    assert await api.messages("events") == {"data": [], "next": None}
+
+
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        ({"id": "1", "collection_id": "a:b"}, "data"), ({"id": "1", "collection_id": "a:b", "deleted": False}, "data"),
+        ({"collection_id": "a:b", "data": 1}, "upstream_id"), ({"id": "1", "data": 1}, "collection_id"),
+        (record("1", 1, deleted="yes"), "deleted"), (record("", 1), "id"), (record("1", 1, upstream_updated_at=""), "upstream_updated_at"),
+    ],
+)  # fmt: skip
+async def test_c13_one_invalid_record_and_nothing_is_stored(api: Api, bad: Json, field: str) -> None:
+    refusal = await refusal_of(api, "records", [record("0", 0), bad])
+    assert (refusal.status, refusal.code, list(refusal.errors)) == (422, "VALIDATION_FAILED", [f"messages[1].{field}"])
+    assert await api.messages("records") == {"data": [], "next": None}
+
+
+@pytest.mark.parametrize("length", [1, 255])
+async def test_texts_at_their_bounds(api: Api, length: int) -> None:
+    text = "ä" * length
+    fields = {"id": text, "upstream_id": text, "resource_id": text, "key": text, "event": text[:64]}
+    await api.publish("events", [event(1, text, **fields)])
+    found = body((await api.messages("events"))["data"][0])
+    assert {name: found[name] for name in ("collection_id", *fields)} == {"collection_id": text} | fields
+
+
+@pytest.mark.parametrize("count", [0, 1001])
+async def test_c13_a_request_has_1_to_1000_messages(api: Api, count: int) -> None:
+    refusal = await refusal_of(api, "events", [event(i) for i in range(count)])
+    assert (refusal.status, list(refusal.errors)) == (422, ["messages"])
+    assert await api.messages("events") == {"data": [], "next": None}
+
+
+async def test_c13_1000_messages_are_taken(api: Api) -> None:
+    answer = await api.publish("events", [event(i) for i in range(1000)])
+    assert answer["info"] == {"created": 1000}
+    assert data(await api.messages("events", limit=1000)) == list(range(1000))
+
+
+async def test_c13_a_msgpack_request_is_all_or_nothing_too(http: httpx.AsyncClient) -> None:
+    packed = msgpack.packb({"messages": [event(0), event(1, event=7)]})
+    reply = await http.post(EVENTS, content=packed, headers={"Content-Type": "application/msgpack"})
+    assert (reply.status_code, list(reply.json()["validation_errors"])) == (422, ["messages[1].event"])
+    assert (await http.get(EVENTS)).json()["data"] == []
+
+
+async def test_c13_an_unknown_stream_takes_nothing(api: Api) -> None:
+    assert (await refusal_of(api, "none", [event(1)])).code == "STREAM_NOT_FOUND"
+
+
+def ndjson(messages: list[Any]) -> bytes:
+    return b"".join(m if isinstance(m, bytes) else json.dumps(m).encode() + b"\n" for m in messages)
+
+
+@pytest.mark.parametrize("bad", [b"{\n", b"7\n", b'{"collection_id":"a:b"}\n', b'{"collection_id":"a:b","data":1,"x":1}\n', b"\xff\n"])
+@pytest.mark.parametrize("at", [1, 8, 738, 1501])
+async def test_c13_a_bad_line_stops_ndjson_and_is_named(http: httpx.AsyncClient, at: int, bad: bytes) -> None:
+    messages: list[Any] = [event(i) for i in range(1502)]
+    messages[at - 1] = bad
+    reply = await http.post(EVENTS, content=ndjson(messages), headers=NDJSON)
+    problem = reply.json()
+    assert (reply.status_code, problem["code"]) == (422, "VALIDATION_FAILED")
+    assert re.search(rf"\b{at - 1}\b", problem["summary"])
+    assert [re.findall(r"\d+", path) for path in problem["validation_errors"]] == [[str(at)]]
+    assert (await http.get("/v1/streams/events")).json()["info"]["messages"] == at - 1
+
+
+async def test_c13_ndjson_may_have_any_length_and_come_in_any_pieces(http: httpx.AsyncClient) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        text = ndjson([event(i) for i in range(2500)])
+        for i in range(0, len(text), 777):
+            yield text[i : i + 777]
+
+    reply = await http.post(EVENTS, content=pieces(), headers=NDJSON)
+    answer = reply.json()
+    assert (reply.status_code, answer["info"], len(answer["data"])) == (200, {"created": 2500}, 2500)
+    first = (await http.get(EVENTS, params={"limit": 1000})).json()
+    assert data(first) == list(range(1000))
+    assert [row["id"] for row in first["data"]] == [row["message_id"] for row in answer["data"][:1000]]
+
+
+async def test_c13_ndjson_upserts_records_across_lines(http: httpx.AsyncClient) -> None:
+    reply = await http.post(RECORDS, content=ndjson([record("a", 1), record("a", 2), record("a", 2)]), headers=NDJSON)
+    assert statuses(reply.json()) == ["created", "updated", "unchanged"]
+    assert reply.json()["info"] == {"created": 1, "updated": 1, "unchanged": 1}
+
+
+@pytest.mark.parametrize("text", [b'{"collection_id":"a:b","data":1}', b'{"collection_id":"a:b","data":1}\r\n', b'\n\n{"collection_id":"a:b","data":1}\n\n'])
+async def test_c13_ndjson_may_end_its_lines_as_it_likes(http: httpx.AsyncClient, text: bytes) -> None:
+    assert (await http.post(EVENTS, content=text, headers=NDJSON)).json()["info"] == {"created": 1}
+
+
+# C14
+
+
+async def test_c14_a_message_over_1_mib_is_too_large(api: Api) -> None:
+    refusal = await refusal_of(api, "events", [event(0), event("x" * (1 << 20))])
+    assert (refusal.status, refusal.code) == (413, "PAYLOAD_TOO_LARGE")
+    assert await api.messages("events") == {"data": [], "next": None}
+
+
+async def test_c14_a_message_of_almost_1_mib_is_taken(api: Api) -> None:
+    text = "x" * ((1 << 20) - 2000)
+    await api.publish("events", [event(text)])
+    assert data(await api.messages("events")) == [text]
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_c14_a_json_body_over_8_mib_is_too_large(http: httpx.AsyncClient, declared: bool) -> None:
+    content = json.dumps({"messages": [event("x" * 1_000_000) for _ in range(9)]}).encode()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for i in range(0, len(content), 1 << 20):
+            yield content[i : i + (1 << 20)]
+
+    reply = await http.post(EVENTS, content=content if declared else pieces(), headers=AS_JSON)
+    assert (reply.status_code, reply.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")
+    assert (await http.get(EVENTS)).json()["data"] == []
+
+
+async def test_c14_a_json_body_of_almost_8_mib_is_taken(http: httpx.AsyncClient) -> None:
+    content = json.dumps({"messages": [event("x" * 1_000_000) for _ in range(8)]}).encode()
+    assert (await http.post(EVENTS, content=content, headers=AS_JSON)).json()["info"] == {"created": 8}
+
+
+async def test_c14_a_line_over_1_mib_is_too_large_and_those_before_it_stay(http: httpx.AsyncClient) -> None:
+    content = ndjson([event(0), event(1), event("x" * (1 << 20)), event(3)])
+    reply = await http.post(EVENTS, content=content, headers=NDJSON)
+    assert (reply.status_code, reply.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")
+    assert data((await http.get(EVENTS)).json()) == [0, 1]
+
+
+async def test_c14_ndjson_may_be_longer_than_a_json_body(http: httpx.AsyncClient) -> None:
+    content = ndjson([event("x" * 1_000_000) for _ in range(10)])
+    assert (await http.post(EVENTS, content=content, headers=NDJSON)).json()["info"] == {"created": 10}
+
+
+# C15
+
+
+async def test_c15_an_update_moves_the_record_to_the_end(api: Api) -> None:
+    await api.publish("records", [record("a", 1), record("b", 1)])
+    answer = await api.publish("records", [record("a", 2)])
+    assert statuses(answer) == ["updated"]
+    found = (await api.messages("records"))["data"]
+    assert [(m["record"]["id"], m["record"]["data"]) for m in found] == [("b", 1), ("a", 2)]
+    assert found[1]["id"] == answer["data"][0]["message_id"]
+
+
+async def test_c15_the_same_content_changes_nothing(api: Api) -> None:
+    fields: Json = {"resource_id": "r", "upstream_updated_at": "2026-01-01T00:00:00Z"}
+    await api.publish("records", [record("a", {"x": 1}, **fields)])
+    before = await api.messages("records")
+    assert statuses(await api.publish("records", [record("a", {"x": 1}, **fields)])) == ["unchanged"]
+    assert await api.messages("records") == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": {"x": 2}}, {"data": None}, {"resource_id": "other"}, {"resource_id": None}, {"upstream_updated_at": None},
+        {"upstream_updated_at": "2026-01-01T00:00:01Z"}, {"upstream_updated_at": "2026-01-01T00:00:00.000001Z"},
+    ],
+)  # fmt: skip
+async def test_c15_other_content_is_an_update(api: Api, change: Json) -> None:
+    given = record("a", {"x": 1}, resource_id="r", upstream_updated_at="2026-01-01T00:00:00Z")
+    await api.publish("records", [given])
+    assert statuses(await api.publish("records", [given | change])) == ["updated"]
+    assert (await api.record("records", "a")) | change == await api.record("records", "a")
+
+
+@pytest.mark.parametrize("older", ["2025-12-31T23:59:59Z", "2026-01-01T00:59:59.999999+01:00", "2025-12-31T18:59:59-05:00"])
+async def test_c15_an_older_version_is_stale_by_the_instant(api: Api, older: str) -> None:
+    await api.publish("records", [record("a", 1, upstream_updated_at="2026-01-01T00:00:00Z")])
+    before = await api.messages("records")
+    assert statuses(await api.publish("records", [record("a", 2, upstream_updated_at=older)])) == ["stale"]
+    deletion = {"id": "a", "collection_id": "crm:contacts", "deleted": True, "upstream_updated_at": older}
+    assert statuses(await api.publish("records", [deletion])) == ["stale"]
+    assert await api.messages("records") == before
+
+
+@pytest.mark.parametrize("newer", ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00", "2025-12-31T19:00:01-05:00", None])
+async def test_c15_a_version_that_is_not_older_stands(api: Api, newer: str | None) -> None:
+    await api.publish("records", [record("a", 1, upstream_updated_at="2026-01-01T00:00:00Z")])
+    assert statuses(await api.publish("records", [record("a", 2, upstream_updated_at=newer)])) == ["updated"]
+    assert (await api.record("records", "a"))["data"] == 2
+
+
+async def test_c15_a_tombstone_takes_the_records_place_and_may_be_replaced(api: Api) -> None:
+    tombstone = {"id": "a", "collection_id": "crm:contacts", "deleted": True}
+    await api.publish("records", [record("a", 1), record("b", 1)])
+    assert statuses(await api.publish("records", [tombstone])) == ["deleted"]
+    assert [(m["record"]["id"], m["record"]["deleted"]) for m in (await api.messages("records"))["data"]] == [("b", False), ("a", True)]
+    assert statuses(await api.publish("records", [tombstone])) == ["unchanged"]
+    assert statuses(await api.publish("records", [record("a", 1)])) == ["updated"]
+    assert (await api.record("records", "a"))["deleted"] is False
+
+
+async def test_c15_an_unknown_tombstone_is_appended(api: Api) -> None:
+    assert statuses(await api.publish("records", [{"id": "a", "collection_id": "x:y", "deleted": True}])) == ["created"]
+
+
+async def test_c15_of_two_versions_in_one_request_the_last_stands(api: Api) -> None:
+    await api.create_consumer(name="c")
+    answer = await api.publish("records", [record("a", 1), record("b", 1), record("a", 2)])
+    assert statuses(answer) == ["created", "created", "updated"]
+    assert await take(api, "c") == [1, 2]
+    assert [m["record"]["id"] for m in (await api.messages("records"))["data"]] == ["b", "a"]
+
+
+async def test_c15_inserted_at_is_when_the_record_first_entered(api: Api, clock: Clock) -> None:
+    await api.publish("records", [record("a", 1)])
+    first = (await api.record("records", "a"))["inserted_at"]
+    await clock.advance(3_600_000)
+    await api.publish("records", [record("a", 2), record("b", 1)])
+    assert (await api.record("records", "a"))["inserted_at"] == first
+    assert (await api.record("records", "b"))["inserted_at"] > first
+
+
+async def test_c15_records_of_different_streams_are_apart(api: Api) -> None:
+    await api.create_stream(name="s")
+    await api.publish("records", [record("a", 1)])
+    assert statuses(await api.publish("s", [record("a", 1)])) == ["created"]
+
+
+# Events: the dedupe window
+
+
+@pytest.mark.parametrize(("window", "passed", "status"), [(5000, 4000, "duplicate"), (5000, 5000, "created"), (5000, 60000, "created")])
+async def test_c12_an_event_id_is_remembered_for_the_window(api: Api, clock: Clock, window: int, passed: int, status: str) -> None:
+    await api.create_stream(name="s", kind="events", dedupe_window_ms=window)
+    await api.publish("s", [event(1, id="x")])
+    await clock.advance(passed)
+    assert statuses(await api.publish("s", [event(2, id="x")])) == [status]
+
+
+async def test_c12_each_id_has_a_window_of_its_own(api: Api, clock: Clock) -> None:
+    await api.create_stream(name="s", kind="events", dedupe_window_ms=10_000)
+    await api.publish("s", [event(1, id="a")])
+    await clock.advance(9000)
+    await api.publish("s", [event(1, id="b")])
+    await clock.advance(2000)
+    assert statuses(await api.publish("s", [event(2, id="a"), event(2, id="b")])) == ["created", "duplicate"]
+    await clock.advance(6500)
+    assert statuses(await api.publish("s", [event(3, id="a"), event(3, id="b")])) == ["duplicate", "duplicate"]
+    await clock.advance(2000)
+    assert statuses(await api.publish("s", [event(4, id="a"), event(4, id="b")])) == ["duplicate", "created"]
+
+
+async def test_c12_a_window_of_0_turns_it_off(api: Api) -> None:
+    await api.create_stream(name="s", kind="events", dedupe_window_ms=0)
+    assert statuses(await api.publish("s", [event(1, id="x"), event(1, id="x")])) == ["created", "created"]
+    assert [body(row)["id"] for row in (await api.messages("s"))["data"]] == ["x", "x"]
+
+
+async def test_c12_events_without_an_id_are_never_duplicates(api: Api) -> None:
+    answer = await api.publish("events", [event(1), event(1)])
+    assert statuses(answer) == ["created", "created"]
+    assert len({row["id"] for row in answer["data"]}) == 2
+
+
+async def test_c12_an_id_is_remembered_in_its_own_stream(api: Api) -> None:
+    await api.create_stream(name="s", kind="events")
+    await api.publish("events", [event(1, id="x")])
+    assert statuses(await api.publish("s", [event(1, id="x")])) == ["created"]
+
+
+# Limits
+
+
+async def test_max_messages_drops_the_oldest(api: Api) -> None:
+    await api.create_stream(name="s", kind="events", max_messages=3)
+    await publish_each(api, [1, 2], "s")
+    await publish_each(api, [3, 4, 5], "s")
+    assert data(await api.messages("s")) == [3, 4, 5]
+    assert (await api.get_stream("s"))["info"]["messages"] == 3
+    assert (await api.publish("s", [event(i) for i in range(10)]))["info"] == {"created": 10}
+    assert data(await api.messages("s")) == [7, 8, 9]
+
+
+async def test_max_age_drops_what_is_older(api: Api, clock: Clock, store: Store) -> None:
+    await api.create_stream(name="s", kind="events", max_age_ms=60_000)
+    await publish_each(api, [1, 2], "s")
+    assert data(await api.messages("s")) == [1, 2]
+    await clock.advance(59_000)
+    assert data(await api.messages("s")) == [1, 2]
+    await clock.advance(1_001)
+    seconds, _ = await store.call("TIME")
+    await plain_add(store, "collection_id", "a:b", "data", "3", at=f"{(int(seconds) + 60) * 1000}-0", stream="s")
+    assert data(await api.messages("s")) == [3]
+    assert (await api.get_stream("s"))["info"]["messages"] == 1
+
+
+async def test_max_age_may_leave_nothing(api: Api, clock: Clock) -> None:
+    await api.create_stream(name="s", kind="events", max_age_ms=1000)
+    await api.create_consumer(name="c", stream_id="s")
+    await api.create_consumer(name="f", stream_id="s", filters={"provider": "crm"})
+    await publish_each(api, [1, 2], "s")
+    await clock.advance(2000)
+    assert await api.messages("s") == {"data": [], "next": None}
+    info = (await api.get_stream("s"))["info"]
+    assert (info["messages"], info["first_id"], info["last_id"]) == (0, None, None)
+    assert [await counts(api, "c"), await counts(api, "f")] == [(0, 0, 0, 0)] * 2
+
+
+# C16
+
+
+@pytest.mark.parametrize("stream", ["events", "records"])
+async def test_c16_updated_idx_grows_with_every_message(api: Api, stream: str) -> None:
+    await api.create_consumer(name="c", stream_id=stream)
+    for value in range(3):
+        await api.publish(stream, [event(value, id=f"{name}{value if stream == 'events' else ''}") for name in "ab"])
+    idx = [body(row)["updated_idx"] for row in (await api.next("c", 100))["data"]]
+    assert idx == ([1, 2, 3, 4, 5, 6] if stream == "events" else [5, 6])
+
+
+async def test_c16_updated_idx_goes_on_over_what_changes_nothing_and_what_is_dropped(api: Api) -> None:
+    await api.create_stream(name="s", kind="events", max_messages=1)
+    await api.publish("s", [event(1, id="x"), event(2, id="x"), event(3), event(4)])
+    before = body((await api.messages("s"))["data"][0])["updated_idx"]
+    await api.publish("s", [event(5)])
+    assert body((await api.messages("s"))["data"][0])["updated_idx"] > before
+
+
+async def test_c16_plain_entries_have_an_updated_idx_too(api: Api, store: Store) -> None:
+    await publish_each(api, [1])
+    await plain_add(store, "collection_id", "a:b", "data", "2")
+    await plain_add(store, "collection_id", "a:b", "data", "3")
+    await publish_each(api, [4])
+    found = [body(row) for row in (await api.messages("events"))["data"]]
+    assert [(m["data"], m["updated_idx"]) for m in found] == [(1, 1), (2, 2), (3, 3), (4, 4)]
+
+
+# C17
+
+
+async def pages(api: Api, stream: str, **query: Any) -> list[Any]:
+    """The data of all pages."""
+    seen: list[Any] = []
+    after: str | None = None
+    while True:
+        page = await api.messages(stream, after=after, **query)
+        assert len(page["data"]) <= query["limit"]
+        seen += data(page)
+        after = page["next"]
+        if after is None:
+            return seen
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 1000])
+async def test_c17_messages_are_paged_oldest_first(api: Api, limit: int) -> None:
+    for i in range(6):
+        await api.publish("events", [event(i, "a:b" if i % 3 == 0 else "a:c")])
+    assert await pages(api, "events", limit=limit) == [0, 1, 2, 3, 4, 5]
+    assert await pages(api, "events", limit=limit, collection_id="a:b") == [0, 3]
+    assert await pages(api, "events", limit=limit, collection_id="a:none") == []
+    assert await pages(api, "events", limit=limit, collection_id="a:*") == []
+
+
+async def test_c17_a_page_has_100_messages_unless_told(api: Api) -> None:
+    await publish_each(api, list(range(101)))
+    page = await api.messages("events")
+    assert data(page) == list(range(100))
+    assert data(await api.messages("events", after=page["next"])) == [100]
+
+
+async def test_c17_listing_leaves_consumers_alone(api: Api) -> None:
+    await api.create_consumer(name="c", stream_id="events")
+    await publish_each(api, [1, 2])
+    assert data(await api.messages("events")) == [1, 2]
+    assert await counts(api, "c") == (2, 0, 0, 0)
+
+
+async def test_c17_a_record_by_its_id(api: Api) -> None:
+    await api.publish("records", [record("a", 1), record("b", 1)])
+    await api.publish("records", [record("a", 2)])
+    assert (await api.record("records", "a"))["data"] == 2
+    for stream, name in (("records", "none"), ("events", "a")):
+        with pytest.raises(Refused, match="404 RECORD_NOT_FOUND"):
+            await api.record(stream, name)
+    with pytest.raises(Refused, match="404 STREAM_NOT_FOUND"):
+        await api.record("none", "a")
+
+
+@pytest.mark.parametrize(("name", "quoted"), [("a/b", "a%2Fb"), ("a/b", "a/b"), ("ä ?#%", "%C3%A4%20%3F%23%25"), ("x:1", "x:1")])
+async def test_c17_a_record_id_may_be_any_text(http: httpx.AsyncClient, name: str, quoted: str) -> None:
+    await http.post(RECORDS, json={"messages": [record(name, 1)]})
+    reply = await http.get(f"/v1/streams/records/records/{quoted}")
+    assert (reply.status_code, reply.json()["id"]) == (200, name)

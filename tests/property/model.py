@@ -1,0 +1,170 @@
+"""The broker as a small Python model: what the state machine holds every answer against.
+
+Time is in ms and moves only when the machine moves it. Ids are Redis entry ids, compared as numbers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+def order(message_id: str) -> tuple[int, int]:
+    """Stream order."""
+    ms, _, seq = message_id.partition("-")
+    return int(ms), int(seq)
+
+
+@dataclass
+class Message:
+    """What lies in a stream."""
+
+    id: str
+    key: str
+    collection_id: str
+    data: int
+    deleted: bool = False
+
+
+@dataclass
+class StreamModel:
+    """A stream: what it holds, in order."""
+
+    kind: str
+    max_messages: int | None = None
+    dedupe_window_ms: int = 0
+    log: dict[str, Message] = field(default_factory=dict)
+    consumers: list["ConsumerModel"] = field(default_factory=list)
+    remembered: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def current(self, key: str) -> Message | None:
+        """The record of this key."""
+        return next((m for m in self.log.values() if m.key == key), None)
+
+    def append(self, message: Message) -> None:
+        """A message was appended."""
+        self.log[message.id] = message
+        for consumer in self.consumers:
+            if consumer.matches(message):
+                consumer.new.append(message.id)
+        while self.max_messages is not None and len(self.log) > self.max_messages:
+            self.remove(next(iter(self.log)))
+
+    def remove(self, message_id: str) -> None:
+        """A message left the stream: nobody waits for it any more; where it is out it stays out."""
+        del self.log[message_id]
+        for consumer in self.consumers:
+            if message_id in consumer.new:
+                consumer.new.remove(message_id)
+            if message_id in consumer.retry:
+                del consumer.retry[message_id]
+
+
+@dataclass
+class Out:
+    """A delivery that is out. `token` is None for a plain client's."""
+
+    token: str | None
+    count: int
+    at: int
+
+
+@dataclass
+class ConsumerModel:
+    """A consumer's delivery state."""
+
+    name: str
+    stream: StreamModel
+    matches: Callable[[Message], bool]
+    filtered: bool
+    ack_wait_ms: int
+    max_deliver: int
+    max_ack_pending: int
+    backoff_ms: list[int]
+    new: list[str] = field(default_factory=list)
+    out: dict[str, Out] = field(default_factory=dict)
+    retry: dict[str, tuple[int, int]] = field(default_factory=dict)  # id -> (due, deliveries so far)
+    dead: dict[str, tuple[str, int]] = field(default_factory=dict)  # id -> (reason, deliveries)
+
+    def start(self) -> None:
+        """deliver_policy all."""
+        self.new = [m.id for m in self.stream.log.values() if self.matches(m)]
+
+    def backoff(self, count: int) -> int:
+        """The delay before the redelivery behind delivery number `count`."""
+        return self.backoff_ms[min(count, len(self.backoff_ms)) - 1] if self.backoff_ms else 0
+
+    def exhausted(self, count: int) -> bool:
+        """max_deliver is used up."""
+        return self.max_deliver > 0 and count >= self.max_deliver
+
+    def _expired(self, now: int) -> list[str]:
+        over = [i for i, o in self.out.items() if now - o.at >= self.ack_wait_ms + self.backoff(o.count)]
+        return sorted(over, key=order)
+
+    def bury_expired(self, now: int) -> None:
+        """Exhausted deliveries that expired are dead; those of messages that left the stream are dropped."""
+        for message_id in self._expired(now):
+            count = self.out[message_id].count
+            if self.exhausted(count):
+                self._bury(message_id, count)
+
+    def _bury(self, message_id: str, count: int) -> None:
+        del self.out[message_id]
+        if message_id in self.stream.log:
+            self.dead[message_id] = ("max_deliver", count)
+
+    def next(self, batch: int, now: int) -> list[tuple[str, int]]:
+        """The ids and deliver counts that a `next` must give; they are out from now on, their tokens unknown yet."""
+        given: list[tuple[str, int]] = []
+        while True:
+            self.bury_expired(now)
+            wanted = batch - len(given)
+            places = min(wanted, self.max_ack_pending - len(self.out))
+            due = sorted((i for i, (at, _) in self.retry.items() if at <= now), key=order)[: max(0, places)]
+            fresh = {i for i, _ in given}
+            expired = [i for i in self._expired(now) if i not in fresh][:wanted]
+            again = sorted([*expired, *due], key=order)[:wanted]
+            dropped = 0
+            for message_id in again:
+                count = self.retry.pop(message_id)[1] + 1 if message_id in self.retry else self.out[message_id].count + 1
+                if message_id not in self.stream.log:
+                    self.out.pop(message_id, None)
+                    dropped += 1
+                    continue
+                self.out[message_id] = Out(None, count, now)
+                given.append((message_id, count))
+            if not dropped:
+                break
+        places = min(batch - len(given), self.max_ack_pending - len(self.out))
+        for message_id in self.new[: max(0, places)]:
+            self.out[message_id] = Out(None, 1, now)
+            given.append((message_id, 1))
+        self.new = self.new[max(0, places) :]
+        return given
+
+    def is_live(self, token: str, message_id: str) -> bool:
+        """Whether the token names the delivery that is out."""
+        return message_id in self.out and self.out[message_id].token == token
+
+    def ack(self, message_id: str) -> None:
+        """A live delivery was acked."""
+        del self.out[message_id]
+
+    def nack(self, message_id: str, delay_ms: int | None, now: int) -> None:
+        """A live delivery was nacked."""
+        count = self.out[message_id].count
+        if self.exhausted(count):
+            self._bury(message_id, count)
+            return
+        del self.out[message_id]
+        if message_id in self.stream.log:
+            self.retry[message_id] = (now + (self.backoff(count) if delay_ms is None else delay_ms), count)
+
+    def counts(self) -> tuple[int, int]:
+        """num_pending and num_ack_pending."""
+        return len(self.new) + len(self.retry), len(self.out)
+
+    def peek(self, limit: int, now: int) -> list[tuple[str, int]]:
+        """What a `next` without a bound on what is out would give."""
+        again = {i: self.out[i].count for i in self._expired(now)} | {i: n for i, (at, n) in self.retry.items() if at <= now}
+        shown = [(i, again[i] + 1) for i in sorted(again, key=order)[:limit] if i in self.stream.log]
+        return shown + [(i, 1) for i in self.new[: limit - len(shown)]]

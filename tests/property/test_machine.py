@@ -1,0 +1,336 @@
+"""Random calls of many workers, held against the model: every answer, every count, every token (C12-C32)."""
+
+import asyncio
+import os
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from broker import Broker, ConsumerSpec, Filters, Nack, Store, StreamSpec
+from broker.ack_tokens import decode
+from broker.embedded import Embedded
+from tests.property.model import ConsumerModel, Message, Out, StreamModel, order
+from tests.support.clock import advance, shifted_scripts
+
+# Steps of time are so long that the test's own time does not count.
+ACK_WAIT = 1_000_000
+DEDUPE = 2_000_000
+STEPS = (1_100, 400_000, 1_100_000)
+DELAYS = (None, 0, 700_000)
+STREAMS = {
+    "records": StreamModel("records"),
+    "events": StreamModel("events", dedupe_window_ms=DEDUPE),
+    "limited": StreamModel("events", max_messages=6, dedupe_window_ms=0),
+}
+COLLECTIONS = ("a:x", "a:y", "b:x")
+CONSUMERS: dict[str, dict[str, Any]] = {
+    "records-all": {"stream_id": "records"},
+    "records-a": {"stream_id": "records", "filters": Filters(provider="a"), "max_deliver": 2},
+    "events-all": {"stream_id": "events", "max_deliver": 3, "backoff_ms": [200_000, 500_000]},
+    "events-x": {"stream_id": "events", "filters": Filters(collection_id=["a:x", "b:*"]), "max_ack_pending": 3},
+    "limited-all": {"stream_id": "limited", "max_ack_pending": 4},
+    "limited-a": {"stream_id": "limited", "filters": Filters(collection_id="a:*"), "backoff_ms": [300_000]},
+}
+MATCHES = {
+    "records-a": lambda m: m.collection_id.startswith("a:"),
+    "events-x": lambda m: m.collection_id in ("a:x", "b:x"),
+    "limited-a": lambda m: m.collection_id.startswith("a:"),
+}
+UNFILTERED_EVENTS = ("events-all", "limited-all")
+
+
+class Machine(RuleBasedStateMachine):
+    """Publishers, workers over HTTP-like calls, plain Redis clients, and time."""
+
+    url = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.now = 0
+        self.version = 0
+        self.streams: dict[str, StreamModel] = {}
+        self.consumers: dict[str, ConsumerModel] = {}
+        self.tokens: list[tuple[str, str]] = []  # (consumer, token) of every delivery ever made
+        self.seen: set[str] = set()
+
+    def run(self, awaitable: Any) -> Any:
+        """Wait for a call."""
+        return self.runner.run(awaitable)
+
+    @initialize(early=st.sets(st.sampled_from(sorted(CONSUMERS)), min_size=1))
+    def begin(self, early: set[str]) -> None:
+        """An empty Redis, a broker with a movable clock, and some of the consumers."""
+
+        async def open_all() -> None:
+            self.store = Store.from_url(self.url)
+            await self.store.call("FLUSHALL")
+            self.broker = Broker(Store.from_url(self.url), scripts=shifted_scripts())
+            await self.broker.start()
+            await self.broker.streams.delete("events")
+            for name, model in STREAMS.items():
+                await self.broker.streams.create(
+                    StreamSpec(name=name, kind=model.kind, max_messages=model.max_messages, dedupe_window_ms=model.dedupe_window_ms or 120_000)  # type: ignore[arg-type]
+                    if model.kind == "events"
+                    else StreamSpec(name=name)
+                )
+
+        self.run(open_all())
+        self.streams = {n: StreamModel(m.kind, m.max_messages, m.dedupe_window_ms) for n, m in STREAMS.items()}
+        for name in sorted(early):
+            self.create_consumer(name)
+
+    def one(self, data: st.DataObject, *names: str) -> ConsumerModel:
+        """A consumer that exists, one of `names` where any are given."""
+        return self.consumers[data.draw(st.sampled_from(sorted(n for n in self.consumers if not names or n in names)), label="consumer")]
+
+    def teardown(self) -> None:
+        """Close what was opened."""
+
+        async def close_all() -> None:
+            await self.broker.close()
+            await self.store.close()
+
+        if self.streams:
+            self.run(close_all())
+        self.runner.close()
+
+    # -- publishing
+
+    @rule(key=st.sampled_from("pqrst"), collection=st.sampled_from(COLLECTIONS), change=st.booleans(), deleted=st.booleans())
+    def publish_record(self, key: str, collection: str, change: bool, deleted: bool) -> None:
+        """A new version, or the same one again."""
+        stream = self.streams["records"]
+        current = stream.current(key)
+        message: dict[str, Any]
+        if current is not None and not change:
+            message = {"id": key, "collection_id": current.collection_id, "data": current.data, "deleted": current.deleted}
+        else:
+            self.version += 1
+            message = {"id": key, "collection_id": collection, "data": self.version, "deleted": deleted}
+        [result] = self.run(self.broker.publish("records", [message]))
+        if current is not None and not change:
+            assert (result.status, result.message_id) == ("unchanged", current.id)
+            return
+        assert result.status == ("created" if current is None else "deleted" if deleted else "updated")
+        if current is not None:
+            stream.remove(current.id)
+        stream.append(Message(result.message_id, key, message["collection_id"], message["data"], message["deleted"]))
+
+    @rule(
+        name=st.sampled_from(("events", "limited")),
+        batch=st.lists(st.tuples(st.sampled_from(COLLECTIONS), st.sampled_from([None, "i", "j"])), min_size=1, max_size=4),
+    )
+    def publish_events(self, name: str, batch: list[tuple[str, str | None]]) -> None:
+        """Events, some with an id that may be remembered."""
+        stream = self.streams[name]
+        messages = []
+        for collection, event_id in batch:
+            self.version += 1
+            messages.append({"collection_id": collection, "data": self.version} | ({"id": event_id} if event_id and name == "events" else {}))
+        results = self.run(self.broker.publish(name, messages))
+        for message, result in zip(messages, results, strict=True):
+            known = stream.remembered.get(str(message.get("id")))
+            if known is not None and self.now - known[1] < stream.dedupe_window_ms:
+                assert (result.status, result.message_id) == ("duplicate", known[0])
+                continue
+            assert result.status == "created"
+            if "id" in message:
+                stream.remembered[str(message["id"])] = (result.message_id, self.now)
+            stream.append(Message(result.message_id, "", str(message["collection_id"]), int(str(message["data"]))))
+
+    @rule(name=st.sampled_from(("events", "limited")), collection=st.sampled_from(COLLECTIONS), count=st.integers(1, 3))
+    def plain_xadd(self, name: str, collection: str, count: int) -> None:
+        """A plain Redis client publishes; limits are applied when the broker next looks."""
+        for _ in range(count):
+            self.version += 1
+            message_id = self.run(self.store.call("XADD", f"broker:{{{name}}}:log", "*", "collection_id", collection, "data", self.version))
+            self.streams[name].append(Message(message_id.decode(), "", collection, self.version))
+        self.run(self.broker.streams.messages(name, limit=1))
+
+    # -- consumers
+
+    @rule(name=st.sampled_from(sorted(CONSUMERS)))
+    def late_consumer(self, name: str) -> None:
+        """It gets what the stream holds (C32)."""
+        self.create_consumer(name)
+
+    def create_consumer(self, name: str) -> None:
+        """Create, or find it there."""
+        fields = CONSUMERS[name]
+        consumer, new = self.run(self.broker.consumers.create(ConsumerSpec(name=name, ack_wait_ms=ACK_WAIT, **fields)))
+        assert new == (name not in self.consumers)
+        if not new:
+            self.consumers[name].bury_expired(self.now)
+            return
+        stream = self.streams[fields["stream_id"]]
+        model = ConsumerModel(
+            name, stream, MATCHES.get(name, lambda m: True), "filters" in fields, ACK_WAIT, consumer.max_deliver, consumer.max_ack_pending,
+            consumer.backoff_ms,
+        )  # fmt: skip
+        model.start()
+        stream.consumers.append(model)
+        self.consumers[name] = model
+
+    @precondition(lambda self: len(self.consumers) > 3)
+    @rule(data=st.data())
+    def delete_consumer(self, data: st.DataObject) -> None:
+        """With all its state."""
+        model = self.one(data)
+        self.run(self.broker.consumers.delete(model.name))
+        del self.consumers[model.name]
+        model.stream.consumers.remove(model)
+
+    # -- workers
+
+    @precondition(lambda self: self.consumers)
+    @rule(data=st.data(), batch=st.integers(1, 6))
+    def next(self, data: st.DataObject, batch: int) -> None:
+        """A worker asks."""
+        self.deliver(self.one(data), batch)
+
+    @precondition(lambda self: self.consumers)
+    @rule(data=st.data(), batch=st.integers(1, 6), fate=st.sampled_from(["ack", "nack", "both", "neither"]), delay=st.sampled_from(DELAYS))
+    def work(self, data: st.DataObject, batch: int, fate: str, delay: int | None) -> None:
+        """A worker asks and settles what it got, all or one by one."""
+        model = self.one(data)
+        tokens = self.deliver(model, batch)
+        half = len(tokens) // 2 if fate == "both" else 0
+        if fate in ("ack", "both"):
+            self.settle(model, tokens[half:], nack=False)
+        if fate in ("nack", "both"):
+            self.settle(model, tokens[:half] if fate == "both" else tokens, nack=True, delay=delay)
+
+    @precondition(lambda self: self.consumers)
+    @rule(data=st.data(), batch=st.integers(1, 6), times=st.integers(1, 3))
+    def workers_that_die(self, data: st.DataObject, batch: int, times: int) -> None:
+        """Nothing is settled, and the ack wait runs out."""
+        model = self.one(data)
+        for _ in range(times):
+            self.deliver(model, batch)
+            self.pass_time(1_600_000)
+
+    @precondition(lambda self: self.consumers and self.tokens)
+    @rule(data=st.data(), nack=st.booleans(), delay=st.sampled_from(DELAYS))
+    def settle_any(self, data: st.DataObject, nack: bool, delay: int | None) -> None:
+        """Tokens of any age and any consumer: the live ones count, the others change nothing."""
+        recent = [token for _, token in self.tokens[-10:]]
+        self.settle(self.one(data), data.draw(st.lists(st.sampled_from(recent), min_size=1, max_size=6), label="tokens"), nack, delay)
+
+    @precondition(lambda self: self.consumers and self.tokens)
+    @rule(data=st.data(), nack=st.booleans(), delay=st.sampled_from(DELAYS))
+    def settle_own(self, data: st.DataObject, nack: bool, delay: int | None) -> None:
+        """Tokens that the consumer gave, the last ones of each message and older ones."""
+        model = self.one(data)
+        own = [token for name, token in self.tokens if name == model.name][-8:]
+        if own:
+            self.settle(model, data.draw(st.lists(st.sampled_from(own), min_size=1, max_size=6), label="tokens"), nack, delay)
+
+    def deliver(self, model: ConsumerModel, batch: int) -> list[str]:
+        """The very messages, in order, with fresh tokens, newest content and exact counts."""
+        expected = model.next(batch, self.now)
+        got = self.run(self.broker.next(model.name, batch))
+        assert [(d.id, d.deliver_count) for d in got.deliveries] == expected
+        assert (got.num_pending, got.num_ack_pending) == model.counts()
+        for delivery in got.deliveries:
+            assert delivery.ack_token not in self.seen
+            self.seen.add(delivery.ack_token)
+            self.tokens.append((model.name, delivery.ack_token))
+            model.out[delivery.id].token = delivery.ack_token
+            assert f'"data":{model.stream.log[delivery.id].data},'.encode() in delivery.json
+        return [delivery.ack_token for delivery in got.deliveries]
+
+    def settle(self, model: ConsumerModel, tokens: list[str], nack: bool, delay: int | None = None) -> None:
+        """Ack or nack; the answer tells which tokens were live."""
+        if not tokens:
+            return
+        if nack:
+            settled = self.run(self.broker.nack(model.name, [Nack(token, delay) for token in tokens]))
+        else:
+            settled = self.run(self.broker.ack(model.name, tokens))
+        stale = []
+        for token in tokens:
+            message_id = decode(token).id
+            if not model.is_live(token, message_id):
+                stale.append(token)
+            elif nack:
+                model.nack(message_id, delay, self.now)
+            else:
+                model.ack(message_id)
+        assert (settled.count, settled.stale) == (len(tokens) - len(stale), stale)
+
+    @precondition(lambda self: any(name in self.consumers for name in UNFILTERED_EVENTS))
+    @rule(data=st.data(), count=st.integers(1, 3), ack=st.booleans())
+    def plain_worker(self, data: st.DataObject, count: int, ack: bool) -> None:
+        """A plain client shares the group; its position is known again within a second."""
+        model = self.one(data, *UNFILTERED_EVENTS)
+        log = f"broker:{{{CONSUMERS[model.name]['stream_id']}}}:log"
+        reply = self.run(self.store.call("XREADGROUP", "GROUP", model.name, "plain", "COUNT", count, "STREAMS", log, ">"))
+        ids = [entry[0].decode() for entry in reply[0][1]] if reply else []
+        assert ids == model.new[:count]
+        model.new = model.new[count:]
+        for message_id in ids:
+            model.out[message_id] = Out(None, 1, self.now)
+            self.run(self.store.call("HSET", f"broker:test:at:{log}:{model.name}", message_id, self.now))
+        if ack and ids:
+            self.run(self.store.call("XACK", log, model.name, ids[0]))
+            model.ack(ids[0])
+        self.pass_time(1_100)
+
+    # -- the world
+
+    @rule(ms=st.sampled_from(STEPS))
+    def pass_time(self, ms: int) -> None:
+        """Deliveries grow older."""
+        self.run(advance(self.store, ms))
+        self.now += ms
+
+    @rule()
+    def forget_scripts(self) -> None:
+        """Redis forgets the scripts, as after a restart."""
+        self.run(self.store.call("SCRIPT", "FLUSH"))
+
+    @precondition(lambda self: self.consumers)
+    @rule(data=st.data())
+    def inspect(self, data: st.DataObject) -> None:
+        """Counts, what is out, what is dead; and peek foretells the next batch without changing anything."""
+        model = self.one(data)
+        name = model.name
+        model.bury_expired(self.now)
+        info = self.run(self.broker.consumers.get(name)).info
+        redelivered = sum(1 for o in model.out.values() if o.count > 1)
+        assert (info.num_pending, info.num_ack_pending, info.num_dead, info.num_redelivered) == (
+            *model.counts(), len(model.dead), redelivered,
+        )  # fmt: skip
+        rows, _ = self.run(self.broker.deliveries.pending(name, limit=1000))
+        assert [(r.id, r.deliver_count) for r in rows] == [(i, model.out[i].count) for i in sorted(model.out, key=order)]
+        dead, _ = self.run(self.broker.deliveries.dead_letters(name, limit=1000))
+        assert {d.id: (d.reason, d.deliver_count) for d in dead} == model.dead
+        foretold = [(p.id, p.deliver_count) for p in self.run(self.broker.deliveries.peek(name, 3))]
+        assert foretold == model.peek(3, self.now)
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        """Every live message of a stream is in one place only for each consumer that wants it."""
+        for model in self.consumers.values():
+            places = [*model.new, *model.retry]
+            assert len(places) == len(set(places))
+            assert not set(places) & set(model.out)
+
+
+@pytest.mark.parametrize("seeded", [True])
+def test_random_histories_agree_with_the_model(redis_server: Embedded, seeded: bool) -> None:
+    Machine.url = redis_server.url
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        Machine,
+        settings=settings(
+            max_examples=int(os.environ.get("BROKER_TEST_EXAMPLES", "120")),
+            stateful_step_count=60,
+            deadline=None,
+            derandomize=seeded and "BROKER_TEST_EXAMPLES" not in os.environ,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

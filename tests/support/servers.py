@@ -1,0 +1,32 @@
+"""Private Redis servers for tests: the embedded Valkey, and Debian's Redis where it is installed."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from broker.embedded import Embedded, find_binary
+
+BACKENDS = ["valkey", *(["redis"] if shutil.which("redis-server") else [])]
+
+
+def binary_of(backend: str) -> str:
+    """The server binary of a backend."""
+    if backend == "valkey":
+        return find_binary()
+    found = shutil.which("redis-server")
+    assert found is not None
+    return found
+
+
+@contextmanager
+def running(backend: str, *options: str) -> Iterator[Embedded]:
+    """A server on a unix socket in a directory of its own, without persistence unless the options ask for it."""
+    with tempfile.TemporaryDirectory(prefix="bt-") as directory:
+        server = Embedded(Path(directory) / "d", binary_of(backend), ("--appendonly", "no", *options))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
