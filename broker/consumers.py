@@ -122,7 +122,7 @@ class Consumers:
         fields["ack_wait_ms"] = str(_ack_wait(spec.ack_wait_ms, spec.ack_wait) or 30_000)
         if not is_name(spec.stream_id):
             raise _no_such_stream(spec.stream_id)
-        await self._claim(name, spec.stream_id)
+        claimed = await self._claim(name, spec.stream_id)
         try:
             reply = await self._engine.run(
                 "consumer_create", spec.stream_id, name, start, filter_id(canonical), canonical, *_flat(fields)
@@ -130,17 +130,26 @@ class Consumers:
         except StreamNotFound as exc:
             await self._engine.store.call("HDEL", keys.CONSUMERS, name)
             raise _no_such_stream(spec.stream_id) from exc
+        except ConsumerExists:
+            # The name may be that of a group which a plain client made: then there is no consumer to be found by it.
+            if claimed and not await self._is_of(name, spec.stream_id):
+                await self._engine.store.call("HDEL", keys.CONSUMERS, name)
+            raise
         return await self.get(name), reply == b"created"
 
-    async def _claim(self, name: str, stream: str) -> None:
-        """Enter the name in the registry, unless it stands for a consumer of another stream."""
+    async def _is_of(self, name: str, stream: str) -> bool:
+        return bool(await self._engine.store.call("SISMEMBER", keys.stream(stream) + ":consumers", name))
+
+    async def _claim(self, name: str, stream: str) -> bool:
+        """Enter the name in the registry, unless it stands for a consumer of another stream; whether it was not there."""
         if await self._engine.store.call("HSETNX", keys.CONSUMERS, name, stream):
-            return
+            return True
         owner = await self._engine.stream_of(name)
         if owner is not None and owner != stream:
-            if await self._engine.store.call("SISMEMBER", keys.stream(owner) + ":consumers", name):
+            if await self._is_of(name, owner):
                 raise ConsumerExists(f"A consumer {name!r} exists on the stream {owner!r}.")
             await self._engine.store.call("HSET", keys.CONSUMERS, name, stream)
+        return False
 
     async def get(self, name: str) -> Consumer:
         """One consumer with its counts. ConsumerNotFound."""
@@ -214,7 +223,7 @@ class Consumers:
         stream, _ = await self._engine.on_consumer("consumer_delete", name)
         self._engine.forget(name)
         await self._engine.store.call("HDEL", keys.CONSUMERS, name)
-        if await self._engine.store.call("SISMEMBER", keys.stream(stream) + ":consumers", name):
+        if await self._is_of(name, stream):
             # Made anew by another caller in between: the registry must have it.
             await self._engine.store.call("HSETNX", keys.CONSUMERS, name, stream)
 

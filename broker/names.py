@@ -5,7 +5,8 @@ from typing import Annotated
 
 import msgspec
 
-PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
+# The look-ahead is for Python, whose $ also matches before a last line end; elsewhere it says nothing.
+PATTERN = r"^[A-Za-z0-9_.-]{1,64}$(?!\n)"
 Name = Annotated[str, msgspec.Meta(pattern=PATTERN, description="1-64 of A-Z a-z 0-9 _ . -")]
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")

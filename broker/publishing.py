@@ -29,7 +29,8 @@ class PublishFailed(BrokerError):
     """A stream of lines that stopped: the cause, and how many messages before it are stored."""
 
     def __init__(self, cause: BrokerError, stored: int) -> None:
-        super().__init__(f"{cause.summary} {stored} messages before it are stored.")
+        before = "1 message before it is" if stored == 1 else f"{stored} messages before it are"
+        super().__init__(f"{cause.summary} {before} stored.")
         self.cause = cause
         self.stored = stored
 
@@ -121,7 +122,7 @@ def _at_line(error: BrokerError, path: str) -> BrokerError:
     """Every fault of a line is one of validation, but for its size."""
     if isinstance(error, ValidationFailed | PayloadTooLarge):
         return error
-    return ValidationFailed({path: [error.summary]})
+    return ValidationFailed({path: [error.summary.rstrip(".")]})
 
 
 def count_by_status(results: Sequence[Published]) -> dict[str, int]:

@@ -68,6 +68,10 @@ def from_reply(error: RedisError) -> BrokerError:
     return StoreFault("Redis gave an answer that the broker does not understand.")
 
 
+class _NotSent(Exception):
+    """The connection was gone before the command was out: nothing happened."""
+
+
 class _Link:
     """An open connection and the calls that await their replies on it, in order."""
 
@@ -79,15 +83,23 @@ class _Link:
         self.loop = asyncio.get_running_loop()
         self.reader = asyncio.create_task(self._read(), name="broker-redis-reader")
         self.watch = self.loop.call_later(timeout / 4, self._watch)
+        # Sending never waits for the socket, so a send that fails fails at once: before Redis can have the whole command.
+        connection._writer.transport.set_write_buffer_limits(high=1 << 30)  # type: ignore[union-attr]
 
     async def call(self, args: Iterable[Argument]) -> Any:
         future: asyncio.Future[Any] = self.loop.create_future()
         packed = self.connection.pack_command(*args)
-        self.awaiting.append((future, self.loop.time()))
+        entry = (future, self.loop.time())
+        self.awaiting.append(entry)
         try:
             await self.connection.send_packed_command(packed, check_health=False)
         except (RedisConnectionError, RedisTimeoutError, OSError) as exc:
+            if entry in self.awaiting:
+                self.awaiting.remove(entry)
+            else:
+                future.exception()  # the reader saw the loss first, and told
             self._fail(exc)
+            raise _NotSent from exc
         return await future
 
     async def _read(self) -> None:
@@ -172,7 +184,12 @@ class Store:
         if link is None or link.closed:
             link = await self._open()
         try:
-            return await link.call(args)
+            try:
+                return await link.call(args)
+            except _NotSent:
+                return await (await self._open()).call(args)
+        except _NotSent as exc:
+            raise StoreUnavailable("The connection to Redis is lost; nothing happened.") from exc
         except _REFUSALS:
             raise
         except RedisConnectionError as exc:
@@ -191,7 +208,8 @@ class Store:
         """A connection of the caller's own, for reads that block. StoreUnavailable: it could not be made."""
         connection = cast(AbstractConnection, self._pool.make_connection())  # type: ignore[no-untyped-call]
         try:
-            await asyncio.wait_for(connection.connect(), self._timeout)  # type: ignore[no-untyped-call]
+            async with asyncio.timeout(self._timeout):
+                await connection.connect()  # type: ignore[no-untyped-call]
         except (RedisError, OSError, TimeoutError) as exc:
             logger.warning("Redis cannot be reached: %s", exc)
             raise StoreUnavailable("Redis cannot be reached; nothing happened.") from exc

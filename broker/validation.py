@@ -22,7 +22,7 @@ def failure(error: msgspec.ValidationError, prefix: str = "") -> ValidationFaile
     if field:
         path, reason = f"{path}.{field.group(2)}", "unknown field" if "unknown" in field.group(1) else "required"
     path = (prefix + path).lstrip(".") or "body"
-    return ValidationFailed({path: [reason[:1].lower() + reason[1:]]})
+    return ValidationFailed({path: [reason[:1].lower() + reason[1:].rstrip(".")]})
 
 
 def decode(decoder: "msgspec.json.Decoder[T]", body: bytes | memoryview, prefix: str = "") -> T:

@@ -12,11 +12,12 @@ from collections import deque
 from broker import keys
 from broker.delivery import Batch, Deliveries, Nack
 from broker.engine import Engine
-from broker.errors import BrokerError, ConsumerNotFound, TooManyWaiting
+from broker.errors import BrokerError, ConsumerNotFound, StoreUnavailable, TooManyWaiting
 from broker.watching import Watch, last_id
 
 # A plain client's XACK makes room under max_ack_pending and tells nobody: look again after this long at the latest.
 LOOK_AGAIN_S = 5.0
+RETRY_MS = 200
 # After growth that no waiting call could use, others get this long to come together.
 PAUSE_S = 0.005
 
@@ -53,6 +54,9 @@ class _Queue:
             self._dirty = False
             try:
                 await self._serve()
+            except StoreUnavailable:
+                # Nothing happened, so nobody need know: Redis may be back before their time is over.
+                self._look_again_in(RETRY_MS)
             except BrokerError as exc:
                 for waiter in self.waiters:
                     if not waiter.answer.done():
@@ -65,9 +69,7 @@ class _Queue:
         for waiter in list(self.waiters):
             if waiter.over or waiter.answer.done() or waiter.min_batch >= unmet:
                 continue
-            waiter.polled = True
-            batch = await self._deliveries.next(self.consumer, waiter.batch_size, waiter.min_batch)
-            waiter.polled = False
+            batch = await self._ask(waiter)
             if batch.deliveries:
                 self._remove(waiter)
                 await self._hand_over(waiter, batch)
@@ -79,6 +81,17 @@ class _Queue:
             unmet = waiter.min_batch
             if unmet <= 1:
                 return
+
+    async def _ask(self, waiter: _Waiter) -> Batch:
+        waiter.polled = True
+        try:
+            return await self._deliveries.next(self.consumer, waiter.batch_size, waiter.min_batch)
+        except StoreUnavailable:
+            if waiter.over and not waiter.answer.done():
+                waiter.answer.set_result(None)
+            raise
+        finally:
+            waiter.polled = False
 
     async def _hand_over(self, waiter: _Waiter, batch: Batch) -> None:
         if not waiter.answer.done():

@@ -97,7 +97,7 @@ def serve(settings: Settings) -> None:
         if is_open and not settings.on_loopback:
             raise WrongSetting(
                 f"--host {settings.host}: without an access token only this machine may connect; "
-                "make one first: broker token create NAME --scope admin"
+                "make one first, with the same --redis or --data-dir: broker token create NAME --scope admin"
             )
         listener = listen(settings)
         _greet(settings, listener, promises, is_open, embedded)

@@ -13,6 +13,11 @@ if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 local name, start, filter, canonical = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local key = s.key .. ':consumer:' .. name
 local existing = open_consumer(s, name)
+if existing and not group_position(s, name) then
+  -- Its group was destroyed by a foreign hand, and its state with it.
+  remove_consumer(s, name)
+  existing = nil
+end
 if existing then
   local other = existing.filter ~= filter and 'filters'
   for i = 5, #ARGV, 2 do

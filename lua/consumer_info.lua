@@ -11,6 +11,6 @@ if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') en
 local now = now_ms()
 if not ready(s, c, now) then return { 1 } end
 sweep_dead(s, c, now)
-local reply = { 0, num_pending(s, c), num_ack_pending(s, c), redis.call('XLEN', c.dead), redis.call('ZCARD', c.deadlines) }
+local reply = { 0, num_pending(s, c), num_ack_pending(s, c), redis.call('XLEN', c.dead), num_redelivered(s, c) }
 for _, value in ipairs(redis.call('HGETALL', c.key)) do reply[#reply + 1] = value end
 return reply

@@ -32,10 +32,10 @@ for _, row in ipairs(live) do
     bury(s, c, row, 'rejected', now)
   elseif outcome == 'release' then
     put_back(row, given_back + 1, reason, delay or 0)
-  elseif exhausted(c, row.number, given_back) then
+  elseif exhausted(c, row.number - given_back) then
     bury(s, c, row, 'max_deliver', now)
   else
-    put_back(row, given_back, reason, delay or backoff_after(c, row.number - given_back))
+    put_back(row, given_back, reason, delay or redelivery_delay(c, row.number - given_back))
   end
 end
 take_out(s, c, live)

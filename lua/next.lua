@@ -62,7 +62,7 @@ local function redeliver(row, notes)
     out = out - 1
   end
   if entry then
-    redis.call('ZADD', c.deadlines, now + backoff_after(c, number - given_back), row.member)
+    redis.call('ZADD', c.deadlines, now + redelivery_delay(c, number - given_back), row.member)
     deliver(entry, number, given_back)
     out = out + 1
   else
@@ -94,7 +94,8 @@ local function deliver_new(count)
   return #entries
 end
 
-local rows, waiting = candidates(batch), num_new(s, c)
+local rows = candidates(batch)
+local waiting = (c.index or min_batch > 1) and num_new(s, c)
 if min_batch <= 1 or #rows + math.min(waiting, math.max(0, c.max_ack_pending - out)) >= min_batch then
   while #rows > 0 and budget > 0 do
     local notes, expected = redis.call('EXISTS', c.notes) == 1, delivered + #rows
@@ -102,12 +103,13 @@ if min_batch <= 1 or #rows + math.min(waiting, math.max(0, c.max_ack_pending - o
     rows = delivered < expected and candidates(batch - delivered) or {}
   end
   local wanted = math.min(batch - delivered, c.max_ack_pending - out)
-  if wanted > 0 and waiting > 0 then
+  if wanted > 0 and waiting ~= 0 then
     local got = deliver_new(wanted)
     out = out + got
-    waiting = got < wanted and 0 or waiting - got
+    waiting = c.index and waiting - got
   end
 end
+waiting = waiting or num_new(s, c)
 keep_sweep(c, before)
 if delivered == 0 and (budget <= 0 or c.unfinished) then return { 1 } end
 if delivered < batch and out >= c.max_ack_pending and not c.full then redis.call('HSET', c.key, 'full', 1) end

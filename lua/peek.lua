@@ -17,11 +17,8 @@ local function show(entry, number, given_back)
   for _, value in ipairs({ entry[1], number, number - given_back, idx, inserted_at, body }) do reply[#reply + 1] = value end
 end
 
-local rows = {}
-for _, row in ipairs(expired(s, c, now, limit)) do
-  local _, given_back = note_of(c, row.id)
-  if not exhausted(c, row.count, given_back) then rows[#rows + 1] = row end
-end
+sweep_dead(s, c, now)
+local rows = expired(s, c, now, limit)
 promote(c.retry, now)
 for _, member in ipairs(first_due(c.retry, limit)) do
   local id = stream_id(member)

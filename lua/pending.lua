@@ -1,13 +1,15 @@
 -- pending: what is out, in stream order.
+-- uses: entries fence delivery
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; after, a message id ('' = from the first); limit
 -- returns  5 a delivery: message id, deliver count, delivered at (ms), expires at (ms), reason of its last nack
 -- errors   CONSUMER_NOT_FOUND
--- cost     O(limit)
+-- cost     O(limit), and the exhausted deliveries that it finds expired
 local s = open_stream(KEYS[1])
 local c = open_consumer(s, ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 local reply, now = {}, now_ms()
+sweep_dead(s, c, now)
 for _, p in ipairs(redis.call('XPENDING', s.log, c.name, ARGV[2] == '' and '-' or '(' .. ARGV[2], '+', ARGV[3])) do
   local _, given_back, reason = note_of(c, p[1])
   local delivered_at = now - p[3]

@@ -80,11 +80,6 @@ local function open_consumer(s, name)
   }
 end
 
--- The delay in ms before the redelivery that follows delivery number `count`.
-local function backoff_after(c, count)
-  return c.backoff[math.min(count, #c.backoff)] or 0
-end
-
 -- What is kept of a nacked message until it is acked: its delivery number, how many deliveries do not count, the reason.
 local function note_of(c, id)
   local note = redis.call('HGET', c.notes, id)

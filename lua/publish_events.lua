@@ -32,12 +32,12 @@ local function published_as(dedupe_key)
   if id and now - tonumber(at) < window then return id end
 end
 
--- While entries of plain clients are uncounted, ours go behind them as they do: without an idx, counted by catch_up.
+-- While entries of plain clients are uncounted, ours go behind them as they do: with an idx yet to come from catch_up.
 local function append(collection_id, resource_id, key, body)
   local fields = { 'body', body, 'collection_id', collection_id }
   if resource_id ~= '' then fields[#fields + 1], fields[#fields + 2] = 'resource_id', resource_id end
   if key ~= '' then fields[#fields + 1], fields[#fields + 2] = 'key', key end
-  if not counted then return redis.call('XADD', s.log, '*', unpack(fields)) end
+  if not counted then return redis.call('XADD', s.log, '*', 'idx', '', unpack(fields)) end
   s.idx = s.idx + 1
   s.seen = redis.call('XADD', s.log, '*', 'idx', s.idx, unpack(fields))
   for _, index in ipairs(indexes_of(s, memo, collection_id, resource_id ~= '' and resource_id or nil)) do

@@ -1,6 +1,6 @@
 -- stream_create: create a stream.
 -- KEYS[1]  broker:{S}
--- ARGV     then 2 a field, name and value: kind, max_messages, max_age_ms, dedupe_window_ms, metadata; numbers in
+-- ARGV     2 a field, name and value: kind, max_messages, max_age_ms, dedupe_window_ms, metadata; numbers in
 --          decimal, null = '', metadata = a JSON object in one spelling
 -- returns  created, or exists: it is there with the same fields
 -- errors   STREAM_EXISTS: it is there with other fields

@@ -110,7 +110,7 @@ def _renumber(text: str, chunk: _Chunk, done: int) -> str:
     if first is None:
         return re.sub(r"messages\[(\d+)\]", lambda m: f"messages[{int(m[1]) + done}]", text)
     text = re.sub(r"line\[(\d+)\]", lambda m: f"line[{int(m[1]) + first - 1}]", text)
-    return re.sub(r"(\d+) messages before it", lambda m: f"{int(m[1]) + done} messages before it", text)
+    return re.sub(r"(\d+) messages? before it (is|are)", lambda m: f"{int(m[1]) + done} messages before it are", text)
 
 
 class _Progress:

@@ -66,10 +66,11 @@ async def next_(request: Request) -> Response:
 
 async def _unless_gone(request: Request, name: str, batch_size: int, min_batch: int, wait_ms: int) -> Batch:
     """The batch; a client that goes away while it waits takes no message with it (C21)."""
+    if request.method != "POST":
+        await request.body()
     call = context(request).broker.next(name, batch_size, min_batch=min_batch, wait_ms=wait_ms)
     if wait_ms == 0:
         return await call
-    await request.body()
     waiting = asyncio.ensure_future(call)
     gone = asyncio.ensure_future(_disconnect(request))
     try:

@@ -5,7 +5,17 @@
 -- All other rows (delivered again, extended, claimed by a plain client) have a deadline of their own in a zset. Every
 -- row of the PEL is behind the sweep position or in that zset, so none is missed and none is looked at in vain.
 
-local ROWS_A_CALL = 1000
+local ROWS_A_CALL = 3000
+
+-- `count` is the deliver count: deliveries that were given back are not in it.
+local function exhausted(c, count)
+  return c.max_deliver > 0 and count >= c.max_deliver
+end
+
+-- The delay in ms before the redelivery that follows delivery `count`. Nothing delays a death.
+local function redelivery_delay(c, count)
+  return not exhausted(c, count) and c.backoff[math.min(count, #c.backoff)] or 0
+end
 
 -- Members that are due get score 0, among which byte order, stream order, decides.
 local function promote(key, upto)
@@ -20,10 +30,11 @@ local function first_due(key, limit)
   return redis.call('ZRANGEBYSCORE', key, 0, 0, 'LIMIT', 0, limit)
 end
 
--- Expired rows with a deadline of their own, at most `limit`. A deadline is checked against the PEL, which decides.
-local function expired_by_deadline(s, c, now, limit, rows)
+-- Expired rows with a deadline of their own: those from `skip` on, at most `limit`. The PEL decides: a row that has left
+-- it is forgotten, one that is not idle for so long gets its deadline anew.
+local function expired_by_deadline(s, c, now, skip, limit, rows)
   promote(c.deadlines, now - c.ack_wait_ms)
-  for _, member in ipairs(first_due(c.deadlines, limit)) do
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', c.deadlines, 0, 0, 'LIMIT', skip, limit)) do
     local id = stream_id(member)
     local p = redis.call('XPENDING', s.log, c.name, id, id, 1)[1]
     if not p then redis.call('ZREM', c.deadlines, member)
@@ -35,7 +46,7 @@ end
 -- Expired rows that were delivered once, at most `limit`. Sets c.unfinished where it stopped short of an answer.
 local function expired_in_order(s, c, now, limit, rows)
   if now < c.sweep_at then return end
-  local wait, taken, position, looked = c.ack_wait_ms + backoff_after(c, 1), 0, c.sweep, 0
+  local wait, taken, position, looked = c.ack_wait_ms + redelivery_delay(c, 1), 0, c.sweep, 0
   local apart = redis.call('EXISTS', c.deadlines) == 1
   repeat
     local pending = redis.call('XPENDING', s.log, c.name, '(' .. position, '+', limit + 1)
@@ -59,22 +70,18 @@ local function expired_in_order(s, c, now, limit, rows)
     end
     looked = looked + #pending
     c.unfinished = #pending > limit and looked >= ROWS_A_CALL
-  until #pending <= limit or taken > 0 or c.unfinished
+  until #pending <= limit or taken >= limit or c.unfinished
   if taken == 0 and not c.unfinished then c.sweep_at = now + wait end
 end
 
 -- Rows whose ack wait is over, at most `limit`, in stream order. Changes nothing that a user could see.
 local function expired(s, c, now, limit)
   local rows = {}
-  expired_by_deadline(s, c, now, limit, rows)
+  expired_by_deadline(s, c, now, 0, limit, rows)
   local own = #rows
   expired_in_order(s, c, now, limit, rows)
   if own > 0 then table.sort(rows, function(a, b) return a.member < b.member end) end
   return rows
-end
-
-local function exhausted(c, count, given_back)
-  return c.max_deliver > 0 and count - given_back >= c.max_deliver
 end
 
 -- Keep a message as a dead letter; the caller takes it out of the PEL. A message that left the stream is not kept.
@@ -97,7 +104,7 @@ local function bury_exhausted(s, c, rows, now)
   local alive, dead = {}, {}
   for _, row in ipairs(rows) do
     local _, given_back = note_of(c, row.id)
-    if exhausted(c, row.count, given_back) then
+    if exhausted(c, row.count - given_back) then
       bury(s, c, row, 'max_deliver', now)
       dead[#dead + 1] = row
     else
@@ -115,14 +122,24 @@ local function keep_sweep(c, before)
   end
 end
 
--- Move what is exhausted and expired to the dead letters, a bounded number, without delivering anything.
+-- Move what is exhausted and expired to the dead letters, without delivering anything: a bounded number of rows is
+-- looked at, those that will be delivered again are passed over.
 local function sweep_dead(s, c, now)
   if c.max_deliver < 0 then return end
-  local before = { sweep = c.sweep, sweep_at = c.sweep_at }
-  local alive, dead
+  local before, step, skip, looked = { sweep = c.sweep, sweep_at = c.sweep_at }, 100, 0, 0
   repeat
-    alive, dead = bury_exhausted(s, c, expired(s, c, now, 100), now)
-  until dead == 0 or #alive > 0
+    local rows = {}
+    expired_by_deadline(s, c, now, skip, step, rows)
+    skip, looked = skip + #bury_exhausted(s, c, rows, now), looked + step
+  until #rows == 0 or looked >= ROWS_A_CALL
+  if exhausted(c, 1) then
+    repeat
+      local rows = {}
+      expired_in_order(s, c, now, step, rows)
+      bury_exhausted(s, c, rows, now)
+      looked = looked + step
+    until #rows == 0 or looked >= ROWS_A_CALL
+  end
   keep_sweep(c, before)
 end
 

@@ -1,6 +1,6 @@
 -- entries: reading what lies in a log, whoever put it there.
 
--- The fields that decide where an entry belongs. Our own entries begin with idx and body; a plain XADD comes as it likes.
+-- The fields that decide where an entry belongs.
 local function routing_fields(entry)
   local collection_id, resource_id = '', nil
   local f = entry[2]
@@ -11,19 +11,23 @@ local function routing_fields(entry)
   return collection_id, resource_id
 end
 
+-- Ours begin with idx and body, a JSON object that begins with the id. What a plain client sends is told apart by that.
+local function is_ours(f)
+  return f[1] == 'idx' and f[3] == 'body' and string.sub(f[4], 1, 6) == '{"id":'
+end
+
 local function idx_of(s, entry)
-  if entry[2][1] == 'idx' then return tonumber(entry[2][2]) end
-  return tonumber(redis.call('ZSCORE', s.key .. ':plain', sortable(entry[1])) or 0)
+  local idx = is_ours(entry[2]) and tonumber(entry[2][2])
+  return idx or tonumber(redis.call('ZSCORE', s.key .. ':plain', sortable(entry[1])) or 0)
 end
 
 -- What a client needs of an entry: idx, inserted_at, body. inserted_at is ms for a record and '' for an event (the ms
 -- of its id); for a plain XADD it is 'plain', and body is then the fields as a JSON object.
 local function content_of(s, entry)
   local f = entry[2]
-  if f[1] == 'idx' then
-    return f[2], f[5] == 'inserted_at' and f[6] or '', f[4]
+  if is_ours(f) then
+    return f[2] ~= '' and f[2] or idx_of(s, entry), f[5] == 'inserted_at' and f[6] or '', f[4]
   end
-  if f[1] == 'body' then return idx_of(s, entry), '', f[2] end
   local fields = {}
   for i = 1, #f, 2 do fields[f[i]] = f[i + 1] end
   return idx_of(s, entry), 'plain', cjson.encode(fields)

@@ -4,8 +4,7 @@ local STEP = 2000
 
 -- Forget messages that wait for a retry, by a range of ids: they have left the stream.
 local function drop_waiting(s, from, to)
-  local gone = redis.call('ZRANGEBYLEX', s.key .. ':retrying', from, to, 'LIMIT', 0, STEP)
-  for _, row in ipairs(gone) do
+  for _, row in ipairs(redis.call('ZRANGEBYLEX', s.key .. ':retrying', from, to)) do
     local member, name = string.match(row, '^([^:]*):(.*)$')
     redis.call('ZREM', s.key .. ':retry:' .. name, member)
     redis.call('HDEL', s.key .. ':notes:' .. name, stream_id(member))
@@ -81,6 +80,7 @@ end
 
 -- Where the group stands, by Redis. Grows with the number of groups, so it is asked now and then.
 local function group_position(s, name)
+  if redis.call('EXISTS', s.log) == 0 then return nil end
   for _, group in ipairs(redis.call('XINFO', 'GROUPS', s.log)) do
     if group[2] == name then
       for i = 1, #group, 2 do
@@ -95,7 +95,7 @@ local SYNC_MS = 1000
 -- Plain XREADGROUPs move the group without telling: learn its position from Redis now and then.
 local function sync_cursor(s, c, now)
   if c.filtered or now - c.synced_at < SYNC_MS then return end
-  c.cursor = group_position(s, c.name)
+  c.cursor = group_position(s, c.name) or c.cursor
   c.synced_at = now
   redis.call('HSET', c.key, 'cursor', c.cursor, 'synced_at', now)
 end

@@ -49,12 +49,13 @@ async def test_c9_creating_answers_201_then_200_then_409(http: httpx.AsyncClient
     assert (await http.get("/v1/streams/s")).json() == first.json()
 
 
-@pytest.mark.parametrize("other", [{"kind": "records"}, {"max_age_ms": 1000}, {"dedupe_window_ms": 0}, {"metadata": {"a": 1}}])
-async def test_c9_any_other_field_is_a_conflict(api: Api, other: Json) -> None:
+async def test_c9_any_other_field_is_a_conflict(api: Api) -> None:
     await api.create_stream(name="s", kind="events")
-    with pytest.raises(Refused) as refusal:
-        await api.create_stream(**{"name": "s", "kind": "events"} | other)
-    assert (refusal.value.status, refusal.value.code) == (409, "STREAM_EXISTS")
+    others: list[Json] = [{"kind": "records"}, {"max_age_ms": 1000}, {"dedupe_window_ms": 0}, {"metadata": {"a": 1}}]
+    for other in others:
+        with pytest.raises(Refused) as refusal:
+            await api.create_stream(**{"name": "s", "kind": "events"} | other)
+        assert (refusal.value.status, refusal.value.code) == (409, "STREAM_EXISTS"), other
 
 
 async def test_c9_creating_again_leaves_the_messages(api: Api) -> None:
@@ -100,30 +101,28 @@ async def test_c10_a_record_stream_counts_each_record_once(api: Api) -> None:
     assert (info["messages"], info["last_id"]) == (2, updated["data"][0]["message_id"])
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"kind": "queues"}, {"kind": None}, {"kind": "records", "max_messages": 5}, {"kind": "records", "max_age_ms": 5000},
-        {"kind": "events", "max_messages": 0}, {"kind": "events", "max_messages": -1}, {"kind": "events", "max_messages": "5"},
-        {"kind": "events", "max_messages": True}, {"kind": "events", "max_age_ms": 999}, {"kind": "events", "dedupe_window_ms": -1},
-        {"kind": "events", "dedupe_window_ms": 86400001}, {"kind": "events", "dedupe_window_ms": None}, {"metadata": []},
-        {"metadata": None}, {"metadata": {"a": "x" * 4096}},
-    ],
-)  # fmt: skip
-async def test_c10_a_field_out_of_its_range_is_named(api: Api, fields: Json) -> None:
-    with pytest.raises(Refused) as refusal:
-        await api.create_stream(**{"name": "s"} | fields)
-    assert (refusal.value.status, list(refusal.value.errors)) == (422, [list(fields)[-1]])
-    with pytest.raises(Refused, match="STREAM_NOT_FOUND"):
-        await api.get_stream("s")
+OUT_OF_RANGE: list[Json] = [
+    {"kind": "queues"}, {"kind": None}, {"kind": "records", "max_messages": 5}, {"kind": "records", "max_age_ms": 5000},
+    {"kind": "events", "max_messages": 0}, {"kind": "events", "max_messages": -1}, {"kind": "events", "max_messages": "5"},
+    {"kind": "events", "max_messages": True}, {"kind": "events", "max_age_ms": 999}, {"kind": "events", "dedupe_window_ms": -1},
+    {"kind": "events", "dedupe_window_ms": 86400001}, {"kind": "events", "dedupe_window_ms": None}, {"metadata": []},
+    {"metadata": None}, {"metadata": {"a": "x" * 4096}},
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "fields", [{"max_messages": 1}, {"max_age_ms": 1000}, {"dedupe_window_ms": 86400000}, {"metadata": {"a": "x" * 4000}}]
-)
-async def test_c10_a_field_at_its_bound(api: Api, fields: Json) -> None:
-    created = await api.create_stream(name="s", kind="events", **fields)
-    assert {name: created[name] for name in fields} == fields
+async def test_c10_a_field_out_of_its_range_is_named(api: Api) -> None:
+    for fields in OUT_OF_RANGE:
+        with pytest.raises(Refused) as refusal:
+            await api.create_stream(**{"name": "s"} | fields)
+        assert (refusal.value.status, list(refusal.value.errors)) == (422, [list(fields)[-1]]), fields
+        with pytest.raises(Refused, match="STREAM_NOT_FOUND"):
+            await api.get_stream("s")
+
+
+async def test_c10_a_field_at_its_bound(api: Api) -> None:
+    bounds = {"max_messages": 1, "max_age_ms": 1000, "dedupe_window_ms": 86400000, "metadata": {"a": "x" * 4000}}
+    created = await api.create_stream(name="s", kind="events", **bounds)
+    assert {name: created[name] for name in bounds} == bounds
 
 
 async def test_c10_a_change_touches_the_named_fields_alone(api: Api, clock: Clock) -> None:

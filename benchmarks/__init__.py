@@ -1,0 +1,1 @@
+"""Measurements: what the broker costs. Each module is a command; see docs/performance.md."""

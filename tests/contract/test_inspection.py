@@ -1,0 +1,301 @@
+"""Section 7: what is out, what comes next, and what is dead (C36, C37)."""
+
+from datetime import datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import Clock
+from tests.contract.helpers import TIME, body, counted, counts, event, publish_each, record, tokens
+from tests.support.api import Api, Json, Refused
+
+pytestmark = pytest.mark.anyio
+
+FILTERS: list[Json] = [{}, {"provider": "crm"}]
+STREAMS = ["events", "records"]
+WAIT = 10_000
+
+
+async def consumer(api: Api, **fields: Any) -> None:
+    await api.create_consumer(**{"name": "c", "stream_id": "events", "ack_wait_ms": WAIT} | fields)
+
+
+def ms(text: str) -> int:
+    """A time of the API, whose spelling is checked on the way."""
+    assert TIME.fullmatch(text)
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+async def state(api: Api) -> tuple[Json, Json, Json]:
+    return await api.get_consumer("c"), await api.pending("c"), await api.dead_letters("c")
+
+
+async def all_rows(api: Api, what: str, **query: Any) -> list[Json]:
+    """The rows of all pages."""
+    rows: list[Json] = []
+    after: str | None = None
+    while True:
+        page = await (api.pending if what == "pending" else api.dead_letters)("c", after=after, **query)
+        assert set(page) == {"data", "next"}
+        assert len(page["data"]) <= query["limit"]
+        rows += page["data"]
+        after = page["next"]
+        if after is None:
+            return rows
+
+
+# C36: pending
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+@pytest.mark.parametrize("stream", STREAMS)
+async def test_c36_pending_lists_what_is_out(api: Api, clock: Clock, stream: str, filters: Json) -> None:
+    await consumer(api, stream_id=stream, filters=filters)
+    assert await api.pending("c") == {"data": [], "next": None}
+    await api.publish(stream, [event(i, id=str(i)) for i in range(4)])
+    first = await api.next("c", 3)
+    await api.ack("c", tokens(first)[:1])
+    await clock.advance(5000)
+    await api.nack("c", tokens(first)[1:2])
+    await api.next("c", 1)
+    page = await api.pending("c")
+    assert page["next"] is None
+    assert [set(row) for row in page["data"]] == [{"id", "deliver_count", "delivered_at", "expires_at", "reason"}] * 2
+    ids = [d["id"] for d in first["data"]]
+    assert [(row["id"], row["deliver_count"], row["reason"]) for row in page["data"]] == [(ids[1], 2, None), (ids[2], 1, None)]
+    again, once = page["data"]
+    assert [ms(row["expires_at"]) - ms(row["delivered_at"]) for row in page["data"]] == [WAIT, WAIT]
+    assert 5000 <= ms(again["delivered_at"]) - ms(once["delivered_at"]) < 5000 + WAIT
+
+
+async def test_c36_pending_lists_what_expired_until_it_is_redelivered(api: Api, clock: Clock) -> None:
+    await consumer(api)
+    (message_id,) = await publish_each(api, [1])
+    await api.next("c")
+    await clock.advance(2 * WAIT)
+    rows = (await api.pending("c"))["data"]
+    assert [(row["id"], row["deliver_count"]) for row in rows] == [(message_id, 1)]
+    assert counted(await api.next("c")) == [(1, 2)]
+    assert [row["deliver_count"] for row in (await api.pending("c"))["data"]] == [2]
+
+
+async def test_c36_what_is_dead_is_not_out(api: Api, clock: Clock) -> None:
+    await consumer(api, max_deliver=1)
+    await publish_each(api, [1])
+    await api.next("c")
+    await clock.advance(WAIT)
+    assert await api.pending("c") == {"data": [], "next": None}
+
+
+async def test_c36_pending_is_paged_in_stream_order(api: Api) -> None:
+    await consumer(api)
+    ids = await publish_each(api, [1, 2, 3, 4, 5])
+    batch = await api.next("c", 5)
+    await api.nack("c", tokens(batch)[:2])
+    await api.next("c", 2)
+    for limit in (1, 2, 3, 5, 6, 1000):
+        assert [row["id"] for row in await all_rows(api, "pending", limit=limit)] == ids
+
+
+async def test_c36_pending_has_100_rows_unless_told(api: Api) -> None:
+    await consumer(api)
+    await publish_each(api, list(range(101)))
+    await api.next("c", 101)
+    page = await api.pending("c")
+    assert len(page["data"]) == 100
+    assert len((await api.pending("c", after=page["next"]))["data"]) == 1
+
+
+async def test_c36_pending_shows_an_old_version_that_is_still_out(api: Api) -> None:
+    await consumer(api, stream_id="records")
+    published = await api.publish("records", [record("a", 1)])
+    await api.next("c")
+    await api.publish("records", [record("a", 2)])
+    assert [row["id"] for row in (await api.pending("c"))["data"]] == [published["data"][0]["message_id"]]
+
+
+# C36: peek
+
+
+def shown(rows: list[Json]) -> list[Any]:
+    return [body(row)["data"] for row in rows]
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+@pytest.mark.parametrize("stream", STREAMS)
+async def test_c36_peek_shows_what_next_would_give(api: Api, clock: Clock, stream: str, filters: Json) -> None:
+    await consumer(api, stream_id=stream, filters=filters)
+    assert await api.peek("c") == []
+    await api.publish(stream, [event(i, id=str(i)) for i in range(6)])
+    assert shown(await api.peek("c", 3)) == [0, 1, 2]
+    out = tokens(await api.next("c", 4))
+    assert shown(await api.peek("c")) == [4, 5]
+    await api.nack("c", out[2:3])
+    await api.nack("c", out[3:4], delay_ms=600_000)
+    assert shown(await api.peek("c")) == [2, 4, 5]
+    await clock.advance(WAIT)
+    rows = await api.peek("c", 4)
+    assert shown(rows) == [0, 1, 2, 4]
+    batch = await api.next("c", 4)
+    assert [row["id"] for row in rows] == [d["id"] for d in batch["data"]]
+    assert [body(row) for row in rows] == [body(d) for d in batch["data"]]
+
+
+async def test_c36_peek_does_not_show_what_is_about_to_die(api: Api, clock: Clock) -> None:
+    await consumer(api, max_deliver=3)
+    await publish_each(api, [1, 2])
+    one, _ = tokens(await api.next("c", 2))
+    await api.nack("c", [one])
+    await api.nack("c", tokens(await api.next("c", 1)))
+    await clock.advance(WAIT)
+    assert counted(await api.next("c", 2)) == [(1, 3), (2, 2)]
+    await clock.advance(WAIT)
+    assert shown(await api.peek("c", 1)) == [2]
+    assert counted(await api.next("c", 1)) == [(2, 3)]
+
+
+async def test_c36_peek_shows_a_record_in_its_newest_version(api: Api) -> None:
+    await consumer(api, stream_id="records")
+    await api.publish("records", [record("a", 1), record("b", 1)])
+    await api.nack("c", tokens(await api.next("c", 1)))
+    await api.publish("records", [record("a", 2)])
+    assert [(row["record"]["id"], row["record"]["data"]) for row in await api.peek("c")] == [("b", 1), ("a", 2)]
+
+
+async def test_c36_peek_shows_10_unless_told(api: Api, http: httpx.AsyncClient) -> None:
+    await consumer(api)
+    await publish_each(api, list(range(1000)))
+    assert shown((await http.get("/v1/http-consumers/c/peek")).json()["data"]) == list(range(10))
+    assert shown(await api.peek("c", 1000)) == list(range(1000))
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+@pytest.mark.parametrize("stream", STREAMS)
+async def test_c36_pending_and_peek_change_nothing(api: Api, clock: Clock, stream: str, filters: Json) -> None:
+    await consumer(api, stream_id=stream, filters=filters, max_deliver=3)
+    await api.publish(stream, [event(i, id=str(i)) for i in range(6)])
+    out = tokens(await api.next("c", 4))
+    await api.nack("c", out[:1])
+    await api.nack("c", out[1:2], delay_ms=WAIT)
+    await clock.advance(WAIT)
+    before = await state(api)
+    for _ in range(5):
+        await api.pending("c")
+        await api.peek("c", 100)
+    after = await state(api)
+    assert after[0] == before[0]
+    out_before, out_after = ([(row["id"], row["deliver_count"]) for row in seen[1]["data"]] for seen in (before, after))
+    assert out_after == out_before
+    assert after[2] == before[2] == {"data": [], "next": None}
+    assert await api.ack("c", out[2:3]) == {"acked": 1, "stale": []}
+    assert counted(await api.next("c", 9)) == [(0, 2), (1, 2), (3, 2), (4, 1), (5, 1)]
+
+
+# C37
+
+
+async def kill(api: Api, count: int) -> None:
+    """Use up the deliveries of the next messages, one after the other."""
+    for _ in range(count):
+        await api.nack("c", tokens(await api.next("c", 1)))
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+@pytest.mark.parametrize(("stream", "label"), [("events", "event"), ("records", "record")])
+async def test_c37_a_dead_letter_tells_what_happened(api: Api, clock: Clock, stream: str, label: str, filters: Json) -> None:
+    await consumer(api, stream_id=stream, max_deliver=2, filters=filters)
+    assert await api.dead_letters("c") == {"data": [], "next": None}
+    published = await api.publish(stream, [event({"x": [1]}, id="1", resource_id="r")])
+    await api.nack("c", tokens(await api.next("c")))
+    await clock.advance(3000)
+    last = (await api.next("c"))["data"][0]
+    await clock.advance(2000)
+    await api.nack("c", [last["ack_token"]])
+    (letter,) = (await api.dead_letters("c"))["data"]
+    assert set(letter) == {"id", label, "deliver_count", "reason", "last_nack_reason", "last_delivered_at", "dead_at"}
+    assert 2000 <= ms(letter.pop("dead_at")) - ms(letter.pop("last_delivered_at")) < 2000 + WAIT
+    assert letter == {
+        "id": published["data"][0]["message_id"], label: last[label], "deliver_count": 2, "reason": "max_deliver", "last_nack_reason": None,
+    }  # fmt: skip
+
+
+async def test_c37_dead_letters_by_expiry_tell_when_they_were_delivered(api: Api, clock: Clock) -> None:
+    await consumer(api, max_deliver=1)
+    await publish_each(api, [1])
+    await api.next("c")
+    delivered_at = (await api.pending("c"))["data"][0]["delivered_at"]
+    await clock.advance(3 * WAIT)
+    (letter,) = (await api.dead_letters("c"))["data"]
+    assert (letter["reason"], letter["deliver_count"], letter["last_nack_reason"]) == ("max_deliver", 1, None)
+    assert abs(ms(letter["last_delivered_at"]) - ms(delivered_at)) < WAIT
+    assert ms(letter["dead_at"]) >= ms(delivered_at) + WAIT
+
+
+async def test_c37_dead_letters_are_paged_and_filtered(api: Api) -> None:
+    await consumer(api, max_deliver=1)
+    for i in range(6):
+        await api.publish("events", [event(i, "crm:a" if i % 3 == 0 else "crm:b")])
+    await kill(api, 6)
+    expected: list[tuple[Json, list[int]]] = [
+        ({}, [0, 1, 2, 3, 4, 5]), ({"collection_id": "crm:a"}, [0, 3]), ({"collection_id": "crm:none"}, []),
+        ({"reason": "max_deliver"}, [0, 1, 2, 3, 4, 5]), ({"reason": "rejected"}, []),
+        ({"reason": "max_deliver", "collection_id": "crm:b"}, [1, 2, 4, 5]),
+    ]  # fmt: skip
+    for limit in (1, 2, 3, 5, 6, 1000):
+        for query, values in expected:
+            assert shown(await all_rows(api, "dead", limit=limit, **query)) == values, query
+
+
+async def test_c37_there_are_100_rows_unless_told(api: Api) -> None:
+    await consumer(api, max_deliver=1)
+    await publish_each(api, list(range(101)))
+    await api.nack("c", tokens(await api.next("c", 101)))
+    page = await api.dead_letters("c")
+    assert len(page["data"]) == 100
+    assert shown((await api.dead_letters("c", after=page["next"]))["data"]) == [100]
+
+
+async def test_c37_an_unknown_reason_is_an_invalid_request(api: Api) -> None:
+    await consumer(api)
+    with pytest.raises(Refused) as refusal:
+        await api.dead_letters("c", reason="boredom")
+    assert (refusal.value.status, refusal.value.code) == (400, "INVALID_REQUEST")
+
+
+async def test_c37_reading_dead_letters_changes_nothing(api: Api) -> None:
+    await consumer(api, max_deliver=1)
+    await publish_each(api, [1, 2, 3])
+    await kill(api, 2)
+    first = await api.dead_letters("c")
+    assert await api.dead_letters("c") == first
+    assert await counts(api, "c") == (1, 0, 2, 0)
+
+
+async def test_c37_a_dead_letter_outlives_its_message(api: Api) -> None:
+    await api.create_stream(name="s", kind="events", max_messages=1)
+    await consumer(api, stream_id="s", max_deliver=1)
+    await publish_each(api, [1], "s")
+    await kill(api, 1)
+    before = await api.dead_letters("c")
+    await publish_each(api, [2], "s")
+    assert shown(before["data"]) == [1]
+    assert await api.dead_letters("c") == before
+
+
+async def test_c37_a_record_stays_dead_in_its_old_version_and_its_new_one_is_delivered(api: Api) -> None:
+    await consumer(api, stream_id="records", max_deliver=1)
+    await api.publish("records", [record("a", 1)])
+    await kill(api, 1)
+    await api.publish("records", [record("a", 2)])
+    assert shown((await api.dead_letters("c"))["data"]) == [1]
+    assert counted(await api.next("c", 9)) == [(2, 1)]
+
+
+async def test_c37_dead_letters_keep_the_spelling_of_data(http: httpx.AsyncClient) -> None:
+    await http.post("/v1/http-consumers", json={"name": "c", "stream_id": "events", "max_deliver": 1})
+    sent = b'{"messages":[{"collection_id":"a:b","data":{"z":1.10,"a":[1e5,"\\u00e9"]}}]}'
+    await http.post("/v1/streams/events/messages", content=sent, headers={"Content-Type": "application/json"})
+    out = tokens((await http.get("/v1/http-consumers/c/next")).json())
+    await http.post("/v1/http-consumers/c/nack", json={"ack_tokens": out})
+    assert b'"data":{"z":1.10,"a":[1e5,"\\u00e9"]}' in (await http.get("/v1/http-consumers/c/dead-letters")).content

@@ -1,0 +1,139 @@
+"""What a client sees when Redis fails: 503, 504, 507, and the way back (C3)."""
+
+import asyncio
+import os
+import signal
+
+import httpx
+import pytest
+
+from broker import Store
+from broker.embedded import Embedded
+from tests.support.cutting import proxy
+from tests.support.servers import BACKENDS, running
+from tests.support.serving import serving
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("backend", BACKENDS)]
+EVENT = {"messages": [{"collection_id": "a:b", "data": 1}]}
+PUBLISH = "/v1/streams/events/messages"
+
+
+def problem(reply: httpx.Response) -> tuple[int, str]:
+    """Status and code of an error of the one shape."""
+    body = reply.json()
+    assert set(body) == {"code", "summary"}
+    assert not any(word in body["summary"] for word in ("EVALSHA", "broker:{", "Traceback", "script"))
+    return reply.status_code, body["code"]
+
+
+async def count(client: httpx.AsyncClient) -> int:
+    """How many events the stream holds."""
+    return int((await client.get("/v1/streams/events")).json()["info"]["messages"])
+
+
+async def test_c3_redis_down_is_503_with_retry_after_and_heals_by_itself(backend: str) -> None:
+    with running(backend) as first:
+        async with serving(first.url) as client:
+            assert (await client.post(PUBLISH, json=EVENT)).status_code == 200
+            first.stop()
+            reply = await client.post(PUBLISH, json=EVENT)
+            assert problem(reply) == (503, "STORE_UNAVAILABLE")
+            assert reply.headers["retry-after"] == "1"
+            ready = await client.get("/health/ready")
+            assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
+            assert (await client.get("/health/live")).status_code == 200
+            second = Embedded(first.data_dir, first._binary, ("--appendonly", "no"))
+            second.start()
+            try:
+                assert (await client.get("/health/ready")).status_code == 200
+                await client.post("/v1/streams", json={"name": "events", "kind": "events"})
+                assert (await client.post(PUBLISH, json=EVENT)).status_code == 200
+            finally:
+                second.stop()
+
+
+async def test_c3_a_connection_lost_behind_the_command_is_504_and_it_may_have_happened(backend: str) -> None:
+    with running(backend) as server:
+        async with proxy(server.socket) as (between, url), serving(url) as client:
+            await client.post(PUBLISH, json=EVENT)
+            between.cut_at(b"EVALSHA", deliver=True)
+            assert problem(await client.post(PUBLISH, json=EVENT)) == (504, "OUTCOME_UNKNOWN")
+            assert await count(client) == 2
+            between.cut_at(b"EVALSHA", deliver=False)
+            assert problem(await client.post(PUBLISH, json=EVENT)) == (504, "OUTCOME_UNKNOWN")
+            assert await count(client) == 2
+            assert (await client.post(PUBLISH, json=EVENT)).status_code == 200
+
+
+async def test_c3_a_silent_redis_is_504_after_the_time_limit(backend: str) -> None:
+    with running(backend) as server:
+        async with serving(server.url, timeout=0.3) as client:
+            await client.post(PUBLISH, json=EVENT)
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGSTOP)
+            try:
+                assert problem(await client.post(PUBLISH, json=EVENT)) == (504, "OUTCOME_UNKNOWN")
+            finally:
+                os.kill(server.pid, signal.SIGCONT)
+            assert (await client.post(PUBLISH, json=EVENT)).status_code == 200
+
+
+async def test_c3_a_full_redis_is_507_and_nothing_happened_and_acks_still_work(backend: str) -> None:
+    with running(backend) as server:
+        async with serving(server.url) as client:
+            await client.post("/v1/http-consumers", json={"name": "c", "stream_id": "events"})
+            await client.post(PUBLISH, json=EVENT)
+            delivered = (await client.get("/v1/http-consumers/c/next")).json()["data"]
+            before = await count(client)
+            await _config(server, "maxmemory", "1mb")
+            assert problem(await client.post(PUBLISH, json=EVENT)) == (507, "STORE_FULL")
+            reply = await client.get("/health/ready")
+            assert (reply.status_code, reply.json()["reason"]) == (503, "Redis is at its memory limit.")
+            acked = await client.post("/v1/http-consumers/c/ack", json={"ack_tokens": [d["ack_token"] for d in delivered]})
+            assert acked.json() == {"acked": 1, "stale": []}
+            await _config(server, "maxmemory", "0")
+            assert await count(client) == before
+
+
+async def test_c3_a_read_only_replica_is_503(backend: str) -> None:
+    with running(backend) as server:
+        async with serving(server.url) as client:
+            await client.post(PUBLISH, json=EVENT)
+            await _command(server, "REPLICAOF", "127.0.0.1", "1")
+            assert problem(await client.post(PUBLISH, json=EVENT)) == (503, "STORE_UNAVAILABLE")
+            await _command(server, "REPLICAOF", "NO", "ONE")
+            assert (await client.post(PUBLISH, json=EVENT)).status_code == 200
+
+
+async def test_c3_a_redis_that_cannot_write_to_disk_is_503(backend: str) -> None:
+    with running(backend) as server:
+        async with serving(server.url) as client:
+            await client.post(PUBLISH, json=EVENT)
+            await _config(server, "min-replicas-to-write", "1")
+            assert problem(await client.post(PUBLISH, json=EVENT)) == (503, "STORE_UNAVAILABLE")
+
+
+async def test_c21_a_waiting_call_outlives_a_restart_of_redis(backend: str) -> None:
+    with running(backend, "--appendonly", "yes") as server:
+        async with serving(server.url) as client:
+            await client.post("/v1/http-consumers", json={"name": "c", "stream_id": "events"})
+            waiting = asyncio.ensure_future(client.get("/v1/http-consumers/c/next", params={"wait_for": "20s"}))
+            while "broker_waiting_calls 1.0" not in (await client.get("/metrics")).text:
+                await client.get("/health/ready")
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGKILL)
+            while (await client.get("/health/ready")).status_code != 200:
+                pass
+            await client.post(PUBLISH, json=EVENT)
+            reply = await waiting
+            assert (reply.status_code, len(reply.json()["data"])) == (200, 1)
+
+
+async def _config(server: Embedded, name: str, value: str) -> None:
+    await _command(server, "CONFIG", "SET", name, value)
+
+
+async def _command(server: Embedded, *args: str) -> None:
+    store = Store.from_url(server.url)
+    await store.call(*args)
+    await store.close()
