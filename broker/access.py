@@ -119,10 +119,13 @@ class AccessTokens:
 
     async def _follow(self) -> None:
         watch = Watch(self._store, {keys.TOKEN_CHANGES: "0-0"})
-        while True:
-            await watch.growth()
-            with contextlib.suppress(BrokerError):
-                self._known = await self.list()
+        try:
+            while True:
+                await watch.growth()
+                with contextlib.suppress(BrokerError):
+                    self._known = await self.list()
+        finally:
+            await watch.close()
 
     async def close(self) -> None:
         """Stop following changes."""

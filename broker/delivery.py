@@ -145,9 +145,9 @@ class Deliveries:
             PendingDelivery(
                 reply[i].decode(), reply[i + 1], rfc3339(reply[i + 2]), rfc3339(reply[i + 3]), reply[i + 4].decode() or None
             )
-            for i in range(0, len(reply), 5)
+            for i in range(1, len(reply), 5)
         ]
-        return rows, rows[-1].id if len(rows) == limit else None
+        return rows, reply[0].decode() or None
 
     async def dead_letters(
         self,

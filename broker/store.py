@@ -213,6 +213,9 @@ class Store:
         except (RedisError, OSError, TimeoutError) as exc:
             logger.warning("Redis cannot be reached: %s", exc)
             raise StoreUnavailable("Redis cannot be reached; nothing happened.") from exc
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
         return connection
 
     async def close(self) -> None:

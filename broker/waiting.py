@@ -12,7 +12,7 @@ from collections import deque
 from broker import keys
 from broker.delivery import Batch, Deliveries, Nack
 from broker.engine import Engine
-from broker.errors import BrokerError, ConsumerNotFound, StoreUnavailable, TooManyWaiting
+from broker.errors import BrokerError, ConsumerNotFound, OutcomeUnknown, StoreUnavailable, TooManyWaiting
 from broker.watching import Watch, last_id
 
 # A plain client's XACK makes room under max_ack_pending and tells nobody: look again after this long at the latest.
@@ -54,8 +54,9 @@ class _Queue:
             self._dirty = False
             try:
                 await self._serve()
-            except StoreUnavailable:
-                # Nothing happened, so nobody need know: Redis may be back before their time is over.
+            except (StoreUnavailable, OutcomeUnknown):
+                # Nobody need know: Redis may be back before their time is over, and what may have been delivered to
+                # nobody waits out its ack wait, whatever is answered here.
                 self._look_again_in(RETRY_MS)
             except BrokerError as exc:
                 for waiter in self.waiters:
@@ -86,7 +87,7 @@ class _Queue:
         waiter.polled = True
         try:
             return await self._deliveries.next(self.consumer, waiter.batch_size, waiter.min_batch)
-        except StoreUnavailable:
+        except (StoreUnavailable, OutcomeUnknown):
             if waiter.over and not waiter.answer.done():
                 waiter.answer.set_result(None)
             raise

@@ -1,6 +1,7 @@
 """The API description, made from the table of operations and the types that validate."""
 
 import re
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -29,6 +30,7 @@ _HEADINGS = {
 }
 
 
+@lru_cache(maxsize=1)
 def describe() -> dict[str, Any]:
     """The OpenAPI 3.1 document."""
     types = {t for operation in OPERATIONS for t in (operation.answer, *_bodies(operation)) if t not in (str, dict)}

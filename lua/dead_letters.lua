@@ -10,8 +10,8 @@ local s = open_stream(KEYS[1])
 local c = open_consumer(s, ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 sweep_dead(s, c, now_ms())
-local rows = redis.call('XRANGE', c.dead, ARGV[2] == '' and '-' or '(' .. ARGV[2], '+', 'COUNT', ARGV[3])
-local reply = { #rows == tonumber(ARGV[3]) and rows[#rows][1] or '' }
+local rows, go_on = page(c.dead, ARGV[2], tonumber(ARGV[3]))
+local reply = { go_on }
 for _, row in ipairs(rows) do
   local f = {}
   for i = 1, #row[2], 2 do f[row[2][i]] = row[2][i + 1] end

@@ -9,8 +9,8 @@ local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 trim(s, now_ms())
 if not catch_up(s) then return { 1 } end
-local entries = redis.call('XRANGE', s.log, ARGV[1] == '' and '-' or '(' .. ARGV[1], '+', 'COUNT', ARGV[2])
-local reply = { 0, #entries == tonumber(ARGV[2]) and entries[#entries][1] or '' }
+local entries, go_on = page(s.log, ARGV[1], tonumber(ARGV[2]))
+local reply = { 0, go_on }
 for _, entry in ipairs(entries) do
   if ARGV[3] == '' or routing_fields(entry) == ARGV[3] then
     local idx, inserted_at, body = content_of(s, entry)

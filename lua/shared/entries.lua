@@ -32,3 +32,11 @@ local function content_of(s, entry)
   for i = 1, #f, 2 do fields[f[i]] = f[i + 1] end
   return idx_of(s, entry), 'plain', cjson.encode(fields)
 end
+
+-- At most `limit` entries of a stream behind an id ('' = from the first), and the id to go on after ('' = that was all).
+local function page(stream, after, limit)
+  local entries = redis.call('XRANGE', stream, after == '' and '-' or '(' .. after, '+', 'COUNT', limit + 1)
+  if #entries <= limit then return entries, '' end
+  entries[limit + 1] = nil
+  return entries, entries[limit][1]
+end

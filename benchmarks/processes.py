@@ -1,0 +1,86 @@
+"""Starting what a measurement or a test needs: `broker serve` as users run it, in a process of its own."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import redis
+
+
+class ServeProcess:
+    """A running `broker serve`."""
+
+    def __init__(self, *options: str, environ: dict[str, str] | None = None) -> None:
+        self._options = options
+        self._environ = os.environ | (environ or {})
+        self.process = self._spawn()
+        self.greeting, self.url = self._greeted()
+
+    def _spawn(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "http_api.command_line", "serve", "--log-level", "error", *self._options]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=self._environ)
+
+    def _greeted(self) -> tuple[str, str]:
+        assert self.process.stderr is not None
+        lines = []
+        for line in self.process.stderr:
+            lines.append(line)
+            if line.startswith("  access"):
+                break
+        greeting = "".join(lines)
+        found = re.search(r" on (http://\S+)", greeting)
+        if not found:
+            raise RuntimeError(greeting)
+        return greeting, found[1]
+
+    def wait_ready(self, timeout: float = 30) -> "ServeProcess":
+        """Return when the server is ready."""
+        deadline = time.monotonic() + timeout
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(self.url + "/health/ready").status_code == 200:
+                    return self
+            if time.monotonic() > deadline:
+                raise TimeoutError(self.url)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self._reap()
+
+    def terminate(self) -> int:
+        """SIGTERM; gives the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self._reap()
+
+    def _reap(self) -> int:
+        status = self.process.wait(30)
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+        return status
+
+
+@contextlib.contextmanager
+def serving(*options: str, environ: dict[str, str] | None = None) -> Iterator[ServeProcess]:
+    """A server that is ready, ended behind."""
+    server = ServeProcess(*options, environ=environ).wait_ready()
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.terminate()
+        else:
+            server._reap()
+
+
+def valkey_pid(data_dir: Path) -> int:
+    """The process id of the embedded Valkey."""
+    with redis.Redis(unix_socket_path=str(data_dir.resolve() / "valkey.sock")) as client:
+        return int(client.info("server")["process_id"])
