@@ -1,17 +1,40 @@
--- publish_records: upsert records, all or none.
+-- publish_records: upsert records, all or none. Of several versions of a record in one call, the last that counts stands.
 -- uses: filters entries upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     7 a record: id, collection_id, resource_id ('' = none), upstream_updated_at in microseconds ('' = none),
 --          digest (equal exactly where the content is), deleted (1 or ''), body: its JSON object without what the store
 --          adds (idx, inserted_at, stream_id)
--- returns  2 a record: status (created, updated, deleted, unchanged, stale), message id of the current version
+-- returns  2 a record: status (created, updated, deleted, unchanged, stale), message id of the version that stands
 -- errors   STREAM_NOT_FOUND, WRONG_KIND
 -- cost     O(records), however many filters are in use
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 if s.kind ~= 'records' then return redis.error_reply('WRONG_KIND an event stream') end
 local now, memo, reply = now_ms(), {}, {}
-local started_with, routed = s.idx, redis.call('EXISTS', s.key .. ':routes') == 1
+local routed = redis.call('EXISTS', s.key .. ':routes') == 1
+
+-- What stands of a record: `row` is the position in ARGV of a version that is yet to be stored.
+local standing, keys = {}, {}
+local function open_record(key)
+  if not standing[key] then
+    local stored = redis.call('HGET', s.key .. ':records', key)
+    local r = { key = key }
+    if stored then r.id, r.inserted_at, r.updated_us, r.digest = string.match(stored, '^(%S+) (%d+) (%S*) (%S+)$') end
+    r.stored_digest = r.digest
+    standing[key] = r
+    keys[#keys + 1] = r
+  end
+  return standing[key]
+end
+
+local function judge(r, i)
+  local updated_us, digest = ARGV[i + 3], ARGV[i + 4]
+  if r.digest == digest then return 'unchanged' end
+  if tonumber(updated_us) and tonumber(r.updated_us) and tonumber(updated_us) < tonumber(r.updated_us) then return 'stale' end
+  local status = not r.digest and 'created' or ARGV[i + 5] == '1' and 'deleted' or 'updated'
+  r.updated_us, r.digest, r.row = updated_us, digest, i
+  return status
+end
 
 -- The old version leaves the stream, its indexes and the retry sets. Where it is out, the PEL keeps its row.
 local function remove(id)
@@ -23,32 +46,33 @@ local function remove(id)
   drop_waiting(s, '[' .. member .. ':', '(' .. member .. ';')
 end
 
-for i = 1, #ARGV, 7 do
-  local key, collection_id, resource_id, updated_us, digest = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
-  local status, id, inserted_at, was_updated_us, was_digest = 'created', nil, nil, nil, nil
-  local row = redis.call('HGET', s.key .. ':records', key)
-  if row then id, inserted_at, was_updated_us, was_digest = string.match(row, '^(%S+) (%d+) (%S*) (%S+)$') end
-  if was_digest == digest then
-    status = 'unchanged'
-  elseif row and tonumber(updated_us) and tonumber(was_updated_us) and tonumber(updated_us) < tonumber(was_updated_us) then
-    status = 'stale'
-  else
-    if row then
-      remove(id)
-      status = ARGV[i + 5] == '1' and 'deleted' or 'updated'
-    end
-    s.idx = s.idx + 1
-    inserted_at = inserted_at or string.format('%.0f', now)
-    local fields = { 'idx', s.idx, 'body', ARGV[i + 6], 'inserted_at', inserted_at, 'collection_id', collection_id, 'key', key }
-    if resource_id ~= '' then fields[#fields + 1], fields[#fields + 2] = 'resource_id', resource_id end
-    id = redis.call('XADD', s.log, '*', unpack(fields))
-    s.seen = id
-    for _, index in ipairs(indexes_of(s, memo, collection_id, resource_id ~= '' and resource_id or nil)) do
-      redis.call('ZADD', index, 0, sortable(id))
-    end
-    redis.call('HSET', s.key .. ':records', key, table.concat({ id, inserted_at, updated_us, digest }, ' '))
+local function store(r)
+  local collection_id, resource_id, body = ARGV[r.row + 1], ARGV[r.row + 2], ARGV[r.row + 6]
+  if r.id then remove(r.id) end
+  s.idx = s.idx + 1
+  r.inserted_at = r.inserted_at or string.format('%.0f', now)
+  local fields = { 'idx', s.idx, 'body', body, 'inserted_at', r.inserted_at, 'collection_id', collection_id, 'key', r.key }
+  if resource_id ~= '' then fields[#fields + 1], fields[#fields + 2] = 'resource_id', resource_id end
+  r.id = redis.call('XADD', s.log, '*', unpack(fields))
+  s.seen = r.id
+  for _, index in ipairs(indexes_of(s, memo, collection_id, resource_id ~= '' and resource_id or nil)) do
+    redis.call('ZADD', index, 0, sortable(r.id))
   end
-  reply[#reply + 1], reply[#reply + 2] = status, id
+  redis.call('HSET', s.key .. ':records', r.key, table.concat({ r.id, r.inserted_at, r.updated_us, r.digest }, ' '))
 end
-if s.idx > started_with then redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen) end
+
+for i = 1, #ARGV, 7 do reply[#reply + 1], reply[#reply + 2] = judge(open_record(ARGV[i]), i), '' end
+local changed = {}
+for _, r in ipairs(keys) do
+  if r.digest ~= r.stored_digest then changed[#changed + 1] = r end
+end
+table.sort(changed, function(a, b) return a.row < b.row end)
+for _, r in ipairs(changed) do store(r) end
+if #changed > 0 then redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen) end
+for i = 1, #ARGV, 7 do
+  local r, at = standing[ARGV[i]], 2 * (i - 1) / 7
+  reply[at + 2] = r.id
+  -- Where the last version is the one that stood before, those between came and went without a trace.
+  if r.digest == r.stored_digest and reply[at + 1] ~= 'stale' then reply[at + 1] = 'unchanged' end
+end
 return reply

@@ -465,6 +465,15 @@ async def test_c15_of_two_versions_in_one_request_the_last_stands(api: Api) -> N
     assert [m["record"]["id"] for m in (await api.messages("records"))["data"]] == ["b", "a"]
 
 
+async def test_c15_versions_that_end_where_they_began_change_nothing(api: Api) -> None:
+    batch = [record("a", 1), record("b", 1), record("a", 2)]
+    await api.publish("records", batch)
+    held = await api.messages("records")
+    answer = await api.publish("records", batch)
+    assert statuses(answer) == ["unchanged"] * 3
+    assert await api.messages("records") == held
+
+
 async def test_c15_inserted_at_is_when_the_record_first_entered(api: Api, clock: Clock) -> None:
     await api.publish("records", [record("a", 1)])
     first = (await api.record("records", "a"))["inserted_at"]
