@@ -19,12 +19,11 @@ if not ready(s, c, now) then return { 1 } end
 local out, before = num_ack_pending(s, c), { sweep = c.sweep, sweep_at = c.sweep_at }
 local reply, delivered, budget = { 0, c.epoch, 0, 0, -1, c.max_waiting, s.seen }, 0, ROWS_A_CALL
 
+local n = #reply
 local function deliver(entry, number, given_back)
-  local idx, inserted_at, body = content_of(s, entry)
-  local n = #reply
   reply[n + 1], reply[n + 2], reply[n + 3] = entry[1], number, number - given_back
-  reply[n + 4], reply[n + 5], reply[n + 6] = idx, inserted_at, body
-  delivered = delivered + 1
+  reply[n + 4], reply[n + 5], reply[n + 6] = content_of(s, entry)
+  n, delivered = n + 6, delivered + 1
 end
 
 -- Expired rows and due retries as one list in stream order. Redelivering a row that is out needs no place.

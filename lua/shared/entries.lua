@@ -11,13 +11,8 @@ local function routing_fields(entry)
   return collection_id, resource_id
 end
 
--- Ours begin with idx and body, a JSON object that begins with the id. What a plain client sends is told apart by that.
-local function is_ours(f)
-  return f[1] == 'idx' and f[3] == 'body' and string.sub(f[4], 1, 6) == '{"id":'
-end
-
 local function idx_of(s, entry)
-  local idx = is_ours(entry[2]) and tonumber(entry[2][2])
+  local idx = entry[2][1] == 'idx' and tonumber(entry[2][2])
   return idx or tonumber(redis.call('ZSCORE', s.key .. ':plain', sortable(entry[1])) or 0)
 end
 
@@ -25,8 +20,9 @@ end
 -- of its id); for a plain XADD it is 'plain', and body is then the fields as a JSON object.
 local function content_of(s, entry)
   local f = entry[2]
-  if is_ours(f) then
-    return f[2] ~= '' and f[2] or idx_of(s, entry), f[5] == 'inserted_at' and f[6] or '', f[4]
+  -- Ours begin with idx and body; an idx that was not known when it was added is counted since.
+  if f[1] == 'idx' and f[3] == 'body' then
+    return tonumber(f[2]) or idx_of(s, entry), f[5] == 'inserted_at' and f[6] or '', f[4]
   end
   local fields = {}
   for i = 1, #f, 2 do fields[f[i]] = f[i + 1] end
