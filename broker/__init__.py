@@ -2,7 +2,8 @@
 
 from broker.broker import Broker
 from broker.consumers import Consumer, ConsumerChanges, ConsumerInfo, ConsumerSpec
-from broker.delivery import Batch, DeadLetter, Delivery, Nack, Peeked, PendingDelivery, Settled
+from broker.dead_letters import DeadLetter, Redriven
+from broker.delivery import Batch, Delivery, Nack, Peeked, PendingDelivery, Settled, Settlement
 from broker.errors import BrokerError
 from broker.filters import Filters
 from broker.publishing import Published, PublishFailed
@@ -27,7 +28,9 @@ __all__ = [
     "PendingDelivery",
     "PublishFailed",
     "Published",
+    "Redriven",
     "Settled",
+    "Settlement",
     "Store",
     "StoredMessage",
     "Stream",

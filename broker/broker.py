@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from broker import keys
 from broker.consumers import Consumers
+from broker.dead_letters import DeadLetters
 from broker.delivery import Batch, Deliveries, Nack, Settled
 from broker.engine import Engine
 from broker.errors import StoreFull, StoreUnavailable
@@ -19,7 +20,7 @@ class Broker:
     """A broker over one Redis. Use it as an async context manager, or call `start` and `close`.
 
     `streams` and `consumers` create, list, change and delete; `publish`, `next`, `ack` and `nack` are the main job;
-    `deliveries` shows what is pending, next or dead. Errors are those of `broker.errors`.
+    `deliveries` shows what is pending and next, `dead_letters` what is dead. Errors are those of `broker.errors`.
     """
 
     def __init__(self, store: Store, *, max_message_bytes: int = MAX_MESSAGE_BYTES, scripts: Scripts | None = None) -> None:
@@ -28,6 +29,7 @@ class Broker:
         self.streams = Streams(engine)
         self.consumers = Consumers(engine)
         self.deliveries = Deliveries(engine)
+        self.dead_letters = DeadLetters(engine)
         self.waiting = Waiting(engine, self.deliveries)
         self._publisher = Publisher(engine, self.streams, max_message_bytes)
 
@@ -68,9 +70,21 @@ class Broker:
         """Publish NDJSON lines as they come; gives results chunk by chunk. PublishFailed: a line is bad."""
         return self._publisher.publish_lines(stream, lines)
 
-    async def next(self, consumer: str, batch_size: int = 1, *, min_batch: int = 1, wait_ms: int = 0) -> Batch:
-        """Deliver up to `batch_size` messages, waiting up to `wait_ms` until `min_batch` are deliverable (C21)."""
-        return await self.waiting.next(consumer, batch_size, min_batch, wait_ms)
+    async def next(
+        self,
+        consumer: str,
+        batch_size: int = 1,
+        *,
+        min_batch: int = 1,
+        wait_ms: int = 0,
+        ack: Sequence[str] = (),
+        nack: Sequence[Nack] = (),
+    ) -> Batch:
+        """Deliver up to `batch_size` messages, waiting up to `wait_ms` until `min_batch` are deliverable (C21).
+
+        `ack` and `nack` are settled first, in the same atomic step as the fetch (C35).
+        """
+        return await self.waiting.next(consumer, batch_size, min_batch, wait_ms, ack, nack)
 
     async def ack(self, consumer: str, tokens: Sequence[str]) -> Settled:
         """Settle deliveries as done (C24)."""
@@ -79,6 +93,10 @@ class Broker:
     async def nack(self, consumer: str, nacks: Sequence[Nack]) -> Settled:
         """Settle deliveries as not done (C26)."""
         return await self.deliveries.nack(consumer, nacks)
+
+    async def extend(self, consumer: str, tokens: Sequence[str]) -> Settled:
+        """Begin the ack wait of deliveries anew (C33)."""
+        return await self.deliveries.extend(consumer, tokens)
 
     async def check_writable(self) -> str | None:
         """Why Redis cannot be written now, or None where it can."""

@@ -69,8 +69,8 @@ class ConsumerInfo(msgspec.Struct, frozen=True):
     num_redelivered: int
 
 
-class Consumer(msgspec.Struct, frozen=True):
-    """A consumer as the API shows it."""
+class Consumer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A consumer as the API shows it; `paused` and `paused_until` only while it is. Paused until None: until resumed."""
 
     id: str
     name: str
@@ -87,6 +87,8 @@ class Consumer(msgspec.Struct, frozen=True):
     created_at: str
     updated_at: str
     info: ConsumerInfo
+    paused: bool = False
+    paused_until: str | None = None
 
 
 def start_of(deliver_policy: str) -> str:
@@ -154,7 +156,8 @@ class Consumers:
     async def get(self, name: str) -> Consumer:
         """One consumer with its counts. ConsumerNotFound."""
         stream, reply = await self._engine.on_consumer("consumer_info", name, ready=True)
-        fields = dict(pairs(reply[4:]))
+        fields = dict(pairs(reply[5:]))
+        paused_until = fields.get("paused_until", "")
         return Consumer(
             id=name,
             name=name,
@@ -170,6 +173,8 @@ class Consumers:
             metadata=msgspec.json.decode(fields["metadata"]),
             created_at=times.rfc3339(int(fields["created_at"])),
             updated_at=times.rfc3339(int(fields["updated_at"])),
+            paused=bool(reply[4]),
+            paused_until=times.rfc3339(int(paused_until)) if reply[4] and paused_until.isdigit() else None,
             info=ConsumerInfo(*reply[:4]),
         )
 
@@ -216,6 +221,25 @@ class Consumers:
             fields["ack_wait_ms"] = str(ack_wait)
         if fields:
             await self._engine.on_consumer("consumer_update", name, *_flat(fields))
+        return await self.get(name)
+
+    async def reset(self, name: str, deliver_policy: str) -> Consumer:
+        """Forget what is out, waiting and dead, and start from there (C38). Tokens given before are stale."""
+        await self._engine.on_consumer("consumer_reset", name, start_of(deliver_policy), deliver_policy)
+        return await self.get(name)
+
+    async def pause(self, name: str, until: str | None = None) -> Consumer:
+        """Deliver nothing until an RFC 3339 time, or until `resume` (C39). ValidationFailed: it is no time."""
+        try:
+            until_ms = "inf" if until is None else str(times.microseconds(until) // 1000)
+        except ValueError as exc:
+            raise ValidationFailed({"until": [str(exc)]}) from exc
+        await self._engine.on_consumer("consumer_pause", name, until_ms)
+        return await self.get(name)
+
+    async def resume(self, name: str) -> Consumer:
+        """Deliver again."""
+        await self._engine.on_consumer("consumer_pause", name, "")
         return await self.get(name)
 
     async def delete(self, name: str) -> None:

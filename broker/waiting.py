@@ -8,6 +8,9 @@ poll foretold. Ten thousand waiting calls cost one poll, not ten thousand, and e
 import asyncio
 import math
 from collections import deque
+from collections.abc import Sequence
+
+import msgspec
 
 from broker import keys
 from broker.delivery import Batch, Deliveries, Nack
@@ -77,6 +80,9 @@ class _Queue:
                 continue
             self.seen = batch.seen
             self._look_again_in(batch.due_in_ms)
+            if batch.paused:
+                self._end_all()
+                return
             if waiter.over and not waiter.answer.done():
                 waiter.answer.set_result(None)
             unmet = waiter.min_batch
@@ -138,9 +144,12 @@ class _Queue:
             self._remove(waiter)
 
     def close(self) -> None:
-        """End all waiting calls empty."""
+        """End all waiting calls empty, and look no more."""
         if self._timer is not None:
             self._timer.cancel()
+        self._end_all()
+
+    def _end_all(self) -> None:
         for waiter in self.waiters:
             waiter.over = True
             if not waiter.polled and not waiter.answer.done():
@@ -211,15 +220,22 @@ class Waiting:
         """How many calls wait now."""
         return sum(len(queue.waiters) for watch in self._streams.values() for queue in watch.queues.values())
 
-    async def next(self, consumer: str, batch_size: int = 1, min_batch: int = 1, wait_ms: int = 0) -> Batch:
-        """Deliver up to `batch_size` messages, waiting up to `wait_ms` until `min_batch` are deliverable (C21).
+    async def next(
+        self,
+        consumer: str,
+        batch_size: int = 1,
+        min_batch: int = 1,
+        wait_ms: int = 0,
+        ack: Sequence[str] = (),
+        nack: Sequence[Nack] = (),
+    ) -> Batch:
+        """Settle and deliver up to `batch_size` messages, waiting up to `wait_ms` until `min_batch` are deliverable.
 
         TooManyWaiting: max_waiting calls of the consumer wait here already.
         """
-        if wait_ms <= 0 or self._draining:
-            return await self._deliveries.next(consumer, batch_size)
-        batch = await self._deliveries.next(consumer, batch_size, min_batch)
-        if batch.deliveries:
+        waits = wait_ms > 0 and not self._draining
+        batch = await self._deliveries.next(consumer, batch_size, min_batch if waits else 1, ack, nack)
+        if batch.deliveries or batch.paused or not waits:
             return batch
         watch = await self._watch_of(consumer)
         queue = watch.queues.get(consumer)
@@ -232,9 +248,9 @@ class Waiting:
         queue.add(waiter)
         watch.want()
         answer = await queue.wait(waiter, wait_ms / 1000)
-        if answer is not None:
-            return answer
-        return batch if self._draining else await self._deliveries.next(consumer, batch_size)
+        if answer is None and not self._draining:
+            answer = await self._deliveries.next(consumer, batch_size)
+        return msgspec.structs.replace(answer, settled=batch.settled) if answer is not None else batch
 
     async def _watch_of(self, consumer: str) -> _StreamWatch:
         stream = await self._engine.stream_of(consumer)

@@ -8,9 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.consumers import Consumer, ConsumerChanges, ConsumerSpec
+from broker.dead_letters import Redriven
 from broker.streams import Stream, StreamChanges, StreamSpec
 from http_api import shapes
-from http_api.endpoints import consumers, deliveries, operations, streams
+from http_api.endpoints import consumers, dead_letters, deliveries, operations, streams
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -97,9 +98,24 @@ OPERATIONS: tuple[Operation, ...] = (
         query=(Query("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 10}, "How many at most."),),
     ),
     Operation(
-        "GET", _CONSUMER + "/dead-letters", deliveries.dead_letters, "listDeadLetters", shapes.DeadLetterPage, errors=(404,),
+        "GET", _CONSUMER + "/dead-letters", dead_letters.page, "listDeadLetters", shapes.DeadLetterPage, errors=(404,),
         query=(_AFTER, _LIMIT, _COLLECTION, Query("reason", {"enum": ["max_deliver", "rejected"]}, "Only these.")),
     ),
+    Operation(
+        "POST", _CONSUMER + "/dead-letters/redrive", dead_letters.redrive, "redrive", Redriven, shapes.RedriveRequest,
+        errors=(404, *_BODY),
+    ),
+    Operation(
+        "DELETE", _CONSUMER + "/dead-letters", dead_letters.purge, "purgeDeadLetters", shapes.Purged, errors=(404,),
+        query=(
+            Query("ids", {"type": "string"}, "Message ids, separated by commas."),
+            Query("all", {"type": "boolean", "default": False}, "All of them."),
+        ),
+    ),
+    Operation("POST", _CONSUMER + "/extend", deliveries.extend, "extend", shapes.Extended, shapes.AckRequest, errors=(404, 413, 415)),
+    Operation("POST", _CONSUMER + "/reset", consumers.reset, "resetConsumer", Consumer, shapes.ResetRequest, errors=(404, *_BODY)),
+    Operation("POST", _CONSUMER + "/pause", consumers.pause, "pauseConsumer", Consumer, shapes.PauseRequest, errors=(404, *_BODY)),
+    Operation("POST", _CONSUMER + "/resume", consumers.resume, "resumeConsumer", Consumer, errors=(404,)),
     Operation("GET", "/health/live", operations.live, "live", shapes.Health, public=True),
     Operation("GET", "/health/ready", operations.ready, "ready", shapes.Health, status=(200, 503), public=True),
     Operation("GET", "/metrics", operations.show_metrics, "metrics", str, public=True),

@@ -1,11 +1,11 @@
 """The shapes of requests and answers that the API description shows, beside those that the library defines."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from broker.consumers import Backoff, ConsumerInfo, Ordering
-from broker.delivery import PendingDelivery
+from broker.delivery import Outcome, PendingDelivery, Settlement
 from broker.filters import Filters
 from broker.messages import EventMessage, RecordMessage
 from broker.publishing import Published
@@ -51,8 +51,8 @@ class Event(msgspec.Struct):
     upstream_updated_at: str | None
 
 
-class ConsumerObject(msgspec.Struct):
-    """A consumer; `info` comes with the answer for one consumer."""
+class ConsumerObject(msgspec.Struct, omit_defaults=True):
+    """A consumer; `info` comes with the answer for one consumer, `paused` and `paused_until` only while it is paused."""
 
     id: str
     name: str
@@ -69,6 +69,8 @@ class ConsumerObject(msgspec.Struct):
     created_at: Time
     updated_at: Time
     info: ConsumerInfo | msgspec.UnsetType = msgspec.UNSET
+    paused: bool = False
+    paused_until: Time | None = None
 
 
 class Message(msgspec.Struct, omit_defaults=True):
@@ -96,11 +98,21 @@ class Counts(msgspec.Struct):
     num_ack_pending: int
 
 
-class NextAnswer(msgspec.Struct):
-    """A batch."""
+class NextAnswer(msgspec.Struct, omit_defaults=True):
+    """A batch; `settled` comes where the call settled."""
 
     data: list[DeliveryObject]
     info: Counts
+    settled: Settlement | None = None
+
+
+class NackOne(msgspec.Struct):
+    """A delivery to nack: deliver it again, give it back as if it had not been made, or reject it."""
+
+    ack_token: str
+    delay_ms: Annotated[int, msgspec.Meta(ge=0, le=604_800_000)] | None = None
+    outcome: Outcome = "retry"
+    reason: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
 
 
 class NextRequest(msgspec.Struct):
@@ -109,6 +121,8 @@ class NextRequest(msgspec.Struct):
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
     wait_for: int | str = 0
     min_batch: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    ack: Annotated[list[str], msgspec.Meta(max_length=1000)] = []
+    nack: Annotated[list[NackOne], msgspec.Meta(max_length=1000)] = []
 
 
 class AckRequest(msgspec.Struct):
@@ -118,10 +132,46 @@ class AckRequest(msgspec.Struct):
 
 
 class NackRequest(msgspec.Struct):
-    """Deliveries to nack. Without `delay_ms` the consumer's backoff applies."""
+    """Deliveries to nack, all alike by `ack_tokens` or each its own way by `nacks`. Without `delay_ms`: the backoff."""
 
-    ack_tokens: Tokens
+    ack_tokens: Tokens | msgspec.UnsetType = msgspec.UNSET
     delay_ms: Annotated[int, msgspec.Meta(ge=0, le=604_800_000)] | None = None
+    nacks: Annotated[list[NackOne], msgspec.Meta(min_length=1, max_length=1000)] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Extended(msgspec.Struct):
+    """How many were extended, and the tokens that name no live delivery."""
+
+    extended: int
+    stale: list[str]
+
+
+class RedriveRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Dead letters to put back: these ids, or those that match."""
+
+    ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=1000)] | None = None
+    collection_id: str | None = None
+    reason: Literal["max_deliver", "rejected"] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    dry_run: bool = False
+
+
+class Purged(msgspec.Struct):
+    """How many dead letters were deleted."""
+
+    purged: int
+
+
+class ResetRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Where to start anew."""
+
+    deliver_policy: str
+
+
+class PauseRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Until when; null = until it is resumed."""
+
+    until: str | None = None
 
 
 class Acked(msgspec.Struct):

@@ -1,10 +1,12 @@
--- next: deliver a batch to a worker. Redeliveries come first, then new messages, each in stream order.
--- uses: filters entries upkeep counts fence delivery
+-- next: settle, then deliver a batch to a worker. Redeliveries come first, then new messages, each in stream order.
+-- uses: filters entries upkeep counts fence delivery settle
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; batch, 1...1000; min_batch: with fewer to deliver, deliver nothing
+-- ARGV     consumer; batch, 1...1000; min_batch: with fewer to deliver, deliver nothing; how many acks, how many nacks;
+--          then 3 an ack and 6 a nack as for those commands
 -- returns  [behind = 1]: a bounded step of upkeep was made, call again; else
---          [0, epoch, num_pending, num_ack_pending, due_in, max_waiting, seen, then 6 a message: id, delivery number,
---          deliver count, idx, inserted_at, body]. due_in: ms until something may come due, -1 = not by time alone;
+--          [0, epoch, num_pending, num_ack_pending, due_in, max_waiting, seen, paused (1 or 0), settled: [acked, nacked,
+--          positions of the stale tokens, acks first, from 1], then 6 a message: id, delivery number, deliver count,
+--          idx, inserted_at, body]. due_in: ms until something may come due, -1 = not by time alone;
 --          told only where nothing was delivered. seen: the last id of the log, from where a waiting reader goes on.
 --          idx, inserted_at, body: see shared/entries.lua
 -- errors   CONSUMER_NOT_FOUND
@@ -12,12 +14,23 @@
 local s = open_stream(KEYS[1])
 local c = open_consumer(s, ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
-local batch, min_batch = tonumber(ARGV[2]), tonumber(ARGV[3])
+local batch, min_batch, acks, nacks = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local now = now_ms()
 if not ready(s, c, now) then return { 1 } end
 
+local settled = { 0, 0 }
+if acks + nacks > 0 then
+  local stale_acks, stale_nacks
+  settled[1], stale_acks = ack_tokens(s, c, ARGV, 6, 5 + 3 * acks)
+  settled[2], stale_nacks = nack_tokens(s, c, ARGV, 6 + 3 * acks, #ARGV, now)
+  for _, position in ipairs(stale_acks) do settled[#settled + 1] = position end
+  for _, position in ipairs(stale_nacks) do settled[#settled + 1] = acks + position end
+end
+local paused = c.paused_until > now
+if paused then batch = 0 end
+
 local out, before = num_ack_pending(s, c), { sweep = c.sweep, sweep_at = c.sweep_at }
-local reply, delivered, budget = { 0, c.epoch, 0, 0, -1, c.max_waiting, s.seen }, 0, ROWS_A_CALL
+local reply, delivered, budget = { 0, c.epoch, 0, 0, -1, c.max_waiting, s.seen, paused and 1 or 0, settled }, 0, ROWS_A_CALL
 
 local n = #reply
 local function deliver(entry, number, given_back)
@@ -93,7 +106,7 @@ local function deliver_new(count)
   return #entries
 end
 
-local rows = candidates(batch)
+local rows = paused and {} or candidates(batch)
 local waiting = (c.index or min_batch > 1) and num_new(s, c)
 if min_batch <= 1 or #rows + math.min(waiting, math.max(0, c.max_ack_pending - out)) >= min_batch then
   while #rows > 0 and budget > 0 do
@@ -110,7 +123,7 @@ if min_batch <= 1 or #rows + math.min(waiting, math.max(0, c.max_ack_pending - o
 end
 waiting = waiting or num_new(s, c)
 keep_sweep(c, before)
-if delivered == 0 and (budget <= 0 or c.unfinished) then return { 1 } end
+if delivered == 0 and (budget <= 0 or c.unfinished) and acks + nacks == 0 then return { 1 } end
 if delivered < batch and out >= c.max_ack_pending and not c.full then redis.call('HSET', c.key, 'full', 1) end
 reply[3] = waiting + redis.call('ZCARD', c.retry)
 reply[4] = out

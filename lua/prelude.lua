@@ -63,7 +63,7 @@ local function open_consumer(s, name)
   if not s then return nil end
   local key = s.key .. ':consumer:' .. name
   local f = redis.call('HMGET', key, 'epoch', 'filter', 'cursor', 'sweep', 'sweep_at', 'synced_at', 'ack_wait_ms',
-    'max_deliver', 'max_ack_pending', 'backoff_ms', 'full', 'start', 'max_waiting')
+    'max_deliver', 'max_ack_pending', 'backoff_ms', 'full', 'start', 'max_waiting', 'paused_until')
   if not f[1] then return nil end
   local backoff = {}
   for delay in string.gmatch(f[10], '%d+') do backoff[#backoff + 1] = tonumber(delay) end
@@ -75,6 +75,7 @@ local function open_consumer(s, name)
     cursor = f[3], sweep = f[4], sweep_at = tonumber(f[5]), synced_at = tonumber(f[6]),
     ack_wait_ms = tonumber(f[7]), max_deliver = tonumber(f[8]), max_ack_pending = tonumber(f[9]),
     backoff = backoff, full = f[11], start = f[12], max_waiting = tonumber(f[13]),
+    paused_until = f[14] == 'inf' and math.huge or tonumber(f[14] or '') or 0,
     retry = s.key .. ':retry:' .. name, deadlines = s.key .. ':deadlines:' .. name,
     notes = s.key .. ':notes:' .. name, dead = s.key .. ':dead:' .. name, dead_ids = s.key .. ':dead-ids:' .. name,
   }

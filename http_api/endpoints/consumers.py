@@ -9,10 +9,12 @@ from broker.validation import decode
 from http_api.auth import require
 from http_api.codec import answer, page_query, query, read_json
 from http_api.context import context
-from http_api.shapes import ConsumerObject, ConsumerPage, Deleted
+from http_api.shapes import ConsumerObject, ConsumerPage, Deleted, PauseRequest, ResetRequest
 
 _SPEC = msgspec.json.Decoder(ConsumerSpec)
 _CHANGES = msgspec.json.Decoder(ConsumerChanges)
+_RESET = msgspec.json.Decoder(ResetRequest)
+_PAUSE = msgspec.json.Decoder(PauseRequest)
 
 
 def _without_info(consumer: Consumer) -> ConsumerObject:
@@ -60,3 +62,23 @@ async def delete(request: Request) -> Response:
     name = request.path_params["consumer"]
     await context(request).broker.consumers.delete(name)
     return answer(request, Deleted(name))
+
+
+async def reset(request: Request) -> Response:
+    """POST /v1/http-consumers/{consumer}/reset."""
+    require(request, "admin")
+    asked = decode(_RESET, await read_json(request, context(request).settings.max_body_bytes))
+    return answer(request, await context(request).broker.consumers.reset(request.path_params["consumer"], asked.deliver_policy))
+
+
+async def pause(request: Request) -> Response:
+    """POST /v1/http-consumers/{consumer}/pause."""
+    require(request, "admin")
+    asked = decode(_PAUSE, await read_json(request, context(request).settings.max_body_bytes) or b"{}")
+    return answer(request, await context(request).broker.consumers.pause(request.path_params["consumer"], asked.until))
+
+
+async def resume(request: Request) -> Response:
+    """POST /v1/http-consumers/{consumer}/resume."""
+    require(request, "admin")
+    return answer(request, await context(request).broker.consumers.resume(request.path_params["consumer"]))

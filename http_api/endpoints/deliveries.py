@@ -1,23 +1,24 @@
-"""next, ack, nack, and what is pending, next or dead (sections 6 and 7)."""
+"""next, ack, nack, extend, and what is out and next (sections 6 and 7)."""
 
 import asyncio
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker.delivery import Batch, Nack
+from broker.delivery import Batch, Nack, Outcome
 from broker.errors import InvalidAckToken, InvalidRequest
 from http_api import metrics
 from http_api.auth import require
-from http_api.codec import answer, integer, milliseconds, page_query, query, read_json
+from http_api.codec import answer, integer, milliseconds, page_query, read_json
 from http_api.context import context
-from http_api.endpoints.streams import page_json
-from http_api.shapes import Acked, Nacked, PendingPage
+from http_api.shapes import Acked, Extended, Nacked, PendingPage
 
 MAX_WAIT_MS = 300_000
 MAX_DELAY_MS = 604_800_000
+MAX_TOKENS = 1000
+MAX_REASON = 1024
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -53,22 +54,30 @@ def batch_json(batch: Batch) -> bytes:
 async def next_(request: Request) -> Response:
     """GET or POST /v1/http-consumers/{consumer}/next."""
     name = _consumer(request)
-    asked: dict[str, Any] = dict(request.query_params)
+    asked: dict[str, Any] = {k: v for k, v in request.query_params.items() if k in ("batch_size", "min_batch", "wait_for")}
     if request.method == "POST":
         asked |= await _fields(request)
     batch_size = integer(asked.get("batch_size", 1), "batch_size", 1, 1000)
     min_batch = integer(asked.get("min_batch", 1), "min_batch", 1, batch_size)
     wait_ms = milliseconds(asked.get("wait_for", 0), "wait_for", MAX_WAIT_MS)
-    batch = await _unless_gone(request, name, batch_size, min_batch, wait_ms)
+    ack, nack = _strings(asked.get("ack", []), "ack", 0), _nacks(asked.get("nack", []), "nack", 0)
+    batch = await _unless_gone(request, name, batch_size, min_batch, wait_ms, ack, nack)
     metrics.delivered(name, len(batch.deliveries))
-    return answer(request, batch_json(batch), cache_control="no-store")
+    metrics.settled(name, "ack", batch.settled.acked)
+    metrics.settled(name, "nack", batch.settled.nacked)
+    text = batch_json(batch)
+    if "ack" in asked or "nack" in asked:
+        text = b'%b,"settled":%b}' % (text[:-1], msgspec.json.encode(batch.settled))
+    return answer(request, text, cache_control="no-store")
 
 
-async def _unless_gone(request: Request, name: str, batch_size: int, min_batch: int, wait_ms: int) -> Batch:
+async def _unless_gone(
+    request: Request, name: str, batch_size: int, min_batch: int, wait_ms: int, ack: list[str], nack: list[Nack]
+) -> Batch:
     """The batch; a client that goes away while it waits takes no message with it (C21)."""
     if request.method != "POST":
         await request.body()
-    call = context(request).broker.next(name, batch_size, min_batch=min_batch, wait_ms=wait_ms)
+    call = context(request).broker.next(name, batch_size, min_batch=min_batch, wait_ms=wait_ms, ack=ack, nack=nack)
     if wait_ms == 0:
         return await call
     waiting = asyncio.ensure_future(call)
@@ -96,20 +105,43 @@ async def _disconnect(request: Request) -> None:
         pass
 
 
-def _tokens(fields: dict[str, Any]) -> list[str]:
-    tokens = fields.get("ack_tokens")
-    if not isinstance(tokens, list) or not 1 <= len(tokens) <= 1000:
-        raise InvalidRequest("ack_tokens must be a list of 1 to 1000 ack tokens.")
+def _strings(tokens: object, name: str, fewest: int = 1) -> list[str]:
+    """A list of ack tokens. InvalidRequest: it is none; InvalidAckToken: something in it is no string."""
+    if not isinstance(tokens, list) or not fewest <= len(tokens) <= MAX_TOKENS:
+        raise InvalidRequest(f"{name} must be a list of {fewest} to {MAX_TOKENS} ack tokens.")
     for token in tokens:
         if not isinstance(token, str):
-            raise InvalidAckToken("ack_tokens must be strings as next gave them.")
+            raise InvalidAckToken(f"{name} must hold strings as next gave them.")
     return tokens
+
+
+def _nacks(rows: object, name: str, fewest: int = 1) -> list[Nack]:
+    """A list of nacks, each a token or an object (C34). InvalidRequest."""
+    if not isinstance(rows, list) or not fewest <= len(rows) <= MAX_TOKENS:
+        raise InvalidRequest(f"{name} must be a list of {fewest} to {MAX_TOKENS} nacks.")
+    return [_nack_of(row, f"{name}[{i}]") for i, row in enumerate(rows)]
+
+
+def _nack_of(row: object, path: str) -> Nack:
+    if isinstance(row, str):
+        return Nack(row)
+    if not isinstance(row, dict) or not isinstance(row.get("ack_token"), str):
+        raise InvalidRequest(f"{path} must be an object with an ack_token.")
+    outcome: Outcome = row.get("outcome") or "retry"
+    reason, delay_ms = row.get("reason"), row.get("delay_ms")
+    if outcome not in get_args(Outcome):
+        raise InvalidRequest(f"{path}.outcome must be one of {', '.join(get_args(Outcome))}.")
+    if reason is not None and (not isinstance(reason, str) or len(reason) > MAX_REASON):
+        raise InvalidRequest(f"{path}.reason must be a string of at most {MAX_REASON} characters.")
+    if delay_ms is not None:
+        delay_ms = integer(delay_ms, f"{path}.delay_ms", 0, MAX_DELAY_MS)
+    return Nack(row["ack_token"], delay_ms, outcome, reason)
 
 
 async def ack(request: Request) -> Response:
     """POST /v1/http-consumers/{consumer}/ack."""
     name = _consumer(request)
-    settled = await context(request).broker.ack(name, _tokens(await _fields(request)))
+    settled = await context(request).broker.ack(name, _strings((await _fields(request)).get("ack_tokens"), "ack_tokens"))
     metrics.settled(name, "ack", settled.count)
     return answer(request, Acked(settled.count, settled.stale))
 
@@ -118,12 +150,22 @@ async def nack(request: Request) -> Response:
     """POST /v1/http-consumers/{consumer}/nack."""
     name = _consumer(request)
     fields = await _fields(request)
-    delay_ms = fields.get("delay_ms")
-    if delay_ms is not None:
-        delay_ms = integer(delay_ms, "delay_ms", 0, MAX_DELAY_MS)
-    settled = await context(request).broker.nack(name, [Nack(token, delay_ms) for token in _tokens(fields)])
+    nacks = _nacks(fields["nacks"], "nacks") if "nacks" in fields else []
+    if "ack_tokens" in fields or not nacks:
+        delay_ms = fields.get("delay_ms")
+        if delay_ms is not None:
+            delay_ms = integer(delay_ms, "delay_ms", 0, MAX_DELAY_MS)
+        nacks += [Nack(token, delay_ms) for token in _strings(fields.get("ack_tokens"), "ack_tokens")]
+    settled = await context(request).broker.nack(name, nacks)
     metrics.settled(name, "nack", settled.count)
     return answer(request, Nacked(settled.count, settled.stale))
+
+
+async def extend(request: Request) -> Response:
+    """POST /v1/http-consumers/{consumer}/extend."""
+    name = _consumer(request)
+    done = await context(request).broker.extend(name, _strings((await _fields(request)).get("ack_tokens"), "ack_tokens"))
+    return answer(request, Extended(done.count, done.stale))
 
 
 async def pending(request: Request) -> Response:
@@ -141,17 +183,3 @@ async def peek(request: Request) -> Response:
         b'{"id":"%b","deliver_count":%d,"%b":%b}' % (m.id.encode(), m.deliver_count, m.label.encode(), m.json) for m in found
     ]
     return answer(request, b'{"data":[%b]}' % b",".join(rows))
-
-
-async def dead_letters(request: Request) -> Response:
-    """GET /v1/http-consumers/{consumer}/dead-letters."""
-    name = _consumer(request)
-    found, cursor = await context(request).broker.deliveries.dead_letters(
-        name, *page_query(request), query(request, "collection_id"), query(request, "reason")
-    )
-    rows = []
-    for letter in found:
-        fields = msgspec.structs.asdict(letter)
-        label, message = fields.pop("label"), fields.pop("json")
-        rows.append(b'%b,"%b":%b}' % (msgspec.json.encode(fields)[:-1], label.encode(), message))
-    return answer(request, page_json(rows, cursor))

@@ -92,8 +92,8 @@ local function bury(s, c, row, reason, now)
   if not entry then return end
   local idx, inserted_at, body = content_of(s, entry)
   local collection_id = routing_fields(entry)
-  local dead_id = redis.call('XADD', c.dead, '*', 'id', row.id, 'deliver_count', row.count - given_back, 'reason', reason,
-    'last_nack_reason', row.reason or note, 'last_delivered_at', now - row.idle, 'dead_at', now,
+  local dead_id = redis.call('XADD', c.dead, '*', 'id', row.id, 'number', row.count, 'reason', reason,
+    'last_nack_reason', row.reason or note, 'deliver_count', row.count - given_back, 'last_delivered_at', now - row.idle, 'dead_at', now,
     'collection_id', collection_id, 'idx', idx, 'inserted_at', inserted_at, 'body', body)
   redis.call('HSET', c.dead_ids, row.id, dead_id)
 end

@@ -29,7 +29,7 @@ local function fence(s, c, rows)
       end
     end
     if p and p[4] == row.number then
-      row.idle, taken[row.id] = p[3], true
+      row.idle, row.member, taken[row.id] = p[3], row.member or sortable(row.id), true
       live[#live + 1] = row
     else
       stale[#stale + 1] = row.position
@@ -38,10 +38,10 @@ local function fence(s, c, rows)
   return live, stale
 end
 
--- The tokens of ARGV from `first` on, `stride` values each, of which the first three are epoch, id, number.
-local function token_rows(args, first, stride)
+-- The tokens of ARGV from `first` to `last`, `stride` values each, of which the first three are epoch, id, number.
+local function token_rows(args, first, last, stride)
   local rows = {}
-  for i = first, #args, stride do
+  for i = first, last, stride do
     rows[#rows + 1] = {
       epoch = args[i], id = args[i + 1], number = tonumber(args[i + 2]), at = i, position = (i - first) / stride + 1,
     }
@@ -49,19 +49,22 @@ local function token_rows(args, first, stride)
   return rows
 end
 
--- What an ack or a nack leaves behind: the row out of the PEL, and a place under max_ack_pending for a waiting call.
+-- What an ack or a nack leaves behind: the rows out of the PEL, and a place under max_ack_pending for a waiting call.
+-- Returns the ids, and whether a waiting call was told.
 local function take_out(s, c, rows)
-  if #rows == 0 then return end
+  if #rows == 0 then return {}, true end
   local ids, members = {}, {}
   for i, row in ipairs(rows) do
     ids[i] = row.id
-    members[i] = row.member or sortable(row.id)
+    members[i] = row.member
   end
   redis.call('XACK', s.log, c.name, unpack(ids))
   redis.call('ZREM', c.deadlines, unpack(members))
-  if c.full then
+  local full = c.full
+  if full then
     redis.call('HDEL', c.key, 'full')
+    c.full = nil
     wake(s, c.name)
   end
-  return ids
+  return ids, full
 end

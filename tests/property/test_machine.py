@@ -306,7 +306,7 @@ class Machine(RuleBasedStateMachine):
         )  # fmt: skip
         rows, _ = self.run(self.broker.deliveries.pending(name, limit=1000))
         assert [(r.id, r.deliver_count) for r in rows] == [(i, model.out[i].count) for i in sorted(model.out, key=order)]
-        dead, _ = self.run(self.broker.deliveries.dead_letters(name, limit=1000))
+        dead, _ = self.run(self.broker.dead_letters.page(name, limit=1000))
         assert {d.id: (d.reason, d.deliver_count) for d in dead} == model.dead
         foretold = [(p.id, p.deliver_count) for p in self.run(self.broker.deliveries.peek(name, 3))]
         assert foretold == model.peek(3, self.now)

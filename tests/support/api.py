@@ -230,7 +230,7 @@ class LibraryApi:
 
     async def dead_letters(self, consumer: str, **query: Any) -> Json:
         with _refusals():
-            found, cursor = await self._broker.deliveries.dead_letters(consumer, **query)
+            found, cursor = await self._broker.dead_letters.page(consumer, **query)
             return {"data": [_labelled(_json(m, "json", "label"), m.label, m.json) for m in found], "next": cursor}
 
 
@@ -253,8 +253,8 @@ def _struct(kind: type[T], fields: Json) -> T:
 
 
 def _json(value: msgspec.Struct, *without: str) -> Json:
-    fields = {name: getattr(value, name) for name in value.__struct_fields__ if name not in without}
-    return msgspec.json.decode(msgspec.json.encode(fields))  # type: ignore[no-any-return]
+    fields: Json = msgspec.json.decode(msgspec.json.encode(value))
+    return {name: shown for name, shown in fields.items() if name not in without}
 
 
 def _labelled(row: Json, label: str, text: bytes) -> Json:

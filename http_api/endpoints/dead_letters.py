@@ -1,0 +1,57 @@
+"""Dead letters: list, redrive, purge (C37)."""
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from broker.dead_letters import DeadLetter
+from broker.errors import InvalidRequest, ValidationFailed
+from broker.validation import decode
+from http_api.auth import require
+from http_api.codec import answer, page_query, query, read_json, truth
+from http_api.context import context
+from http_api.endpoints.streams import page_json
+from http_api.shapes import Purged, RedriveRequest
+
+_REDRIVE = msgspec.json.Decoder(RedriveRequest)
+
+
+def _row(letter: DeadLetter) -> bytes:
+    fields = msgspec.structs.asdict(letter)
+    label, message = fields.pop("label"), fields.pop("json")
+    return b'%b,"%b":%b}' % (msgspec.json.encode(fields)[:-1], label.encode(), message)
+
+
+async def page(request: Request) -> Response:
+    """GET /v1/http-consumers/{consumer}/dead-letters."""
+    name = request.path_params["consumer"]
+    require(request, "consume", name)
+    found, cursor = await context(request).broker.dead_letters.page(
+        name, *page_query(request), query(request, "collection_id"), query(request, "reason")
+    )
+    return answer(request, page_json([_row(letter) for letter in found], cursor))
+
+
+async def redrive(request: Request) -> Response:
+    """POST /v1/http-consumers/{consumer}/dead-letters/redrive."""
+    require(request, "admin")
+    name = request.path_params["consumer"]
+    asked = decode(_REDRIVE, await read_json(request, context(request).settings.max_body_bytes) or b"{}")
+    letters = context(request).broker.dead_letters
+    if asked.ids is None:
+        done = await letters.redrive_matching(name, asked.collection_id, asked.reason, asked.limit, dry_run=asked.dry_run)
+    elif asked.collection_id or asked.reason or asked.limit:
+        raise ValidationFailed({"ids": ["goes with dry_run only: name ids, or say what must match"]})
+    else:
+        done = await letters.redrive(name, asked.ids, dry_run=asked.dry_run)
+    return answer(request, done)
+
+
+async def purge(request: Request) -> Response:
+    """DELETE /v1/http-consumers/{consumer}/dead-letters."""
+    require(request, "admin")
+    ids = query(request, "ids")
+    if (ids is None) != truth(request, "all"):
+        raise InvalidRequest("Name what to purge: ids=ID,ID,... or all=true.")
+    chosen = ids.split(",") if ids is not None else None
+    return answer(request, Purged(await context(request).broker.dead_letters.purge(request.path_params["consumer"], chosen)))

@@ -1,0 +1,12 @@
+-- consumer_pause: deliver nothing until a time, or go on.
+-- KEYS[1]  broker:{S}
+-- ARGV     name; until in ms, inf = until it is resumed, '' = resume
+-- returns  OK
+-- errors   CONSUMER_NOT_FOUND
+-- cost     O(1)
+local s = open_stream(KEYS[1])
+local c = open_consumer(s, ARGV[1])
+if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
+redis.call('HSET', c.key, 'paused_until', ARGV[2], 'updated_at', now_ms())
+wake(s, c.name)
+return redis.status_reply('OK')
