@@ -1,5 +1,5 @@
 -- messages: what the stream holds, oldest first, without a consumer.
--- uses: filters entries upkeep
+-- uses: filters entries ordering upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     after, a message id ('' = from the first); how many to look at; collection_id ('' = any)
 -- returns  [behind = 1], or [0, id to go on after or '' at the end, then 4 a message: id, idx, inserted_at, body]

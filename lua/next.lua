@@ -1,5 +1,5 @@
 -- next: settle, then deliver a batch to a worker. Redeliveries come first, then new messages, each in stream order.
--- uses: filters entries upkeep counts fence delivery settle
+-- uses: filters entries ordering upkeep counts fence delivery settle
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; batch, 1...1000; min_batch: with fewer to deliver, deliver nothing; how many acks, how many nacks;
 --          then 3 an ack and 6 a nack as for those commands
@@ -80,6 +80,7 @@ local function redeliver(row, notes)
   else
     redis.call('ZREM', c.deadlines, row.member)
     redis.call('HDEL', c.notes, row.id)
+    if c.keyed then free_key(s, c.name, row.id) end
     budget = budget - 1
   end
 end
@@ -87,7 +88,11 @@ end
 -- Deliver messages that the consumer has not reached yet; returns how many.
 local function deliver_new(count)
   local entries
-  if c.filtered then
+  if c.keyed then
+    local got, more = deliver_keyed(s, c, count, deliver)
+    c.unfinished = c.unfinished or more
+    return got
+  elseif c.filtered then
     local ids = redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(c.cursor), '+', 'LIMIT', 0, count)
     local n = #ids
     if n == 0 then return 0 end
@@ -106,8 +111,9 @@ local function deliver_new(count)
   return #entries
 end
 
+if c.keyed then verify_keys(s, c, now) end
 local rows = paused and {} or candidates(batch)
-local waiting = (c.index or min_batch > 1) and num_new(s, c)
+local waiting = (c.index and not c.keyed or min_batch > 1) and num_new(s, c)
 if min_batch <= 1 or #rows + math.min(waiting, math.max(0, c.max_ack_pending - out)) >= min_batch then
   while #rows > 0 and budget > 0 do
     local notes, expected = redis.call('EXISTS', c.notes) == 1, delivered + #rows
@@ -118,14 +124,14 @@ if min_batch <= 1 or #rows + math.min(waiting, math.max(0, c.max_ack_pending - o
   if wanted > 0 and waiting ~= 0 then
     local got = deliver_new(wanted)
     out = out + got
-    waiting = c.index and waiting - got
+    waiting = c.index and not c.keyed and waiting - got
   end
 end
 waiting = waiting or num_new(s, c)
 keep_sweep(c, before)
 if delivered == 0 and (budget <= 0 or c.unfinished) and acks + nacks == 0 then return { 1 } end
 if delivered < batch and out >= c.max_ack_pending and not c.full then redis.call('HSET', c.key, 'full', 1) end
-reply[3] = waiting + redis.call('ZCARD', c.retry)
+reply[3] = waiting + num_set_back(s, c)
 reply[4] = out
-if delivered == 0 then reply[5] = due_in(s, c, now, out) end
+if delivered == 0 then reply[5] = c.unfinished and 0 or due_in(s, c, now, out) end
 return reply

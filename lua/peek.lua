@@ -1,5 +1,5 @@
 -- peek: the next messages, without delivering them.
--- uses: filters entries upkeep counts fence delivery
+-- uses: filters entries ordering upkeep counts fence delivery
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; limit
 -- returns  [behind = 1], or [0, then 6 a message as next gives them; its delivery number is the one that it would get]
@@ -30,14 +30,12 @@ for i = 1, math.min(limit, #rows) do
   local _, given_back = note_of(c, rows[i].id)
   if entry then show(entry, rows[i].count + 1, given_back) end
 end
-local left = limit - (#reply - 1) / 6
-if left > 0 and c.filtered then
-  for _, member in ipairs(redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(c.cursor), '+', 'LIMIT', 0, left)) do
-    local id = stream_id(member)
-    local entry = redis.call('XRANGE', s.log, id, id)[1]
-    if entry then show(entry, 1, 0) end
+local left, shown = limit - (#reply - 1) / 6, {}
+for _, entry in ipairs(left > 0 and entries_ahead(s, c, c.keyed and math.max(left, 100) or left) or {}) do
+  local key = c.keyed and key_of(entry) or ''
+  if left > 0 and (key == '' or not shown[key] and redis.call('HEXISTS', s.key .. ':busy:' .. c.name, key) == 0) then
+    show(entry, 1, 0)
+    left, shown[key] = left - 1, true
   end
-elseif left > 0 then
-  for _, entry in ipairs(redis.call('XRANGE', s.log, '(' .. c.cursor, '+', 'COUNT', left)) do show(entry, 1, 0) end
 end
 return reply

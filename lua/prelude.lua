@@ -15,11 +15,15 @@
 --   broker:{S}:index:F         zset    ids of the entries that filter F matches (`all`: every record)
 --   broker:{S}:consumers       set     names
 --   broker:{S}:wake            stream  names of consumers with something to deliver that the log does not tell
---   broker:{S}:retrying        zset    "id:consumer" of all that lies in a retry set
+--   broker:{S}:retrying        zset    "id:consumer" of all that lies in a retry set or is parked
 --   broker:{S}:consumer:C      hash    configuration, epoch, cursor, sweep position
 --   broker:{S}:retry:C         zset    nacked messages, score = time due, 0 = now. Not in the PEL while here
 --   broker:{S}:deadlines:C     zset    out rows that do not expire in stream order, score = when their ack wait began, 0 = over
 --   broker:{S}:notes:C         hash    id -> "delivery-number given-back reason" of nacked messages
+--   broker:{S}:busy:C          hash    of a consumer with ordering key, as are held, parked and queue: shared/ordering.lua
+--   broker:{S}:held:C          hash
+--   broker:{S}:parked:C        zset
+--   broker:{S}:queue:C         zset
 --   broker:{S}:dead:C          stream  dead letters
 --   broker:{S}:dead-ids:C      hash    message id -> id in broker:{S}:dead:C
 
@@ -63,7 +67,8 @@ local function open_consumer(s, name)
   if not s then return nil end
   local key = s.key .. ':consumer:' .. name
   local f = redis.call('HMGET', key, 'epoch', 'filter', 'cursor', 'sweep', 'sweep_at', 'synced_at', 'ack_wait_ms',
-    'max_deliver', 'max_ack_pending', 'backoff_ms', 'full', 'start', 'max_waiting', 'paused_until')
+    'max_deliver', 'max_ack_pending', 'backoff_ms', 'full', 'start', 'max_waiting', 'paused_until', 'ordering',
+    'verify_from', 'verified_at')
   if not f[1] then return nil end
   local backoff = {}
   for delay in string.gmatch(f[10], '%d+') do backoff[#backoff + 1] = tonumber(delay) end
@@ -76,6 +81,7 @@ local function open_consumer(s, name)
     ack_wait_ms = tonumber(f[7]), max_deliver = tonumber(f[8]), max_ack_pending = tonumber(f[9]),
     backoff = backoff, full = f[11], start = f[12], max_waiting = tonumber(f[13]),
     paused_until = f[14] == 'inf' and math.huge or tonumber(f[14] or '') or 0,
+    keyed = f[15] == 'key', verify_from = f[16] or '0', verified_at = tonumber(f[17] or 0),
     retry = s.key .. ':retry:' .. name, deadlines = s.key .. ':deadlines:' .. name,
     notes = s.key .. ':notes:' .. name, dead = s.key .. ':dead:' .. name, dead_ids = s.key .. ':dead-ids:' .. name,
   }

@@ -1,5 +1,5 @@
 -- publish_events: append events, all or none.
--- uses: filters entries upkeep
+-- uses: filters entries ordering upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     5 an event: dedupe key ('' = none), collection_id, resource_id ('' = none), key ('' = none), body: its JSON
 --          object without what the store adds (idx, inserted_at, stream_id)

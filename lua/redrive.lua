@@ -1,5 +1,5 @@
 -- redrive: put dead letters back for this consumer alone, their deliver count anew.
--- uses: entries fence delivery settle
+-- uses: entries ordering fence delivery settle
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; dry_run: 1 = only count; then message ids
 -- returns  [redriven, gone: no longer in the stream, and so left where they are]
@@ -23,6 +23,7 @@ for i = 3, #ARGV do
       -- The delivery number goes on growing, so that no old token is good again; all deliveries so far are given back.
       local number = tonumber(f[4])
       put_back(s, c, { id = id, member = sortable(id), number = number }, number, f[8], 0)
+      if c.keyed then wait_for_key(s, c, id) end
       redis.call('XDEL', c.dead, dead_id)
       redis.call('HDEL', c.dead_ids, id)
     end

@@ -9,20 +9,26 @@ local function num_new(s, c)
   return first and s.idx - idx_of(s, first) + 1 or 0
 end
 
+-- Messages behind which the cursor has moved: waiting for a retry, or for their key.
+local function num_set_back(s, c)
+  return redis.call('ZCARD', c.retry) + (c.keyed and redis.call('ZCARD', s.key .. ':parked:' .. c.name) or 0)
+end
+
 local function num_pending(s, c)
-  return num_new(s, c) + redis.call('ZCARD', c.retry)
+  return num_new(s, c) + num_set_back(s, c)
 end
 
 -- Out now, and not for the first time. Every such row has a deadline of its own, as have a few others: a first delivery
--- that was extended, and what a plain client has acked. Where there are many, they are not told apart.
+-- that was extended or came late, and what a plain client has acked. Where there are many, they are not told apart.
 local function num_redelivered(s, c)
   local count = redis.call('ZCARD', c.deadlines)
   if count > 1000 then return count end
   for _, member in ipairs(redis.call('ZRANGE', c.deadlines, 0, -1)) do
     local id = stream_id(member)
     local p = redis.call('XPENDING', s.log, c.name, id, id, 1)[1]
+    local _, given_back = note_of(c, id)
     if not p then redis.call('ZREM', c.deadlines, member) end
-    if not p or p[4] == 1 then count = count - 1 end
+    if not p or p[4] - given_back <= 1 then count = count - 1 end
   end
   return count
 end

@@ -106,6 +106,7 @@ local function bury_exhausted(s, c, rows, now)
     local _, given_back = note_of(c, row.id)
     if exhausted(c, row.count - given_back) then
       bury(s, c, row, 'max_deliver', now)
+      if c.keyed then free_key(s, c.name, row.id) end
       dead[#dead + 1] = row
     else
       alive[#alive + 1] = row

@@ -24,13 +24,15 @@ end
 
 -- Drop all delivery state: what is out, waits for a retry, or is dead.
 local function forget_deliveries(s, name)
-  local retry = s.key .. ':retry:' .. name
-  for _, member in ipairs(redis.call('ZRANGE', retry, 0, -1)) do
-    redis.call('ZREM', s.key .. ':retrying', member .. ':' .. name)
+  for _, set in ipairs({ ':retry:', ':parked:' }) do
+    for _, member in ipairs(redis.call('ZRANGE', s.key .. set .. name, 0, -1)) do
+      redis.call('ZREM', s.key .. ':retrying', member .. ':' .. name)
+    end
   end
   redis.pcall('XGROUP', 'DESTROY', s.log, name)
-  redis.call('UNLINK', retry, s.key .. ':deadlines:' .. name, s.key .. ':notes:' .. name, s.key .. ':dead:' .. name,
-    s.key .. ':dead-ids:' .. name)
+  for _, part in ipairs({ ':retry:', ':deadlines:', ':notes:', ':dead:', ':dead-ids:', ':busy:', ':held:', ':parked:', ':queue:' }) do
+    redis.call('UNLINK', s.key .. part .. name)
+  end
 end
 
 -- A waiting call learns of the end by the wake.

@@ -4,6 +4,7 @@
 local function put_back(s, c, row, given_back, reason, due)
   if #redis.call('XRANGE', s.log, row.id, row.id) == 0 then
     redis.call('HDEL', c.notes, row.id)
+    if c.keyed then free_key(s, c.name, row.id) end
     return
   end
   redis.call('HSET', c.notes, row.id, string.format('%.0f %.0f %s', row.number, given_back, reason))
@@ -16,6 +17,9 @@ local function ack_tokens(s, c, args, first, last)
   local live, stale = fence(s, c, token_rows(args, first, last, 3))
   local ids = take_out(s, c, live)
   if #ids > 0 then redis.call('HDEL', c.notes, unpack(ids)) end
+  if c.keyed then
+    for _, id in ipairs(ids) do free_key(s, c.name, id) end
+  end
   return #live, stale
 end
 
@@ -30,10 +34,12 @@ local function nack_tokens(s, c, args, first, last, now)
     row.count, row.reason = row.number, reason ~= '' and reason or last_reason
     if outcome == 'reject' then
       bury(s, c, row, 'rejected', now)
+      if c.keyed then free_key(s, c.name, row.id) end
     elseif outcome == 'release' then
       put_back(s, c, row, given_back + 1, row.reason, (delay or 0) > 0 and now + delay or 0)
     elseif exhausted(c, count) then
       bury(s, c, row, 'max_deliver', now)
+      if c.keyed then free_key(s, c.name, row.id) end
     else
       delay = delay or redelivery_delay(c, count)
       put_back(s, c, row, given_back, row.reason, delay > 0 and now + delay or 0)

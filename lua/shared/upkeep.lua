@@ -2,13 +2,15 @@
 
 local STEP = 2000
 
--- Forget messages that wait for a retry, by a range of ids: they have left the stream.
+-- Forget messages that wait for a retry or for their key, by a range of ids: they have left the stream.
 local function drop_waiting(s, from, to)
   for _, row in ipairs(redis.call('ZRANGEBYLEX', s.key .. ':retrying', from, to)) do
     local member, name = string.match(row, '^([^:]*):(.*)$')
-    redis.call('ZREM', s.key .. ':retry:' .. name, member)
-    redis.call('HDEL', s.key .. ':notes:' .. name, stream_id(member))
+    local id = stream_id(member)
     redis.call('ZREM', s.key .. ':retrying', row)
+    redis.call('HDEL', s.key .. ':notes:' .. name, id)
+    redis.call('ZREM', s.key .. ':parked:' .. name, member)
+    if redis.call('ZREM', s.key .. ':retry:' .. name, member) == 1 then free_key(s, name, id) end
   end
 end
 
@@ -94,7 +96,7 @@ local SYNC_MS = 1000
 
 -- Plain XREADGROUPs move the group without telling: learn its position from Redis now and then.
 local function sync_cursor(s, c, now)
-  if c.filtered or now - c.synced_at < SYNC_MS then return end
+  if c.filtered or c.keyed or now - c.synced_at < SYNC_MS then return end
   c.cursor = group_position(s, c.name) or c.cursor
   c.synced_at = now
   redis.call('HSET', c.key, 'cursor', c.cursor, 'synced_at', now)

@@ -54,8 +54,11 @@ class StreamModel:
         for consumer in self.consumers:
             if message_id in consumer.new:
                 consumer.new.remove(message_id)
+            if message_id in consumer.parked:
+                consumer.parked.remove(message_id)
             if message_id in consumer.retry:
                 del consumer.retry[message_id]
+                consumer.free(message_id)
 
 
 @dataclass
@@ -72,17 +75,46 @@ class ConsumerModel:
     """A consumer's delivery state."""
 
     name: str
-    stream: StreamModel
-    matches: Callable[[Message], bool]
+    stream: StreamModel = field(repr=False)
+    matches: Callable[[Message], bool] = field(repr=False)
     filtered: bool
     ack_wait_ms: int
     max_deliver: int
     max_ack_pending: int
     backoff_ms: list[int]
+    keyed: bool = False
+    paused: bool = False
     new: list[str] = field(default_factory=list)
     out: dict[str, Out] = field(default_factory=dict)
     retry: dict[str, tuple[int, int]] = field(default_factory=dict)  # id -> (due, deliveries so far)
     dead: dict[str, tuple[str, int]] = field(default_factory=dict)  # id -> (reason, deliveries)
+
+    busy: dict[str, str] = field(default_factory=dict)  # key -> the message that holds it
+    held: dict[str, str] = field(default_factory=dict)
+    parked: list[str] = field(default_factory=list)
+
+    def free(self, message_id: str) -> None:
+        """The message does not hold its key any more: the next of the key may be delivered."""
+        key = self.held.pop(message_id, None)
+        if key is None:
+            return
+        del self.busy[key]
+        waiting = sorted((i for i in self.parked if self.stream.log[i].key == key), key=order)
+        if waiting:
+            self.parked.remove(waiting[0])
+            self.hold(key, waiting[0])
+            self.retry.setdefault(waiting[0], (0, 0))
+
+    def hold(self, key: str, message_id: str) -> None:
+        """The message is out or waits for a retry; others of its key wait for it."""
+        if self.keyed and key:
+            self.busy[key], self.held[message_id] = message_id, key
+
+    def forget(self) -> None:
+        """Reset to deliver_policy all."""
+        for state in (self.out, self.retry, self.dead, self.busy, self.held, self.parked):
+            state.clear()
+        self.start()
 
     def start(self) -> None:
         """deliver_policy all."""
@@ -108,13 +140,20 @@ class ConsumerModel:
                 self._bury(message_id, count)
 
     def _bury(self, message_id: str, count: int) -> None:
+        self.die(message_id, count, "max_deliver")
+
+    def die(self, message_id: str, count: int, reason: str) -> None:
+        """It becomes a dead letter, or is dropped where it left the stream."""
         del self.out[message_id]
         if message_id in self.stream.log:
-            self.dead[message_id] = ("max_deliver", count)
+            self.dead[message_id] = (reason, count)
+        self.free(message_id)
 
     def next(self, batch: int, now: int) -> list[tuple[str, int]]:
         """The ids and deliver counts that a `next` must give; they are out from now on, their tokens unknown yet."""
         given: list[tuple[str, int]] = []
+        if self.paused:
+            return given
         while True:
             self.bury_expired(now)
             wanted = batch - len(given)
@@ -128,6 +167,7 @@ class ConsumerModel:
                 count = self.retry.pop(message_id)[1] + 1 if message_id in self.retry else self.out[message_id].count + 1
                 if message_id not in self.stream.log:
                     self.out.pop(message_id, None)
+                    self.free(message_id)
                     dropped += 1
                     continue
                 self.out[message_id] = Out(None, count, now)
@@ -135,10 +175,16 @@ class ConsumerModel:
             if not dropped:
                 break
         places = min(batch - len(given), self.max_ack_pending - len(self.out))
-        for message_id in self.new[: max(0, places)]:
+        while self.new and places > 0:
+            message_id = self.new.pop(0)
+            key = self.stream.log[message_id].key
+            if self.keyed and key in self.busy:
+                self.parked.append(message_id)
+                continue
+            self.hold(key, message_id)
             self.out[message_id] = Out(None, 1, now)
             given.append((message_id, 1))
-        self.new = self.new[max(0, places) :]
+            places -= 1
         return given
 
     def is_live(self, token: str, message_id: str) -> bool:
@@ -148,23 +194,45 @@ class ConsumerModel:
     def ack(self, message_id: str) -> None:
         """A live delivery was acked."""
         del self.out[message_id]
+        self.free(message_id)
 
-    def nack(self, message_id: str, delay_ms: int | None, now: int) -> None:
+    def nack(self, message_id: str, delay_ms: int | None, outcome: str, now: int) -> None:
         """A live delivery was nacked."""
         count = self.out[message_id].count
-        if self.exhausted(count):
+        if outcome == "reject":
+            self.die(message_id, count, "rejected")
+        elif outcome == "retry" and self.exhausted(count):
             self._bury(message_id, count)
+        else:
+            del self.out[message_id]
+            if message_id not in self.stream.log:
+                self.free(message_id)
+                return
+            default = self.backoff(count) if outcome == "retry" else 0
+            self.retry[message_id] = (now + (default if delay_ms is None else delay_ms), count - (outcome == "release"))
+
+    def redrive(self, message_id: str) -> None:
+        """A dead letter is put back, its count anew."""
+        del self.dead[message_id]
+        key = self.stream.log[message_id].key
+        if self.keyed and key in self.busy:
+            self.parked.append(message_id)
             return
-        del self.out[message_id]
-        if message_id in self.stream.log:
-            self.retry[message_id] = (now + (self.backoff(count) if delay_ms is None else delay_ms), count)
+        self.retry[message_id] = (0, 0)
+        self.hold(key, message_id)
 
     def counts(self) -> tuple[int, int]:
         """num_pending and num_ack_pending."""
-        return len(self.new) + len(self.retry), len(self.out)
+        return len(self.new) + len(self.retry) + len(self.parked), len(self.out)
 
     def peek(self, limit: int, now: int) -> list[tuple[str, int]]:
         """What a `next` without a bound on what is out would give."""
         again = {i: self.out[i].count for i in self._expired(now)} | {i: n for i, (at, n) in self.retry.items() if at <= now}
         shown = [(i, again[i] + 1) for i in sorted(again, key=order)[:limit] if i in self.stream.log]
-        return shown + [(i, 1) for i in self.new[: limit - len(shown)]]
+        seen = set(self.busy)
+        for message_id in self.new:
+            key = self.stream.log[message_id].key
+            if len(shown) < limit and not (self.keyed and key in seen):
+                shown.append((message_id, 1))
+                seen |= {key} - {""}
+        return shown

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -32,6 +33,9 @@ CONSUMERS: dict[str, dict[str, Any]] = {
     "records-a": {"stream_id": "records", "filters": Filters(provider="a"), "max_deliver": 2},
     "events-all": {"stream_id": "events", "max_deliver": 3, "backoff_ms": [200_000, 500_000]},
     "events-x": {"stream_id": "events", "filters": Filters(collection_id=["a:x", "b:*"]), "max_ack_pending": 3},
+    "records-keyed": {"stream_id": "records", "ordering": "key", "max_deliver": 3},
+    "events-keyed": {"stream_id": "events", "ordering": "key", "max_deliver": 2, "backoff_ms": [200_000]},
+    "limited-keyed": {"stream_id": "limited", "ordering": "key", "filters": Filters(collection_id="a:*"), "max_ack_pending": 3},
     "limited-all": {"stream_id": "limited", "max_ack_pending": 4},
     "limited-a": {"stream_id": "limited", "filters": Filters(collection_id="a:*"), "backoff_ms": [300_000]},
 }
@@ -39,7 +43,10 @@ MATCHES = {
     "records-a": lambda m: m.collection_id.startswith("a:"),
     "events-x": lambda m: m.collection_id in ("a:x", "b:x"),
     "limited-a": lambda m: m.collection_id.startswith("a:"),
+    "limited-keyed": lambda m: m.collection_id.startswith("a:"),
 }
+OUTCOMES = ("retry", "retry", "release", "reject")
+EVENTS = st.tuples(st.sampled_from(COLLECTIONS), st.sampled_from([None, "i", "j"]), st.sampled_from([None, "k", "l"]))
 UNFILTERED_EVENTS = ("events-all", "limited-all")
 
 
@@ -120,16 +127,16 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         name=st.sampled_from(("events", "limited")),
-        batch=st.lists(st.tuples(st.sampled_from(COLLECTIONS), st.sampled_from([None, "i", "j"])), min_size=1, max_size=4),
+        batch=st.lists(EVENTS, min_size=1, max_size=4),
     )
-    def publish_events(self, name: str, batch: list[tuple[str, str | None]]) -> None:
+    def publish_events(self, name: str, batch: list[tuple[str, str | None, str | None]]) -> None:
         """Events, some with an id that may be remembered."""
         stream = self.streams[name]
         messages = []
-        for collection, event_id in batch:
+        for collection, event_id, key in batch:
             self.version += 1
             given = {"id": event_id} if event_id and name == "events" else {}
-            messages.append({"collection_id": collection, "data": self.version} | given)
+            messages.append({"collection_id": collection, "data": self.version, "key": key} | given)
         results = self.run(self.broker.publish(name, messages))
         for message, result in zip(messages, results, strict=True):
             known = stream.remembered.get(str(message.get("id")))
@@ -139,7 +146,7 @@ class Machine(RuleBasedStateMachine):
             assert result.status == "created"
             if "id" in message:
                 stream.remembered[str(message["id"])] = (result.message_id, self.now)
-            stream.append(Message(result.message_id, "", str(message["collection_id"]), int(str(message["data"]))))
+            stream.append(Message(result.message_id, str(message["key"] or ""), str(message["collection_id"]), int(str(message["data"]))))
 
     @rule(name=st.sampled_from(("events", "limited")), collection=st.sampled_from(COLLECTIONS), count=st.integers(1, 3))
     def plain_xadd(self, name: str, collection: str, count: int) -> None:
@@ -168,7 +175,7 @@ class Machine(RuleBasedStateMachine):
         stream = self.streams[fields["stream_id"]]
         model = ConsumerModel(
             name, stream, MATCHES.get(name, lambda m: True), "filters" in fields, ACK_WAIT, consumer.max_deliver, consumer.max_ack_pending,
-            consumer.backoff_ms,
+            consumer.backoff_ms, consumer.ordering == "key",
         )  # fmt: skip
         model.start()
         stream.consumers.append(model)
@@ -220,20 +227,79 @@ class Machine(RuleBasedStateMachine):
         self.settle(self.one(data), data.draw(st.lists(st.sampled_from(recent), min_size=1, max_size=6), label="tokens"), nack, delay)
 
     @precondition(lambda self: self.consumers and self.tokens)
-    @rule(data=st.data(), nack=st.booleans(), delay=st.sampled_from(DELAYS))
-    def settle_own(self, data: st.DataObject, nack: bool, delay: int | None) -> None:
+    @rule(data=st.data(), nack=st.booleans(), delay=st.sampled_from(DELAYS), outcome=st.sampled_from(OUTCOMES))
+    def settle_own(self, data: st.DataObject, nack: bool, delay: int | None, outcome: str) -> None:
         """Tokens that the consumer gave, the last ones of each message and older ones."""
         model = self.one(data)
         own = [token for name, token in self.tokens if name == model.name][-8:]
         if own:
-            self.settle(model, data.draw(st.lists(st.sampled_from(own), min_size=1, max_size=6), label="tokens"), nack, delay)
+            tokens = data.draw(st.lists(st.sampled_from(own), min_size=1, max_size=6), label="tokens")
+            self.settle(model, tokens, nack, delay, outcome)
 
-    def deliver(self, model: ConsumerModel, batch: int) -> list[str]:
+    @precondition(lambda self: self.consumers and self.tokens)
+    @rule(data=st.data(), batch=st.integers(1, 4))
+    def settle_and_fetch(self, data: st.DataObject, batch: int) -> None:
+        """Acks and nacks in the same step as the fetch."""
+        model = self.one(data)
+        own = [token for name, token in self.tokens if name == model.name][-6:]
+        acks, nacks = own[::2], own[1::2]
+        stale = [*self.expect(model, acks, nack=False), *self.expect(model, nacks, nack=True, outcome="release")]
+        self.deliver(model, batch, acks, [Nack(token, None, "release") for token in nacks], stale)
+
+    @precondition(lambda self: self.consumers and self.tokens)
+    @rule(data=st.data())
+    def extend(self, data: st.DataObject) -> None:
+        """Ack waits begin anew; stale tokens change nothing."""
+        model = self.one(data)
+        own = list(dict.fromkeys(token for name, token in self.tokens[-8:] if name == model.name))
+        if not own:
+            return
+        done = self.run(self.broker.extend(model.name, own))
+        live = [token for token in own if model.is_live(token, decode(token).id)]
+        for token in live:
+            model.out[decode(token).id].at = self.now
+        assert (done.count, set(done.stale)) == (len(live), set(own) - set(live))
+
+    @precondition(lambda self: any(model.dead for model in self.consumers.values()))
+    @rule(data=st.data())
+    def redrive(self, data: st.DataObject) -> None:
+        """Dead letters come back for their consumer alone, but for those that left the stream."""
+        model = self.one(data, *(name for name, model in self.consumers.items() if model.dead))
+        model.bury_expired(self.now)
+        chosen = data.draw(st.lists(st.sampled_from(sorted(model.dead, key=order)), min_size=1, unique=True), label="dead")
+        done = self.run(self.broker.dead_letters.redrive(model.name, chosen))
+        back = [i for i in chosen if i in model.stream.log]
+        for message_id in back:
+            model.redrive(message_id)
+        assert (done.redriven, done.gone) == (len(back), len(chosen) - len(back))
+
+    @precondition(lambda self: len(self.tokens) > 10 and self.consumers)
+    @rule(data=st.data(), pause=st.booleans())
+    def reset_or_pause(self, data: st.DataObject, pause: bool) -> None:
+        """A reset starts anew; a pause delivers nothing until it ends."""
+        model = self.one(data)
+        if pause and not model.paused:
+            self.run(self.broker.consumers.pause(model.name))
+            model.bury_expired(self.now)
+            model.paused = True
+        elif model.paused:
+            self.run(self.broker.consumers.resume(model.name))
+            model.bury_expired(self.now)
+            model.paused = False
+        else:
+            self.run(self.broker.consumers.reset(model.name, "all"))
+            model.forget()
+
+    def deliver(
+        self, model: ConsumerModel, batch: int, acks: Sequence[str] = (), nacks: Sequence[Nack] = (), stale: Sequence[str] = ()
+    ) -> list[str]:
         """The very messages, in order, with fresh tokens, newest content and exact counts."""
         expected = model.next(batch, self.now)
-        got = self.run(self.broker.next(model.name, batch))
+        got = self.run(self.broker.next(model.name, batch, ack=acks, nack=nacks))
+        assert got.settled.acked + got.settled.nacked == len(acks) + len(nacks) - len(stale)
+        assert sorted(got.settled.stale) == sorted(stale)
         assert [(d.id, d.deliver_count) for d in got.deliveries] == expected
-        assert (got.num_pending, got.num_ack_pending) == model.counts()
+        assert (got.num_pending, got.num_ack_pending) == model.counts(), f"{got.num_pending}, {got.num_ack_pending}: {model}"
         for delivery in got.deliveries:
             assert delivery.ack_token not in self.seen
             self.seen.add(delivery.ack_token)
@@ -242,24 +308,32 @@ class Machine(RuleBasedStateMachine):
             assert f'"data":{model.stream.log[delivery.id].data},'.encode() in delivery.json
         return [delivery.ack_token for delivery in got.deliveries]
 
-    def settle(self, model: ConsumerModel, tokens: list[str], nack: bool, delay: int | None = None) -> None:
+    def settle(self, model: ConsumerModel, tokens: list[str], nack: bool, delay: int | None = None, outcome: str = "retry") -> None:
         """Ack or nack; the answer tells which tokens were live."""
         if not tokens:
             return
         if nack:
-            settled = self.run(self.broker.nack(model.name, [Nack(token, delay) for token in tokens]))
+            nacks = [msgspec.convert({"ack_token": token, "delay_ms": delay, "outcome": outcome}, Nack) for token in tokens]
+            settled = self.run(self.broker.nack(model.name, nacks))
         else:
             settled = self.run(self.broker.ack(model.name, tokens))
+        stale = self.expect(model, tokens, nack, delay, outcome)
+        assert (settled.count, settled.stale) == (len(tokens) - len(stale), stale)
+
+    def expect(
+        self, model: ConsumerModel, tokens: list[str], nack: bool, delay: int | None = None, outcome: str = "retry"
+    ) -> list[str]:
+        """What settling does to the model; gives the tokens that are stale."""
         stale = []
         for token in tokens:
             message_id = decode(token).id
             if not model.is_live(token, message_id):
                 stale.append(token)
             elif nack:
-                model.nack(message_id, delay, self.now)
+                model.nack(message_id, delay, outcome, self.now)
             else:
                 model.ack(message_id)
-        assert (settled.count, settled.stale) == (len(tokens) - len(stale), stale)
+        return stale
 
     @precondition(lambda self: any(name in self.consumers for name in UNFILTERED_EVENTS))
     @rule(data=st.data(), count=st.integers(1, 3), ack=st.booleans())
@@ -301,9 +375,8 @@ class Machine(RuleBasedStateMachine):
         model.bury_expired(self.now)
         info = self.run(self.broker.consumers.get(name)).info
         redelivered = sum(1 for o in model.out.values() if o.count > 1)
-        assert (info.num_pending, info.num_ack_pending, info.num_dead, info.num_redelivered) == (
-            *model.counts(), len(model.dead), redelivered,
-        )  # fmt: skip
+        expected = (*model.counts(), len(model.dead), redelivered)
+        assert msgspec.structs.astuple(info) == expected, f"{info} {expected} {model}"
         rows, _ = self.run(self.broker.deliveries.pending(name, limit=1000))
         assert [(r.id, r.deliver_count) for r in rows] == [(i, model.out[i].count) for i in sorted(model.out, key=order)]
         dead, _ = self.run(self.broker.dead_letters.page(name, limit=1000))
@@ -315,9 +388,11 @@ class Machine(RuleBasedStateMachine):
     def nothing_is_lost(self) -> None:
         """Every live message of a stream is in one place only for each consumer that wants it."""
         for model in self.consumers.values():
-            places = [*model.new, *model.retry]
+            places = [*model.new, *model.retry, *model.parked]
             assert len(places) == len(set(places))
             assert not set(places) & set(model.out)
+            holders = [m for m in (model.stream.log.get(i) for i in (*model.out, *model.retry)) if m and m.key and model.keyed]
+            assert len({m.key for m in holders}) == len(holders)
 
 
 @pytest.mark.parametrize("seeded", [True])

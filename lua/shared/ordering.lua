@@ -1,0 +1,118 @@
+-- ordering: at most one message of a key is out or waiting for a retry; later ones of the key are parked.
+--
+--   broker:{S}:busy:C     hash  key -> the message that holds it
+--   broker:{S}:held:C     hash  the message -> its key
+--   broker:{S}:parked:C   zset  ids of messages that wait for their key
+--   broker:{S}:queue:C    zset  "length:key:id" of the same, so that a key's first one is found; may hold some that left
+--
+-- Parked messages of a key imply that it is busy. Each message is parked once and released once, whatever a key holds.
+
+-- A record's id, an event's key; a plain XADD's key or upstream_id. '' = none: unordered.
+local function key_of(entry)
+  local f, upstream_id = entry[2], ''
+  for i = 1, #f, 2 do
+    if f[i] == 'key' then return f[i + 1] end
+    if f[i] == 'upstream_id' then upstream_id = f[i + 1] end
+  end
+  return upstream_id
+end
+
+local function hold_key(s, name, key, id)
+  redis.call('HSET', s.key .. ':busy:' .. name, key, id)
+  redis.call('HSET', s.key .. ':held:' .. name, id, key)
+end
+
+local function park(s, name, key, id)
+  local member = sortable(id)
+  redis.call('ZADD', s.key .. ':parked:' .. name, 0, member)
+  redis.call('ZADD', s.key .. ':queue:' .. name, 0, #key .. ':' .. key .. ':' .. member)
+  redis.call('ZADD', s.key .. ':retrying', 0, member .. ':' .. name)
+end
+
+-- The message no longer holds its key: the next of the key may be delivered.
+local function free_key(s, name, id)
+  local held, busy, queue = s.key .. ':held:' .. name, s.key .. ':busy:' .. name, s.key .. ':queue:' .. name
+  local key = redis.call('HGET', held, id)
+  if not key then return end
+  redis.call('HDEL', held, id)
+  local prefix = #key .. ':' .. key
+  while true do
+    local first = redis.call('ZRANGEBYLEX', queue, '[' .. prefix .. ':', '(' .. prefix .. ';', 'LIMIT', 0, 1)[1]
+    if not first then
+      redis.call('HDEL', busy, key)
+      return
+    end
+    redis.call('ZREM', queue, first)
+    local member = string.sub(first, #prefix + 2)
+    if redis.call('ZREM', s.key .. ':parked:' .. name, member) == 1 then
+      hold_key(s, name, key, stream_id(member))
+      redis.call('ZADD', s.key .. ':retry:' .. name, 0, member)
+      wake(s, name)
+      return
+    end
+  end
+end
+
+-- A message that lies in the retry set anew: it takes its key, or is parked where another one has it.
+local function wait_for_key(s, c, id)
+  local key = key_of(redis.call('XRANGE', s.log, id, id)[1])
+  if key == '' then return end
+  if redis.call('HEXISTS', s.key .. ':busy:' .. c.name, key) == 1 then
+    redis.call('ZREM', c.retry, sortable(id))
+    park(s, c.name, key, id)
+  else
+    hold_key(s, c.name, key, id)
+  end
+end
+
+-- A plain client acks without telling: look at some keys now and then whether their holders still are.
+local function verify_keys(s, c, now)
+  if now - c.verified_at < 1000 then return end
+  local found = redis.call('HSCAN', s.key .. ':busy:' .. c.name, c.verify_from, 'COUNT', 100)
+  for i = 2, #found[2], 2 do
+    local id = found[2][i]
+    if #redis.call('XPENDING', s.log, c.name, id, id, 1) == 0 and not redis.call('ZSCORE', c.retry, sortable(id)) then
+      free_key(s, c.name, id)
+    end
+  end
+  redis.call('HSET', c.key, 'verify_from', found[1], 'verified_at', now)
+end
+
+local LOOKED_AT_A_CALL = 500
+
+-- Messages behind the cursor in stream order, with their bodies.
+local function entries_ahead(s, c, limit)
+  if not c.index then return redis.call('XRANGE', s.log, '(' .. c.cursor, '+', 'COUNT', limit) end
+  local entries = {}
+  for _, member in ipairs(redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(c.cursor), '+', 'LIMIT', 0, limit)) do
+    local id = stream_id(member)
+    entries[#entries + 1] = redis.call('XRANGE', s.log, id, id)[1]
+  end
+  return entries
+end
+
+-- Deliver new messages whose keys are free, park the others, until `count` are delivered or enough were looked at.
+-- Returns how many were delivered, and whether there may be more.
+local function deliver_keyed(s, c, count, deliver)
+  local busy, got, looked = s.key .. ':busy:' .. c.name, 0, 0
+  local before = c.cursor
+  repeat
+    local wanted = math.min(LOOKED_AT_A_CALL - looked, math.max(count - got, 50))
+    local entries = entries_ahead(s, c, wanted)
+    for _, entry in ipairs(entries) do
+      if got == count then break end
+      local id, key = entry[1], key_of(entry)
+      if key ~= '' and redis.call('HEXISTS', busy, key) == 1 then
+        park(s, c.name, key, id)
+      else
+        if key ~= '' then hold_key(s, c.name, key, id) end
+        redis.call('XCLAIM', s.log, c.name, 'http', 0, id, 'FORCE', 'RETRYCOUNT', 1, 'LASTID', id)
+        deliver(entry, 1, 0)
+        got = got + 1
+      end
+      c.cursor, looked = id, looked + 1
+    end
+  until got == count or #entries < wanted or looked >= LOOKED_AT_A_CALL
+  if c.cursor ~= before then redis.call('HSET', c.key, 'cursor', c.cursor) end
+  return got, looked >= LOOKED_AT_A_CALL
+end
