@@ -50,6 +50,8 @@ class EventMessage(msgspec.Struct, forbid_unknown_fields=True):
     key: Text255 | None = None
     upstream_created_at: str | None = None
     upstream_updated_at: str | None = None
+    deliver_at: str | None = None
+    ttl_ms: Annotated[int, msgspec.Meta(ge=1, le=2**45)] | None = None
 
 
 class _RecordBody(msgspec.Struct):
@@ -196,7 +198,10 @@ def _event(
             message.event, message.data, message.changes, key, message.upstream_created_at, message.upstream_updated_at,
         )
     )  # fmt: skip
-    arguments = (message.id or "", message.collection_id, resource_id or "", key or "", body)
+    at_us = _instant(message.deliver_at, f"{path}.deliver_at")
+    at_ms = "" if at_us is None else -(-at_us // 1000)
+    ttl_ms = "" if message.ttl_ms is None else message.ttl_ms
+    arguments = (message.id or "", message.collection_id, resource_id or "", key or "", body, at_ms, ttl_ms)
     return Outgoing(event_id, arguments), len(body)
 
 

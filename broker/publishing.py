@@ -18,10 +18,10 @@ BYTES_A_CHUNK = 1 << 20
 
 
 class Published(msgspec.Struct, frozen=True):
-    """What became of one message: its id, where it lies, and C12's status."""
+    """What became of one message: its id, where it lies (None: it is delayed, and will be appended later), its status."""
 
     id: str
-    message_id: str
+    message_id: str | None
     status: Status
 
 
@@ -110,7 +110,7 @@ class Publisher:
                 raise _WrongKind("The stream is of the other kind.") from exc
             raise
         return [
-            Published(message.id, reply[2 * i + 1].decode(), reply[2 * i].decode()) for i, message in enumerate(ready)
+            Published(message.id, reply[2 * i + 1].decode() or None, reply[2 * i].decode()) for i, message in enumerate(ready)
         ]
 
 

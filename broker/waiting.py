@@ -187,7 +187,7 @@ class _StreamWatch:
         active = self._active()
         if grown and self._log not in grown:
             names = {entry[1][1].decode() for entry in grown[self._wake]}  # type: ignore[index]
-            active = [queue for queue in active if queue.consumer in names]
+            active = [queue for queue in active if queue.consumer in names or "" in names]
         before = sum(len(queue.waiters) for queue in active)
         for queue in active:
             queue.poke()

@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _stream_commands(commands)
     _consumer_commands(commands)
+    _dead_letter_commands(commands)
     _token_commands(commands)
 
     checking = _command(commands, "check", "print what the Redis at hand promises", lambda args: store.check(_settings(args)))
@@ -141,7 +142,7 @@ def _stream_commands(commands: Any) -> None:
 
 
 def _consumer_commands(commands: Any) -> None:
-    add = _actions(commands, "consumer", "create, list, show or delete consumers")
+    add = _actions(commands, "consumer", "create, list, show, delete, pause, resume, reset, or look into consumers")
 
     def run(args: argparse.Namespace) -> None:
         objects.consumer(_client(args), args)
@@ -160,11 +161,41 @@ def _consumer_commands(commands: Any) -> None:
     creating.add_argument("--metadata", type=_json_object, metavar="JSON")
     listing = add("list", "list consumers", run)
     listing.add_argument("--stream", dest="stream_id", metavar="STREAM", help="only of this stream")
-    parsers = [creating, listing, add("show", "show a consumer", run), add("delete", "delete a consumer", run)]
-    for parser in parsers[2:]:
+    pausing = add("pause", "deliver nothing until a time, or until resumed", run)
+    pausing.add_argument("--until", metavar="TIME", help="an RFC 3339 time")
+    resetting = add("reset", "forget what is out, waiting and dead, and start anew", run)
+    resetting.add_argument("--deliver-policy", default="all", metavar="WHERE", help="all, new, last, a window such as 15m, or a time")
+    peeking = add("peek", "show the next messages without delivering them", run)
+    peeking.add_argument("--limit", type=int, default=10, metavar="N", help="10")
+    named = [add("show", "show a consumer", run), add("delete", "delete a consumer", run), pausing, resetting, peeking]
+    named += [add("resume", "deliver again", run), add("pending", "list what is out", run)]
+    for parser in named:
         parser.add_argument("name", metavar="NAME", type=_name)
-    for parser in parsers:
+    for parser in (creating, listing, *named):
         _client_options(parser)
+
+
+def _dead_letter_commands(commands: Any) -> None:
+    add = _actions(commands, "dead-letters", "list, redrive or purge dead letters")
+
+    def run(args: argparse.Namespace) -> None:
+        objects.dead_letters(_client(args), args)
+
+    listing = add("list", "list dead letters", run)
+    redriving = add("redrive", "put dead letters back for their consumer, all or some", run)
+    purging = add("purge", "delete dead letters", run)
+    for parser in (listing, redriving, purging):
+        parser.add_argument("consumer", metavar="CONSUMER", type=_name)
+        _client_options(parser)
+    for parser in (listing, redriving):
+        parser.add_argument("--collection-id", metavar="COLLECTION", help="only of this collection")
+        parser.add_argument("--reason", choices=("max_deliver", "rejected"), help="only these")
+    redriving.add_argument("--limit", type=int, metavar="N", help="N at most")
+    redriving.add_argument("--dry-run", action="store_true", help="only count")
+    redriving.add_argument("--id", dest="ids", action="append", metavar="ID", help="this one; repeat for more")
+    chosen = purging.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("--id", dest="ids", action="append", metavar="ID", help="this one; repeat for more")
+    chosen.add_argument("--all", action="store_true", help="all of them")
 
 
 def _token_commands(commands: Any) -> None:

@@ -1,5 +1,5 @@
 -- messages: what the stream holds, oldest first, without a consumer.
--- uses: filters entries ordering upkeep
+-- uses: filters entries ordering schedule upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     after, a message id ('' = from the first); how many to look at; collection_id ('' = any)
 -- returns  [behind = 1], or [0, id to go on after or '' at the end, then 4 a message: id, idx, inserted_at, body]
@@ -7,8 +7,7 @@
 -- cost     O(how many to look at)
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
-trim(s, now_ms())
-if not catch_up(s) then return { 1 } end
+if not up_to_date(s, now_ms()) then return { 1 } end
 local entries, go_on = page(s.log, ARGV[1], tonumber(ARGV[2]))
 local reply = { 0, go_on }
 for _, entry in ipairs(entries) do

@@ -1,5 +1,5 @@
 -- next: settle, then deliver a batch to a worker. Redeliveries come first, then new messages, each in stream order.
--- uses: filters entries ordering upkeep counts fence delivery settle
+-- uses: filters entries ordering schedule upkeep counts fence delivery settle
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; batch, 1...1000; min_batch: with fewer to deliver, deliver nothing; how many acks, how many nacks;
 --          then 3 an ack and 6 a nack as for those commands
@@ -29,6 +29,7 @@ end
 local paused = c.paused_until > now
 if paused then batch = 0 end
 
+s.has_lapsed = s.kind == 'events' and redis.call('EXISTS', s.key .. ':lapsed') == 1
 local out, before = num_ack_pending(s, c), { sweep = c.sweep, sweep_at = c.sweep_at }
 local reply, delivered, budget = { 0, c.epoch, 0, 0, -1, c.max_waiting, s.seen, paused and 1 or 0, settled }, 0, ROWS_A_CALL
 
@@ -60,7 +61,7 @@ end
 
 -- Deliver a row again. An entry that has left the stream is dropped, by XCLAIM and so by us.
 local function redeliver(row, notes)
-  local number, given_back, entry = 0, 0, nil
+  local number, given_back, entry = 0, 0
   if notes then number, given_back = note_of(c, row.id) end
   if row.retry then
     redis.call('ZREM', c.retry, row.member)
@@ -94,11 +95,10 @@ local function deliver_new(count)
     return got
   elseif c.filtered then
     local ids = redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(c.cursor), '+', 'LIMIT', 0, count)
-    local n = #ids
-    if n == 0 then return 0 end
-    for i = 1, n do ids[i] = stream_id(ids[i]) end
-    c.cursor = ids[n]
-    ids[n + 1], ids[n + 2], ids[n + 3], ids[n + 4], ids[n + 5] = 'FORCE', 'RETRYCOUNT', 1, 'LASTID', c.cursor
+    if #ids == 0 then return 0 end
+    for i, member in ipairs(ids) do ids[i] = stream_id(member) end
+    c.cursor = ids[#ids]
+    for _, option in ipairs({ 'FORCE', 'RETRYCOUNT', 1, 'LASTID', c.cursor }) do ids[#ids + 1] = option end
     entries = redis.call('XCLAIM', s.log, c.name, 'http', 0, unpack(ids))
   else
     local read = redis.call('XREADGROUP', 'GROUP', c.name, 'http', 'COUNT', count, 'STREAMS', s.log, '>')
@@ -106,9 +106,18 @@ local function deliver_new(count)
     entries = read[1][2]
     c.cursor = entries[#entries][1]
   end
-  for _, entry in ipairs(entries) do deliver(entry, 1, 0) end
+  local got = 0
+  for _, entry in ipairs(entries) do
+    if s.has_lapsed and has_lapsed(s, entry[1]) then
+      redis.call('XACK', s.log, c.name, entry[1])
+    else
+      deliver(entry, 1, 0)
+      got = got + 1
+    end
+  end
   redis.call('HSET', c.key, 'cursor', c.cursor)
-  return #entries
+  if got < #entries then c.unfinished = got == 0 end
+  return got
 end
 
 if c.keyed then verify_keys(s, c, now) end

@@ -1,5 +1,5 @@
 -- peek: the next messages, without delivering them.
--- uses: filters entries ordering upkeep counts fence delivery
+-- uses: filters entries ordering schedule upkeep counts fence delivery
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; limit
 -- returns  [behind = 1], or [0, then 6 a message as next gives them; its delivery number is the one that it would get]
@@ -33,7 +33,7 @@ end
 local left, shown = limit - (#reply - 1) / 6, {}
 for _, entry in ipairs(left > 0 and entries_ahead(s, c, c.keyed and math.max(left, 100) or left) or {}) do
   local key = c.keyed and key_of(entry) or ''
-  if left > 0 and (key == '' or not shown[key] and redis.call('HEXISTS', s.key .. ':busy:' .. c.name, key) == 0) then
+  if left > 0 and not has_lapsed(s, entry[1]) and (key == '' or not shown[key] and redis.call('HEXISTS', s.key .. ':busy:' .. c.name, key) == 0) then
     show(entry, 1, 0)
     left, shown[key] = left - 1, true
   end

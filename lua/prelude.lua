@@ -13,6 +13,10 @@
 --   broker:{S}:filters         hash    filters in use: F, F:uses, and while it is built F:at, F:until
 --   broker:{S}:routes          hash    term of a filter -> the filters that it may match
 --   broker:{S}:index:F         zset    ids of the entries that filter F matches (`all`: every record)
+--   broker:{S}:delayed         zset    tickets of events that are to be appended later, score = when
+--   broker:{S}:delayed-events  hash    ticket -> the event: arguments of its append as a JSON list
+--   broker:{S}:ttl             zset    ids of events with a time to live, score = when it is over
+--   broker:{S}:lapsed          zset    ids of events whose time to live is over
 --   broker:{S}:consumers       set     names
 --   broker:{S}:wake            stream  names of consumers with something to deliver that the log does not tell
 --   broker:{S}:retrying        zset    "id:consumer" of all that lies in a retry set or is parked

@@ -1,17 +1,18 @@
 -- publish_events: append events, all or none.
--- uses: filters entries ordering upkeep
+-- uses: filters entries ordering schedule upkeep
 -- KEYS[1]  broker:{S}
--- ARGV     5 an event: dedupe key ('' = none), collection_id, resource_id ('' = none), key ('' = none), body: its JSON
---          object without what the store adds (idx, inserted_at, stream_id)
--- returns  2 an event: status (created, duplicate), message id (of the first one, for a duplicate)
+-- ARGV     7 an event: dedupe key ('' = none), collection_id, resource_id ('' = none), key ('' = none), body: its JSON
+--          object without what the store adds (idx, inserted_at, stream_id), deliver at in ms ('' = now), time to live
+--          in ms from then on ('' = for ever)
+-- returns  2 an event: status (created, duplicate), message id (of the first one, for a duplicate; '' = delayed)
 -- errors   STREAM_NOT_FOUND, WRONG_KIND
 -- cost     O(events), however many filters are in use
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 if s.kind ~= 'events' then return redis.error_reply('WRONG_KIND a record stream') end
-local now, memo, touched, reply = now_ms(), {}, {}, {}
+local now, reply = now_ms(), {}
 local current, old, window = s.key .. ':dedupe', s.key .. ':dedupe:old', s.dedupe_window_ms
-local counted = catch_up(s)
+s.counted, s.memo, s.touched = catch_up(s) and release_delayed(s, now), {}, {}
 local started_with = s.idx
 
 -- Two hashes remember ids: when the current one is a window old it becomes the old one, whose ids no longer count.
@@ -28,27 +29,12 @@ end
 
 local function published_as(dedupe_key)
   local row = redis.call('HGET', current, dedupe_key) or redis.call('HGET', old, dedupe_key)
-  local id, at = string.match(row or '', '^(%S+) (%d+)$')
+  local id, at = string.match(row or '', '^(%S*) (%d+)$')
   if id and now - tonumber(at) < window then return id end
 end
 
--- While entries of plain clients are uncounted, ours go behind them as they do: with an idx yet to come from catch_up.
-local function append(collection_id, resource_id, key, body)
-  local fields = { 'body', body, 'collection_id', collection_id }
-  if resource_id ~= '' then fields[#fields + 1], fields[#fields + 2] = 'resource_id', resource_id end
-  if key ~= '' then fields[#fields + 1], fields[#fields + 2] = 'key', key end
-  if not counted then return redis.call('XADD', s.log, '*', 'idx', '', unpack(fields)) end
-  s.idx = s.idx + 1
-  s.seen = redis.call('XADD', s.log, '*', 'idx', s.idx, unpack(fields))
-  for _, index in ipairs(indexes_of(s, memo, collection_id, resource_id ~= '' and resource_id or nil)) do
-    touched[index] = true
-    redis.call('ZADD', index, 0, sortable(s.seen))
-  end
-  return s.seen
-end
-
 local remembers = false
-for i = 1, #ARGV, 5 do
+for i = 1, #ARGV, 7 do
   local dedupe_key, status = window > 0 and ARGV[i] or '', 'created'
   local id
   if dedupe_key ~= '' then
@@ -59,11 +45,17 @@ for i = 1, #ARGV, 5 do
   if id then
     status = 'duplicate'
   else
-    id = append(ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
+    local due = tonumber(ARGV[i + 5]) or now
+    if due > now then
+      delay_event(s, ARGV[i + 5], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 6])
+      id = ''
+    else
+      id = append_event(s, now, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 6])
+    end
     if dedupe_key ~= '' then redis.call('HSET', current, dedupe_key, id .. ' ' .. now) end
   end
   reply[#reply + 1], reply[#reply + 2] = status, id
 end
 if s.idx > started_with then redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen) end
-trim(s, now, touched)
+trim(s, now, s.touched)
 return reply

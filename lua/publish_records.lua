@@ -1,5 +1,5 @@
 -- publish_records: upsert records, all or none. Of several versions of a record in one call, the last that counts stands.
--- uses: filters entries ordering upkeep
+-- uses: filters entries ordering schedule upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     7 a record: id, collection_id, resource_id ('' = none), upstream_updated_at in microseconds ('' = none),
 --          digest (equal exactly where the content is), deleted (1 or ''), body: its JSON object without what the store

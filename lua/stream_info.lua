@@ -1,12 +1,12 @@
 -- stream_info: a stream's fields and what it holds.
--- uses: filters entries ordering upkeep
+-- uses: filters entries ordering schedule upkeep
 -- KEYS[1]  broker:{S}
 -- returns  [messages, bytes of memory, first id, last id ('' = none), consumers, then 2 a field, name and value]
 -- errors   STREAM_NOT_FOUND
 -- cost     O(1)
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
-trim(s, now_ms())
+up_to_date(s, now_ms())
 local messages = redis.call('XLEN', s.log)
 local first, last = redis.call('XRANGE', s.log, '-', '+', 'COUNT', 1)[1], redis.call('XREVRANGE', s.log, '+', '-', 'COUNT', 1)[1]
 local reply = {

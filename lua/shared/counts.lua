@@ -6,7 +6,8 @@ local function num_new(s, c)
   if c.index then return redis.call('ZLEXCOUNT', c.index, '(' .. sortable(c.cursor), '+') end
   if c.cursor == s.seen then return 0 end
   local first = redis.call('XRANGE', s.log, '(' .. c.cursor, '+', 'COUNT', 1)[1]
-  return first and s.idx - idx_of(s, first) + 1 or 0
+  if not first then return 0 end
+  return s.idx - idx_of(s, first) + 1 - redis.call('ZLEXCOUNT', s.key .. ':lapsed', '(' .. sortable(c.cursor), '+')
 end
 
 -- Messages behind which the cursor has moved: waiting for a retry, or for their key.

@@ -29,6 +29,11 @@ local function content_of(s, entry)
   return idx_of(s, entry), 'plain', cjson.encode(fields)
 end
 
+-- Whether an event's time to live is over: it is not delivered for the first time.
+local function has_lapsed(s, id)
+  return redis.call('ZSCORE', s.key .. ':lapsed', sortable(id))
+end
+
 -- At most `limit` entries of a stream behind an id ('' = from the first), and the id to go on after ('' = that was all).
 local function page(stream, after, limit)
   local entries = redis.call('XRANGE', stream, after == '' and '-' or '(' .. after, '+', 'COUNT', limit + 1)

@@ -78,7 +78,7 @@ local function verify_keys(s, c, now)
   redis.call('HSET', c.key, 'verify_from', found[1], 'verified_at', now)
 end
 
-local LOOKED_AT_A_CALL = 500
+local LOOKED_AT_A_CALL = 150
 
 -- Messages behind the cursor in stream order, with their bodies.
 local function entries_ahead(s, c, limit)
@@ -102,7 +102,9 @@ local function deliver_keyed(s, c, count, deliver)
     for _, entry in ipairs(entries) do
       if got == count then break end
       local id, key = entry[1], key_of(entry)
-      if key ~= '' and redis.call('HEXISTS', busy, key) == 1 then
+      if s.has_lapsed and has_lapsed(s, id) then
+        looked = looked + 1 -- passed over
+      elseif key ~= '' and redis.call('HEXISTS', busy, key) == 1 then
         park(s, c.name, key, id)
       else
         if key ~= '' then hold_key(s, c.name, key, id) end

@@ -30,6 +30,7 @@ local function trim(s, now, indexes)
     local bound = first_member(s)
     drop_waiting(s, '-', bound)
     redis.call('ZREMRANGEBYLEX', s.key .. ':plain', '-', bound)
+    redis.call('ZREMRANGEBYLEX', s.key .. ':lapsed', '-', bound)
     for index in pairs(indexes or {}) do redis.call('ZREMRANGEBYLEX', index, '-', bound) end
   end
 end
@@ -37,7 +38,6 @@ end
 -- Take note of entries that plain clients have added since: they get their idx and their places in the indexes.
 -- True when all are seen.
 local function catch_up(s)
-  if s.kind ~= 'events' then return true end
   local entries = redis.call('XRANGE', s.log, '(' .. s.seen, '+', 'COUNT', STEP)
   if #entries == 0 then return true end
   local memo, touched = {}, {}
@@ -59,7 +59,7 @@ local function build_index(s, id)
   local entries = redis.call('XRANGE', s.log, '(' .. f[1], f[2], 'COUNT', STEP)
   for _, entry in ipairs(entries) do
     last = entry[1]
-    if filter_matches(filter, routing_fields(entry)) then redis.call('ZADD', index, 0, sortable(last)) end
+    if filter_matches(filter, routing_fields(entry)) and not has_lapsed(s, last) then redis.call('ZADD', index, 0, sortable(last)) end
   end
   if #entries < STEP then
     redis.call('HDEL', s.key .. ':filters', id .. ':at', id .. ':until')
@@ -102,10 +102,15 @@ local function sync_cursor(s, c, now)
   redis.call('HSET', c.key, 'cursor', c.cursor, 'synced_at', now)
 end
 
--- Everything that must hold before a consumer's messages are counted or delivered. False: call again, a step was made.
-local function ready(s, c, now)
+-- What a stream must have done before it is read or counted. False: call again, a step was made.
+local function up_to_date(s, now)
   trim(s, now)
-  if not catch_up(s) then return false end
+  return s.kind == 'records' or (catch_up(s) and release_delayed(s, now) and lapse(s, now))
+end
+
+-- Likewise before a consumer's messages are counted or delivered.
+local function ready(s, c, now)
+  if not up_to_date(s, now) then return false end
   if c.filtered then
     if not build_index(s, c.filter) then return false end
     if s.kind == 'events' then redis.call('ZREMRANGEBYLEX', c.index, '-', first_member(s)) end

@@ -1,0 +1,73 @@
+-- schedule: events that may not be delivered yet, and events that may not be delivered any more.
+--
+-- A delayed event lies outside the log until its time, so no reader of any kind sees it. An event whose time to live is
+-- over stays in the log, for whoever has it already; it leaves the indexes and is passed over by first deliveries.
+
+local RELEASED_A_CALL = 200
+
+-- Append an event. While entries of plain clients are uncounted (not s.counted), ours go behind them as they do: with an
+-- idx yet to come from catch_up.
+local function append_event(s, now, collection_id, resource_id, key, body, ttl_ms)
+  local fields = { 'body', body, 'collection_id', collection_id }
+  if resource_id ~= '' then fields[#fields + 1], fields[#fields + 2] = 'resource_id', resource_id end
+  if key ~= '' then fields[#fields + 1], fields[#fields + 2] = 'key', key end
+  local id
+  if s.counted then
+    s.idx = s.idx + 1
+    id = redis.call('XADD', s.log, '*', 'idx', s.idx, unpack(fields))
+    s.seen = id
+    for _, index in ipairs(indexes_of(s, s.memo, collection_id, resource_id ~= '' and resource_id or nil)) do
+      s.touched[index] = true
+      redis.call('ZADD', index, 0, sortable(id))
+    end
+  else
+    id = redis.call('XADD', s.log, '*', 'idx', '', unpack(fields))
+  end
+  if ttl_ms ~= '' then redis.call('ZADD', s.key .. ':ttl', string.format('%.0f', now + tonumber(ttl_ms)), sortable(id)) end
+  return id
+end
+
+local function delay_event(s, due, ...)
+  local ticket = string.format('%015.0f', redis.call('HINCRBY', s.key, 'delayed', 1))
+  redis.call('ZADD', s.key .. ':delayed', due, ticket)
+  redis.call('HSET', s.key .. ':delayed-events', ticket, cjson.encode({ ... }))
+  wake(s, '')
+end
+
+-- Append the delayed events whose time has come, in its order. False: there are more.
+local function release_delayed(s, now)
+  local due = redis.call('ZRANGEBYSCORE', s.key .. ':delayed', '-inf', now, 'LIMIT', 0, RELEASED_A_CALL)
+  if #due == 0 then return true end
+  s.counted, s.memo, s.touched = true, s.memo or {}, s.touched or {}
+  for _, ticket in ipairs(due) do
+    append_event(s, now, unpack(cjson.decode(redis.call('HGET', s.key .. ':delayed-events', ticket))))
+    redis.call('ZREM', s.key .. ':delayed', ticket)
+    redis.call('HDEL', s.key .. ':delayed-events', ticket)
+  end
+  redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen)
+  return #due < RELEASED_A_CALL
+end
+
+-- Take events whose time to live is over out of the way of first deliveries. False: there are more.
+local function lapse(s, now)
+  local over = redis.call('ZRANGEBYSCORE', s.key .. ':ttl', '-inf', now, 'LIMIT', 0, RELEASED_A_CALL)
+  for _, member in ipairs(over) do
+    local id = stream_id(member)
+    redis.call('ZREM', s.key .. ':ttl', member)
+    local entry = redis.call('XRANGE', s.log, id, id)[1]
+    if entry then
+      redis.call('ZADD', s.key .. ':lapsed', 0, member)
+      for _, index in ipairs(indexes_of(s, {}, routing_fields(entry))) do redis.call('ZREM', index, member) end
+      for _, row in ipairs(redis.call('ZRANGEBYLEX', s.key .. ':retrying', '[' .. member .. ':', '(' .. member .. ';')) do
+        local name = string.match(row, ':(.*)$')
+        local waits = redis.call('ZREM', s.key .. ':parked:' .. name, member) == 1
+        if not waits and redis.call('HEXISTS', s.key .. ':notes:' .. name, id) == 0 then
+          waits = redis.call('ZREM', s.key .. ':retry:' .. name, member) == 1
+          free_key(s, name, id)
+        end
+        if waits then redis.call('ZREM', s.key .. ':retrying', row) end
+      end
+    end
+  end
+  return #over < RELEASED_A_CALL
+end

@@ -1,0 +1,123 @@
+"""Errors of validation name the field by its path (C3)."""
+
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+
+from broker.consumers import ConsumerSpec
+from broker.errors import InvalidRequest, ValidationFailed
+from broker.filters import Filters
+from broker.messages import decode_batch, decode_one
+from broker.validation import checked, decode
+
+
+class Inner(msgspec.Struct, forbid_unknown_fields=True):
+    number: Annotated[int, msgspec.Meta(ge=1)]
+    name: str = ""
+
+
+class Outer(msgspec.Struct, forbid_unknown_fields=True):
+    rows: list[Inner] = []
+    inner: Inner | None = None
+    table: dict[str, int] = {}
+
+
+DECODER = msgspec.json.Decoder(Outer)
+
+
+def errors(body: bytes, prefix: str = "", decoder: "msgspec.json.Decoder[Any]" = DECODER) -> dict[str, list[str]]:
+    """What validation says of the body."""
+    with pytest.raises(ValidationFailed) as refusal:
+        decode(decoder, body, prefix)
+    return refusal.value.errors
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "reason"),
+    [
+        (b"[]", "body", "expected `object`, got `array`"),
+        (b"null", "body", "expected `object`, got `null`"),
+        (b'{"color":1}', "color", "unknown field"),
+        (b'{"inner":{}}', "inner.number", "required"),
+        (b'{"inner":{"number":1,"color":2}}', "inner.color", "unknown field"),
+        (b'{"inner":{"number":0}}', "inner.number", "expected `int` >= 1"),
+        (b'{"rows":7}', "rows", "expected `array`, got `int`"),
+        (b'{"rows":[{"number":1},{"number":"2"}]}', "rows[1].number", "expected `int`, got `str`"),
+        (b'{"rows":[{}]}', "rows[0].number", "required"),
+        (b'{"rows":[{"number":1},{"number":1,"a.b":2}]}', "rows[1].a.b", "unknown field"),
+        (b'{"table":{"a":"b"}}', "table[...]", "expected `int`, got `str`"),
+    ],
+)
+def test_paths(body: bytes, path: str, reason: str) -> None:
+    assert errors(body) == {path: [reason]}
+
+
+@pytest.mark.parametrize(
+    ("body", "path"), [(b"[]", "line[3]"), (b'{"color":1}', "line[3].color"), (b'{"rows":[{}]}', "line[3].rows[0].number")]
+)
+def test_paths_behind_a_prefix(body: bytes, path: str) -> None:
+    assert errors(body, "line[3]").keys() == {path}
+
+
+def test_the_summary_is_one_sentence_that_names_the_field() -> None:
+    with pytest.raises(ValidationFailed) as refusal:
+        decode(DECODER, b'{"inner":{}}')
+    assert refusal.value.summary == "inner.number: required."
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"{} {}", b"{'a':1}", b'{"rows":NaN}', b"\xff\xfe", b'{"a":"\xff"}', b"[" * 100_000, b"[" * 9 + b"1" + b"]" * 8]
+)
+def test_what_is_no_json(body: bytes) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        decode(msgspec.json.Decoder(dict[str, Any] | list[Any]), body)
+    assert refusal.value.summary.startswith("The body is not valid JSON: ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "path"),
+    [
+        ("records", b"{}", "messages"),
+        ("records", b'{"messages":[]}', "messages"),
+        ("records", b'{"messages":[{"collection_id":"a","id":"1"},{"id":"1"}]}', "messages[1].collection_id"),
+        ("records", b'{"messages":[{"collection_id":"","id":"1"}]}', "messages[0].collection_id"),
+        ("records", b'{"messages":[{"collection_id":"a","event":"x"}]}', "messages[0].event"),
+        ("events", b'{"messages":[{"collection_id":"a"}]}', "messages[0].data"),
+        ("events", b'{"messages":[{"collection_id":"a","data":1,"deleted":true}]}', "messages[0].deleted"),
+        ("events", b'{"messages":[{"collection_id":"a","data":1}],"stream":"s"}', "stream"),
+    ],
+)
+def test_paths_of_messages(kind: Any, body: bytes, path: str) -> None:
+    with pytest.raises(ValidationFailed) as refusal:
+        decode_batch(kind, body)
+    assert refusal.value.errors.keys() == {path}
+
+
+def test_paths_of_lines() -> None:
+    with pytest.raises(ValidationFailed) as refusal:
+        decode_one("events", b'{"collection_id":"a"}', "line[7]")
+    assert refusal.value.errors == {"line[7].data": ["required"]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"name": "a b"}, "name"),
+        ({"name": "a\n"}, "name"),
+        ({"max_deliver": -2}, "max_deliver"),
+        ({"backoff_ms": [1, -1]}, "backoff_ms[1]"),
+        ({"filters": Filters(provider="")}, "filters.provider"),
+        ({"filters": Filters(provider=["a", ""])}, "filters.provider[1]"),
+        ({"ordering": "time"}, "ordering"),
+    ],
+)
+def test_a_struct_that_was_made_in_python_is_checked_alike(fields: dict[str, Any], path: str) -> None:
+    with pytest.raises(ValidationFailed) as refusal:
+        checked(ConsumerSpec(**fields), ConsumerSpec)
+    assert refusal.value.errors.keys() == {path}
+
+
+def test_a_struct_that_is_right_is_given_back() -> None:
+    spec = ConsumerSpec(name="a", filters=Filters(provider=["a", "b"]), backoff_ms=[1, 2], metadata={"a": [1, None]})
+    assert checked(spec, ConsumerSpec) == spec
