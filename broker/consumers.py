@@ -96,7 +96,7 @@ def start_of(deliver_policy: str) -> str:
     if deliver_policy in ("all", "new", "last"):
         return deliver_policy
     try:
-        if re.fullmatch(r"\d+[a-z]+", deliver_policy):
+        if re.fullmatch(r"[0-9]+[a-z]+", deliver_policy):
             return f"ago:{times.duration_ms(deliver_policy, _WINDOW_UNITS)}"
         return f"at:{max(0, -(-times.microseconds(deliver_policy) // 1000))}"
     except (ValueError, OverflowError) as exc:

@@ -152,9 +152,14 @@ class Store:
     @classmethod
     def from_url(cls, url: str, *, timeout: float = 5.0) -> "Store":
         """A store at `redis://`, `rediss://` or `unix://`. ValueError: not such a URL."""
-        pool = ConnectionPool.from_url(
-            url, protocol=2, socket_timeout=None, socket_connect_timeout=timeout, socket_keepalive=True
-        ) if not url.startswith("unix://") else ConnectionPool.from_url(url, protocol=2, socket_timeout=None)
+        options: dict[str, Any] = {"protocol": 2, "socket_timeout": None}
+        if not url.startswith("unix://"):
+            options |= {"socket_connect_timeout": timeout, "socket_keepalive": True}
+        try:
+            pool = ConnectionPool.from_url(url, **options)
+            pool.make_connection()  # type: ignore[no-untyped-call]
+        except TypeError as exc:
+            raise ValueError(f"an option of the URL is unknown: {exc}") from exc
         return cls(pool, timeout=timeout)
 
     async def call(self, *args: Argument) -> Any:

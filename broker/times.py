@@ -4,8 +4,9 @@ import re
 from datetime import UTC, datetime
 from functools import lru_cache
 
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
-_DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)")
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)", re.ASCII)
+_LAST_MS = 253_402_300_799_999
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -15,8 +16,8 @@ def _second(seconds: int) -> str:
 
 
 def rfc3339(ms: int) -> str:
-    """Milliseconds since the epoch as `2026-01-31T12:00:00.123Z`."""
-    seconds, rest = divmod(ms, 1000)
+    """Milliseconds since the epoch as `2026-01-31T12:00:00.123Z`. Later years than 9999 have no such spelling: their end."""
+    seconds, rest = divmod(min(ms, _LAST_MS), 1000)
     return f"{_second(seconds)}.{rest:03d}Z"
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ _HELP = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives its exit status."""
     args = _parser().parse_args(argv)
+    # A command says in its one line what is wrong; only `serve` logs.
+    logging.getLogger("broker").addHandler(logging.NullHandler())
     try:
         args.run(args)
     except WrongSetting as exc:

@@ -7,6 +7,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from broker.store import Store
+
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _SCHEMES = ("redis", "rediss", "unix")
 
@@ -89,7 +91,7 @@ def check_redis_url(text: str, source: str) -> str:
     try:
         parts = urlsplit(text)
         if parts.scheme in _SCHEMES and (parts.path if parts.scheme == "unix" else parts.hostname):
-            _ = parts.port
+            Store.from_url(text)
             return text
     except ValueError:
         pass

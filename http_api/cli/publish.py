@@ -6,6 +6,7 @@ import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -51,14 +52,14 @@ def _open(name: str) -> Iterator[tuple[IO[bytes], int | None]]:
 
 
 def _chunks(source: IO[bytes]) -> Iterator[_Chunk]:
-    first = source.readline()
-    while first and not first.strip():
-        first = source.readline()
-    if first.lstrip().startswith(b"["):
-        yield from _list_chunks(first + source.read())
+    head = [source.readline()]
+    while head[-1] and not head[-1].strip():
+        head.append(source.readline())
+    if head[-1].lstrip().startswith(b"["):
+        yield from _list_chunks(head[-1] + source.read())
         return
     chunk, size, read = _Chunk([], 1, 0), 0, 0
-    for number, line in enumerate(_prepend(first, source), 1):
+    for number, line in enumerate(chain(filter(None, head), source), 1):
         read += len(line)
         chunk.lines.append(line.rstrip(b"\n"))
         size += len(line)
@@ -69,12 +70,6 @@ def _chunks(source: IO[bytes]) -> Iterator[_Chunk]:
     if chunk.lines:
         chunk.read_so_far = read
         yield chunk
-
-
-def _prepend(first: bytes, source: IO[bytes]) -> Iterator[bytes]:
-    if first:
-        yield first
-    yield from source
 
 
 def _list_chunks(text: bytes) -> Iterator[_Chunk]:

@@ -60,12 +60,12 @@ local function lapse(s, now)
       for _, index in ipairs(indexes_of(s, {}, routing_fields(entry))) do redis.call('ZREM', index, member) end
       for _, row in ipairs(redis.call('ZRANGEBYLEX', s.key .. ':retrying', '[' .. member .. ':', '(' .. member .. ';')) do
         local name = string.match(row, ':(.*)$')
-        local waits = redis.call('ZREM', s.key .. ':parked:' .. name, member) == 1
-        if not waits and redis.call('HEXISTS', s.key .. ':notes:' .. name, id) == 0 then
-          waits = redis.call('ZREM', s.key .. ':retry:' .. name, member) == 1
-          free_key(s, name, id)
+        -- Without a note it was never delivered: it waits for its key, or was released by it.
+        if redis.call('HEXISTS', s.key .. ':notes:' .. name, id) == 0 then
+          redis.call('ZREM', s.key .. ':retrying', row)
+          redis.call('ZREM', s.key .. ':parked:' .. name, member)
+          if redis.call('ZREM', s.key .. ':retry:' .. name, member) == 1 then free_key(s, name, id) end
         end
-        if waits then redis.call('ZREM', s.key .. ':retrying', row) end
       end
     end
   end

@@ -384,7 +384,8 @@ def test_version(cli: Cli) -> None:
         ("stream", "create", "x", "--kind", "queue"), ("stream", "create", "x", "--max-messages", "many"),
         ("stream", "create", "x", "--metadata", "["), ("stream", "create", "x", "--metadata", "[]"), ("publish", "events"),
         ("publish", "a/b", "-"), ("consume",), ("consume", "a/b"), ("consume", "c", "--noack"),
-        ("consumer", "create", "x", "--filter", "p"), ("consumer", "create", "x", "--backoff-ms", "1,b"), ("consumer", "create", "x", "--ordering", "time"), ("check", "--redis"),
+        ("consumer", "create", "x", "--filter", "p"), ("consumer", "create", "x", "--backoff-ms", "1,b"),
+        ("consumer", "create", "x", "--ordering", "time"), ("check", "--redis"),
         ("token", "create"), ("demo", "now"), ("--loud",),
     ],
 )  # fmt: skip
