@@ -1,5 +1,5 @@
 -- ack: settle deliveries as done.
--- uses: entries ordering fence delivery settle
+-- uses: ordering fence
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; then 3 a token: epoch, message id, delivery number
 -- returns  [acked, positions of the stale tokens, from 1]

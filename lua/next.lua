@@ -29,7 +29,7 @@ end
 local paused = c.paused_until > now
 if paused then batch = 0 end
 
-s.has_lapsed = s.kind == 'events' and redis.call('EXISTS', s.key .. ':lapsed') == 1
+s.has_lapsed = s.schedules and redis.call('EXISTS', s.key .. ':lapsed') == 1
 local out, before = num_ack_pending(s, c), { sweep = c.sweep, sweep_at = c.sweep_at }
 local reply, delivered, budget = { 0, c.epoch, 0, 0, -1, c.max_waiting, s.seen, paused and 1 or 0, settled }, 0, ROWS_A_CALL
 

@@ -7,7 +7,9 @@ local function num_new(s, c)
   if c.cursor == s.seen then return 0 end
   local first = redis.call('XRANGE', s.log, '(' .. c.cursor, '+', 'COUNT', 1)[1]
   if not first then return 0 end
-  return s.idx - idx_of(s, first) + 1 - redis.call('ZLEXCOUNT', s.key .. ':lapsed', '(' .. sortable(c.cursor), '+')
+  local ahead = s.idx - idx_of(s, first) + 1
+  if not s.schedules then return ahead end
+  return ahead - redis.call('ZLEXCOUNT', s.key .. ':lapsed', '(' .. sortable(c.cursor), '+')
 end
 
 -- Messages behind which the cursor has moved: waiting for a retry, or for their key.

@@ -1,4 +1,4 @@
--- fence: which of the deliveries named by tokens are the live ones.
+-- fence: which of the deliveries named by tokens are the live ones, and taking them out.
 
 -- `rows` are {epoch, id, number, position}. Returns the live rows, each once, and the positions of the others. A row
 -- gets `idle`, ms since its delivery. One range over the PEL answers for ids that lie together; what it did not
@@ -67,4 +67,15 @@ local function take_out(s, c, rows)
     wake(s, c.name)
   end
   return ids, full
+end
+
+-- Ack tokens of 3 arguments each, from ARGV[first] to ARGV[last]. Returns how many, and the positions of the stale ones.
+local function ack_tokens(s, c, args, first, last)
+  local live, stale = fence(s, c, token_rows(args, first, last, 3))
+  local ids = take_out(s, c, live)
+  if #ids > 0 then redis.call('HDEL', c.notes, unpack(ids)) end
+  if c.keyed then
+    for _, id in ipairs(ids) do free_key(s, c.name, id) end
+  end
+  return #live, stale
 end

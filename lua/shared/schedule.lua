@@ -5,6 +5,13 @@
 
 local RELEASED_A_CALL = 200
 
+-- Streams that never had such an event (s.schedules) are spared the looking for them.
+local function note_schedules(s)
+  if s.schedules then return end
+  s.schedules = '1'
+  redis.call('HSET', s.key, 'schedules', 1)
+end
+
 -- Append an event. While entries of plain clients are uncounted (not s.counted), ours go behind them as they do: with an
 -- idx yet to come from catch_up.
 local function append_event(s, now, collection_id, resource_id, key, body, ttl_ms)
@@ -23,12 +30,16 @@ local function append_event(s, now, collection_id, resource_id, key, body, ttl_m
   else
     id = redis.call('XADD', s.log, '*', 'idx', '', unpack(fields))
   end
-  if ttl_ms ~= '' then redis.call('ZADD', s.key .. ':ttl', string.format('%.0f', now + tonumber(ttl_ms)), sortable(id)) end
+  if ttl_ms ~= '' then
+    note_schedules(s)
+    redis.call('ZADD', s.key .. ':ttl', string.format('%.0f', now + tonumber(ttl_ms)), sortable(id))
+  end
   return id
 end
 
 local function delay_event(s, due, ...)
   local ticket = string.format('%015.0f', redis.call('HINCRBY', s.key, 'delayed', 1))
+  note_schedules(s)
   redis.call('ZADD', s.key .. ':delayed', due, ticket)
   redis.call('HSET', s.key .. ':delayed-events', ticket, cjson.encode({ ... }))
   wake(s, '')

@@ -1,4 +1,4 @@
--- settle: what an ack or a nack does to deliveries. Commands that settle and commands that fetch share it.
+-- settle: what a nack does to deliveries, and what puts them back. Commands that settle and commands that fetch share it.
 
 -- Where the message waits for its next delivery. One that has left the stream does not wait.
 local function put_back(s, c, row, given_back, reason, due)
@@ -10,17 +10,6 @@ local function put_back(s, c, row, given_back, reason, due)
   redis.call('HSET', c.notes, row.id, string.format('%.0f %.0f %s', row.number, given_back, reason))
   redis.call('ZADD', c.retry, due, row.member)
   redis.call('ZADD', s.key .. ':retrying', 0, row.member .. ':' .. c.name)
-end
-
--- Ack tokens of 3 arguments each, from ARGV[first] to ARGV[last]. Returns how many, and the positions of the stale ones.
-local function ack_tokens(s, c, args, first, last)
-  local live, stale = fence(s, c, token_rows(args, first, last, 3))
-  local ids = take_out(s, c, live)
-  if #ids > 0 then redis.call('HDEL', c.notes, unpack(ids)) end
-  if c.keyed then
-    for _, id in ipairs(ids) do free_key(s, c.name, id) end
-  end
-  return #live, stale
 end
 
 -- Nack tokens of 6 arguments each: epoch, message id, delivery number, delay in ms ('' = the consumer's backoff),

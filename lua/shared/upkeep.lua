@@ -105,7 +105,7 @@ end
 -- What a stream must have done before it is read or counted. False: call again, a step was made.
 local function up_to_date(s, now)
   trim(s, now)
-  return s.kind == 'records' or (catch_up(s) and release_delayed(s, now) and lapse(s, now))
+  return s.kind == 'records' or (catch_up(s) and (not s.schedules or (release_delayed(s, now) and lapse(s, now))))
 end
 
 -- Likewise before a consumer's messages are counted or delivered.
