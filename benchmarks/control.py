@@ -1,0 +1,111 @@
+"""Delivery control: keyed against unkeyed, settle and fetch against two calls, and a thousand poison messages.
+
+usage: python -m benchmarks.control
+"""
+
+import asyncio
+import http.client
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmarks.processes import serving
+from benchmarks.redis_time import evalsha_usec
+from broker import Broker, ConsumerSpec, Nack
+
+MESSAGES = 10_000
+
+
+async def consume_cost(broker: Broker, consumer: str) -> float:
+    """Microseconds of Redis time a message, of next and ack at batch 100."""
+    before, count = await evalsha_usec(broker), 0
+    while deliveries := (await broker.next(consumer, 100)).deliveries:
+        count += len(deliveries)
+        await broker.ack(consumer, [d.ack_token for d in deliveries])
+    assert count == MESSAGES
+    return (await evalsha_usec(broker) - before) / count
+
+
+async def keyed(broker: Broker) -> None:
+    """Distinct keys: what order by key costs where nothing waits for a key."""
+    for start in range(0, MESSAGES, 1000):
+        await broker.publish("events", [{"collection_id": "a:b", "key": f"k{n}", "data": "x" * 300} for n in range(start, start + 1000)])
+    costs: dict[str, list[float]] = {"none": [], "key": []}
+    for round_ in range(3):
+        for ordering in ("none", "key"):
+            spec = {"name": f"{ordering}{round_}", "stream_id": "events", "ordering": ordering}
+            await broker.consumers.create(ConsumerSpec(**spec))  # type: ignore[arg-type]
+            costs[ordering].append(await consume_cost(broker, str(spec["name"])))
+    plain, by_key = (sorted(found)[1] for found in costs.values())
+    print(f"redis time a message: unkeyed {plain:.1f} µs, distinct keys {by_key:.1f} µs, ratio {by_key / plain:.2f} (bar 1.6)")
+
+
+async def poison(broker: Broker) -> None:
+    """Messages that always fail are dead after max_deliver, and only for the consumer that failed."""
+    await broker.publish("records", [{"id": f"r{n}", "collection_id": "bad:one" if n % 2 else "bad:two", "data": n} for n in range(1000)])
+    for name in ("fails", "other"):
+        await broker.consumers.create(ConsumerSpec(name=name, max_deliver=3, backoff_ms=[0]))
+    delivered: dict[str, int] = {}
+    while deliveries := (await broker.next("fails", 100)).deliveries:
+        for delivery in deliveries:
+            delivered[delivery.id] = delivered.get(delivery.id, 0) + 1
+        await broker.nack("fails", [Nack(d.ack_token, reason="it is poison") for d in deliveries])
+    letters, _ = await broker.dead_letters.page("fails", limit=1000)
+    reasons = {(letter.reason, letter.last_nack_reason, letter.deliver_count) for letter in letters}
+    done = await broker.dead_letters.redrive_matching("fails", "bad:one")
+    again = (await broker.next("fails", 1000)).deliveries
+    print(f"{len(letters)} dead letters, deliveries each {sorted(set(delivered.values()))}, {reasons}")
+    print(f"redriven {done.redriven}, delivered again {len(again)} with counts {sorted({d.deliver_count for d in again})}")
+    other = (await broker.consumers.get("other")).info
+    assert len(letters) == 1000 and set(delivered.values()) == {3} and done.redriven == len(again) == 500
+    assert (other.num_pending, other.num_dead) == (1000, 0)
+
+
+def loop(url: str, consumer: str, seconds: float, together: bool) -> float:
+    """Messages a second of one worker at batch 1."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc)
+    path = f"/v1/http-consumers/{consumer}"
+
+    def call(verb: str, body: Any) -> Any:
+        connection.request("POST", f"{path}/{verb}", json.dumps(body), {"Content-Type": "application/json"})
+        return json.loads(connection.getresponse().read())
+
+    count, held, start = 0, list[str](), time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        if held and not together:
+            call("ack", {"ack_tokens": held})
+        batch = call("next", {"ack": held} if together else {})
+        held = [row["ack_token"] for row in batch["data"]]
+        assert held
+        count += 1
+    return count / (time.perf_counter() - start)
+
+
+async def measure(url: str, redis_url: str) -> None:
+    """Print what was found."""
+    async with Broker.from_url(redis_url) as broker:
+        await keyed(broker)
+        await poison(broker)
+        for name in ("two", "one"):
+            await broker.consumers.create(ConsumerSpec(name=name, stream_id="events", max_ack_pending=100_000))
+    apart, together = [], []
+    for _ in range(3):
+        apart.append(await asyncio.to_thread(loop, url, "two", 1.0, False))
+        together.append(await asyncio.to_thread(loop, url, "one", 1.0, True))
+    ratio = sorted(together)[1] / sorted(apart)[1]
+    print(f"one worker, batch 1: ack and next {sorted(apart)[1]:.0f}/s, settle and fetch {sorted(together)[1]:.0f}/s, ratio {ratio:.2f} (bar 1.6)")
+
+
+def main() -> None:
+    """One server over an embedded Valkey."""
+    with tempfile.TemporaryDirectory(prefix="bb-") as directory:
+        data_dir = Path(directory) / "d"
+        with serving("--port", "0", "--data-dir", str(data_dir)) as server:
+            asyncio.run(measure(server.url, f"unix://{data_dir}/valkey.sock"))
+
+
+if __name__ == "__main__":
+    main()
