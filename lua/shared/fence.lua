@@ -74,8 +74,6 @@ local function ack_tokens(s, c, args, first, last)
   local live, stale = fence(s, c, token_rows(args, first, last, 3))
   local ids = take_out(s, c, live)
   if #ids > 0 then redis.call('HDEL', c.notes, unpack(ids)) end
-  if c.keyed then
-    for _, id in ipairs(ids) do free_key(s, c.name, id) end
-  end
+  if c.keyed and #ids > 0 then free_keys(s, c, ids) end
   return #live, stale
 end

@@ -53,6 +53,21 @@ local function free_key(s, name, id)
   end
 end
 
+-- Likewise for many. Where no message waits for a key there is nothing to release.
+local function free_keys(s, c, ids)
+  if redis.call('EXISTS', s.key .. ':queue:' .. c.name) == 1 then
+    for _, id in ipairs(ids) do free_key(s, c.name, id) end
+    return
+  end
+  local keys = {}
+  for _, key in ipairs(redis.call('HMGET', s.key .. ':held:' .. c.name, unpack(ids))) do
+    if key then keys[#keys + 1] = key end
+  end
+  if #keys == 0 then return end
+  redis.call('HDEL', s.key .. ':held:' .. c.name, unpack(ids))
+  redis.call('HDEL', s.key .. ':busy:' .. c.name, unpack(keys))
+end
+
 -- A message that lies in the retry set anew: it takes its key, or is parked where another one has it.
 local function wait_for_key(s, c, id)
   local key = key_of(redis.call('XRANGE', s.log, id, id)[1])
@@ -94,27 +109,43 @@ end
 -- Deliver new messages whose keys are free, park the others, until `count` are delivered or enough were looked at.
 -- Returns how many were delivered, and whether there may be more.
 local function deliver_keyed(s, c, count, deliver)
-  local busy, got, looked = s.key .. ':busy:' .. c.name, 0, 0
-  local before = c.cursor
+  local busy, held = s.key .. ':busy:' .. c.name, s.key .. ':held:' .. c.name
+  local before, got, looked, claimed, now_busy, now_held = c.cursor, 0, 0, {}, {}, {}
+  local taken = {}
+
+  local function take(entry, key, is_busy)
+    local id = entry[1]
+    if s.has_lapsed and has_lapsed(s, id) then return end
+    if key ~= '' and (is_busy or taken[key]) then return park(s, c.name, key, id) end
+    if key ~= '' then
+      taken[key] = true
+      now_busy[#now_busy + 1], now_busy[#now_busy + 2] = key, id
+      now_held[#now_held + 1], now_held[#now_held + 2] = id, key
+    end
+    claimed[#claimed + 1] = id
+    deliver(entry, 1, 0)
+    got = got + 1
+  end
+
   repeat
     local wanted = math.min(LOOKED_AT_A_CALL - looked, math.max(count - got, 50))
-    local entries = entries_ahead(s, c, wanted)
-    for _, entry in ipairs(entries) do
+    local entries, keys = entries_ahead(s, c, wanted), {}
+    for i, entry in ipairs(entries) do keys[i] = key_of(entry) end
+    local states = #keys > 0 and redis.call('HMGET', busy, unpack(keys)) or {}
+    for i, entry in ipairs(entries) do
       if got == count then break end
-      local id, key = entry[1], key_of(entry)
-      if s.has_lapsed and has_lapsed(s, id) then
-        looked = looked + 1 -- passed over
-      elseif key ~= '' and redis.call('HEXISTS', busy, key) == 1 then
-        park(s, c.name, key, id)
-      else
-        if key ~= '' then hold_key(s, c.name, key, id) end
-        redis.call('XCLAIM', s.log, c.name, 'http', 0, id, 'FORCE', 'RETRYCOUNT', 1, 'LASTID', id)
-        deliver(entry, 1, 0)
-        got = got + 1
-      end
-      c.cursor, looked = id, looked + 1
+      take(entry, keys[i], states[i])
+      c.cursor, looked = entry[1], looked + 1
     end
   until got == count or #entries < wanted or looked >= LOOKED_AT_A_CALL
+  if #now_busy > 0 then
+    redis.call('HSET', busy, unpack(now_busy))
+    redis.call('HSET', held, unpack(now_held))
+  end
+  if #claimed > 0 then
+    for _, option in ipairs({ 'FORCE', 'JUSTID', 'RETRYCOUNT', 1, 'LASTID', c.cursor }) do claimed[#claimed + 1] = option end
+    redis.call('XCLAIM', s.log, c.name, 'http', 0, unpack(claimed))
+  end
   if c.cursor ~= before then redis.call('HSET', c.key, 'cursor', c.cursor) end
   return got, looked >= LOOKED_AT_A_CALL
 end
