@@ -414,3 +414,24 @@ def test_a_url_that_is_none_is_one_line(cli: Cli, url: str) -> None:
 def test_a_token_that_cannot_be_sent_is_one_line(cli: Cli) -> None:
     for token in ("é", "a\nb"):
         assert cli.refused("stream", "list", "--token", token)
+
+
+def test_an_operator_looks_into_a_consumer_and_puts_dead_letters_back(cli: Cli, stream: str) -> None:
+    def told(*args: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in cli.ok(*args).splitlines()]
+
+    consumer = f"{stream[:50]}operated"
+    told("consumer", "create", consumer, "--stream", stream, "--max-deliver", "1")
+    cli.ok("publish", stream, "-", stdin=b"\n".join(events([1, 2])))
+    assert [row["event"]["data"] for row in told("consumer", "peek", consumer, "--limit", "1")] == [1]
+    path = f"{cli.url}/v1/http-consumers/{consumer}"
+    held = httpx.get(path + "/next", params={"batch_size": 2}).json()["data"]
+    assert [row["id"] for row in told("consumer", "pending", consumer)] == [row["id"] for row in held]
+    httpx.post(path + "/nack", json={"ack_tokens": [row["ack_token"] for row in held]})
+    assert [row["reason"] for row in told("dead-letters", "list", consumer)] == ["max_deliver"] * 2
+    assert told("dead-letters", "redrive", consumer, "--dry-run") == [{"redriven": 2, "gone": 0}]
+    assert told("dead-letters", "redrive", consumer, "--id", held[0]["id"]) == [{"redriven": 1, "gone": 0}]
+    assert told("dead-letters", "purge", consumer, "--all") == [{"purged": 1}]
+    assert told("consumer", "pause", consumer)[0]["paused"] is True
+    assert "paused" not in told("consumer", "resume", consumer)[0]
+    assert told("consumer", "reset", consumer, "--deliver-policy", "last")[0]["info"]["num_pending"] == 1
