@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -65,7 +64,6 @@ class Machine(RuleBasedStateMachine):
         self.consumers: dict[str, ConsumerModel] = {}
         self.tokens: list[tuple[str, str]] = []  # (consumer, token) of every delivery ever made
         self.seen: set[str] = set()
-        self.delayed: list[tuple[int, int, str, str]] = []  # (due, data, collection, key) of events that are not yet in a log
 
     def run(self, awaitable: Any) -> Any:
         """Wait for a call."""
@@ -149,17 +147,6 @@ class Machine(RuleBasedStateMachine):
             if "id" in message:
                 stream.remembered[str(message["id"])] = (result.message_id, self.now)
             stream.append(Message(result.message_id, str(message["key"] or ""), str(message["collection_id"]), int(str(message["data"]))))
-
-    @rule(collection=st.sampled_from(COLLECTIONS), key=st.sampled_from(["", "k"]), delay=st.sampled_from([300_000, 900_000]))
-    def publish_later(self, collection: str, key: str, delay: int) -> None:
-        """An event that no consumer sees before its time."""
-        self.version += 1
-        seconds, micros = self.run(self.store.call("TIME"))
-        at = datetime.fromtimestamp(int(seconds) + int(micros) / 1e6, UTC) + timedelta(milliseconds=self.now + delay)
-        message = {"collection_id": collection, "data": self.version, "key": key or None, "deliver_at": at.isoformat()}
-        [result] = self.run(self.broker.publish("events", [message]))
-        assert (result.status, result.message_id) == ("created", None)
-        self.delayed.append((self.now + delay, self.version, collection, key))
 
     @rule(name=st.sampled_from(("events", "limited")), collection=st.sampled_from(COLLECTIONS), count=st.integers(1, 3))
     def plain_xadd(self, name: str, collection: str, count: int) -> None:
@@ -373,16 +360,6 @@ class Machine(RuleBasedStateMachine):
         """Deliveries grow older."""
         self.run(advance(self.store, ms))
         self.now += ms
-        due = sorted(event for event in self.delayed if event[0] <= self.now)
-        if not due:
-            return
-        self.delayed = [event for event in self.delayed if event[0] > self.now]
-        stream = self.streams["events"]
-        held, _ = self.run(self.broker.streams.messages("events", limit=1000))
-        come = [message for message in held if message.id not in stream.log]
-        assert [msgspec.json.decode(message.json)["data"] for message in come] == [data for _, data, _, _ in due]
-        for message, (_, data, collection, key) in zip(come, due, strict=True):
-            stream.append(Message(message.id, key, collection, data))
 
     @rule()
     def forget_scripts(self) -> None:
