@@ -86,13 +86,13 @@ local function redeliver(row, notes)
   end
 end
 
--- Deliver messages that the consumer has not reached yet; returns how many.
+-- Deliver messages that the consumer has not reached yet; returns how many, and whether it passed over others.
 local function deliver_new(count)
   local entries
   if c.keyed then
     local got, more = deliver_keyed(s, c, count, deliver)
     c.unfinished = c.unfinished or more
-    return got
+    return got, false
   elseif c.filtered then
     local ids = redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(c.cursor), '+', 'LIMIT', 0, count)
     if #ids == 0 then return 0 end
@@ -116,11 +116,11 @@ local function deliver_new(count)
     end
   end
   redis.call('HSET', c.key, 'cursor', c.cursor)
-  if got < #entries then c.unfinished = got == 0 end
-  return got
+  budget = budget - #entries + got
+  return got, got < #entries
 end
 
-if c.keyed then verify_keys(s, c, now) end
+if c.keyed then verify_keys(s, c, now, out) end
 local rows = paused and {} or candidates(batch)
 local waiting = (c.index and not c.keyed or min_batch > 1) and num_new(s, c)
 if min_batch <= 1 or #rows + math.min(waiting, math.max(0, c.max_ack_pending - out)) >= min_batch then
@@ -130,10 +130,13 @@ if min_batch <= 1 or #rows + math.min(waiting, math.max(0, c.max_ack_pending - o
     rows = delivered < expected and candidates(batch - delivered) or {}
   end
   local wanted = math.min(batch - delivered, c.max_ack_pending - out)
-  if wanted > 0 and waiting ~= 0 then
-    local got = deliver_new(wanted)
-    out = out + got
+  local more = wanted > 0 and waiting ~= 0
+  while more do
+    local got
+    got, more = deliver_new(wanted)
+    out, wanted = out + got, wanted - got
     waiting = c.index and not c.keyed and waiting - got
+    more = more and wanted > 0 and budget > 0
   end
 end
 waiting = waiting or num_new(s, c)

@@ -4,7 +4,7 @@
 -- ARGV     consumer; limit
 -- returns  [behind = 1], or [0, then 6 a message as next gives them; its delivery number is the one that it would get]
 -- errors   CONSUMER_NOT_FOUND
--- cost     O(limit)
+-- cost     O(limit); of a consumer with many busy keys, at most 3000 messages are looked at
 local s = open_stream(KEYS[1])
 local c = open_consumer(s, ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
@@ -30,12 +30,21 @@ for i = 1, math.min(limit, #rows) do
   local _, given_back = note_of(c, rows[i].id)
   if entry then show(entry, rows[i].count + 1, given_back) end
 end
-local left, shown = limit - (#reply - 1) / 6, {}
-for _, entry in ipairs(left > 0 and entries_ahead(s, c, c.keyed and math.max(left, 100) or left) or {}) do
-  local key = c.keyed and key_of(entry) or ''
-  if left > 0 and not has_lapsed(s, entry[1]) and (key == '' or not shown[key] and redis.call('HEXISTS', s.key .. ':busy:' .. c.name, key) == 0) then
-    show(entry, 1, 0)
-    left, shown[key] = left - 1, true
+-- New ones, passing over those whose key is busy or whose time to live is over.
+local left, shown, looked = limit - (#reply - 1) / 6, {}, 0
+local wanted = math.max(left, 50)
+while left > 0 and looked < ROWS_A_CALL do
+  local entries = entries_ahead(s, c, wanted)
+  for _, entry in ipairs(entries) do
+    local key = c.keyed and key_of(entry) or ''
+    local free = key == '' or not shown[key] and redis.call('HEXISTS', s.key .. ':busy:' .. c.name, key) == 0
+    if left > 0 and free and not (s.schedules and has_lapsed(s, entry[1])) then
+      show(entry, 1, 0)
+      left, shown[key] = left - 1, true
+    end
+    c.cursor = entry[1]
   end
+  looked = looked + #entries
+  if #entries < wanted then break end
 end
 return reply

@@ -1,10 +1,10 @@
 -- stream_update: change fields of a stream.
+-- uses: filters entries ordering schedule upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     2 a field, as for stream_create
 -- returns  OK
 -- errors   STREAM_NOT_FOUND
 -- cost     O(fields), and what a tighter limit drops
--- uses: filters entries ordering schedule upkeep
 if redis.call('EXISTS', KEYS[1]) == 0 then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 local now = now_ms()
 redis.call('HSET', KEYS[1], 'updated_at', now, unpack(ARGV))

@@ -80,10 +80,12 @@ local function wait_for_key(s, c, id)
   end
 end
 
--- A plain client acks without telling: look at some keys now and then whether their holders still are.
-local function verify_keys(s, c, now)
-  if now - c.verified_at < 1000 then return end
-  local found = redis.call('HSCAN', s.key .. ':busy:' .. c.name, c.verify_from, 'COUNT', 100)
+-- A plain client acks without telling: look at some keys whether their holders still are. More of them than messages that
+-- are out or wait to be delivered again is proof that some are not; else it takes a look now and then.
+local function verify_keys(s, c, now, out)
+  local proof = redis.call('HLEN', s.key .. ':held:' .. c.name) > out + redis.call('ZCARD', c.retry)
+  if not proof and now - c.verified_at < 1000 then return end
+  local found = redis.call('HSCAN', s.key .. ':busy:' .. c.name, c.verify_from, 'COUNT', proof and 500 or 100)
   for i = 2, #found[2], 2 do
     local id = found[2][i]
     if #redis.call('XPENDING', s.log, c.name, id, id, 1) == 0 and not redis.call('ZSCORE', c.retry, sortable(id)) then
@@ -93,7 +95,7 @@ local function verify_keys(s, c, now)
   redis.call('HSET', c.key, 'verify_from', found[1], 'verified_at', now)
 end
 
-local LOOKED_AT_A_CALL = 150
+local PARKED_A_CALL = 150
 
 -- Messages behind the cursor in stream order, with their bodies.
 local function entries_ahead(s, c, limit)
@@ -106,7 +108,7 @@ local function entries_ahead(s, c, limit)
   return entries
 end
 
--- Deliver new messages whose keys are free, park the others, until `count` are delivered or enough were looked at.
+-- Deliver new messages whose keys are free, park the others, until `count` are delivered or enough were parked.
 -- Returns how many were delivered, and whether there may be more.
 local function deliver_keyed(s, c, count, deliver)
   local busy, held = s.key .. ':busy:' .. c.name, s.key .. ':held:' .. c.name
@@ -128,16 +130,16 @@ local function deliver_keyed(s, c, count, deliver)
   end
 
   repeat
-    local wanted = math.min(LOOKED_AT_A_CALL - looked, math.max(count - got, 50))
+    local wanted = math.max(count - got, 50)
     local entries, keys = entries_ahead(s, c, wanted), {}
     for i, entry in ipairs(entries) do keys[i] = key_of(entry) end
     local states = #keys > 0 and redis.call('HMGET', busy, unpack(keys)) or {}
     for i, entry in ipairs(entries) do
-      if got == count then break end
+      if got == count or looked - got >= PARKED_A_CALL then break end
       take(entry, keys[i], states[i])
       c.cursor, looked = entry[1], looked + 1
     end
-  until got == count or #entries < wanted or looked >= LOOKED_AT_A_CALL
+  until got == count or #entries < wanted or looked - got >= PARKED_A_CALL
   if #now_busy > 0 then
     redis.call('HSET', busy, unpack(now_busy))
     redis.call('HSET', held, unpack(now_held))
@@ -147,5 +149,5 @@ local function deliver_keyed(s, c, count, deliver)
     redis.call('XCLAIM', s.log, c.name, 'http', 0, unpack(claimed))
   end
   if c.cursor ~= before then redis.call('HSET', c.key, 'cursor', c.cursor) end
-  return got, looked >= LOOKED_AT_A_CALL
+  return got, looked - got >= PARKED_A_CALL
 end

@@ -12,9 +12,9 @@ local function note_schedules(s)
   redis.call('HSET', s.key, 'schedules', 1)
 end
 
--- Append an event. While entries of plain clients are uncounted (not s.counted), ours go behind them as they do: with an
--- idx yet to come from catch_up.
-local function append_event(s, now, collection_id, resource_id, key, body, ttl_ms)
+-- Append an event; its time to live counts from `since`. While entries of plain clients are uncounted (not s.counted),
+-- ours go behind them as they do: with an idx yet to come from catch_up.
+local function append_event(s, since, collection_id, resource_id, key, body, ttl_ms)
   local fields = { 'body', body, 'collection_id', collection_id }
   if resource_id ~= '' then fields[#fields + 1], fields[#fields + 2] = 'resource_id', resource_id end
   if key ~= '' then fields[#fields + 1], fields[#fields + 2] = 'key', key end
@@ -32,7 +32,7 @@ local function append_event(s, now, collection_id, resource_id, key, body, ttl_m
   end
   if ttl_ms ~= '' then
     note_schedules(s)
-    redis.call('ZADD', s.key .. ':ttl', string.format('%.0f', now + tonumber(ttl_ms)), sortable(id))
+    redis.call('ZADD', s.key .. ':ttl', string.format('%.0f', since + tonumber(ttl_ms)), sortable(id))
   end
   return id
 end
@@ -45,18 +45,20 @@ local function delay_event(s, due, ...)
   wake(s, '')
 end
 
--- Append the delayed events whose time has come, in its order. False: there are more.
+-- Append the delayed events whose time has come, in its order. False: there are more. Their time to live counts from
+-- the time they were due, however late they are looked for.
 local function release_delayed(s, now)
-  local due = redis.call('ZRANGEBYSCORE', s.key .. ':delayed', '-inf', now, 'LIMIT', 0, RELEASED_A_CALL)
+  local due = redis.call('ZRANGEBYSCORE', s.key .. ':delayed', '-inf', now, 'WITHSCORES', 'LIMIT', 0, RELEASED_A_CALL)
   if #due == 0 then return true end
   s.counted, s.memo, s.touched = true, s.memo or {}, s.touched or {}
-  for _, ticket in ipairs(due) do
-    append_event(s, now, unpack(cjson.decode(redis.call('HGET', s.key .. ':delayed-events', ticket))))
+  for i = 1, #due, 2 do
+    local ticket = due[i]
+    append_event(s, tonumber(due[i + 1]), unpack(cjson.decode(redis.call('HGET', s.key .. ':delayed-events', ticket))))
     redis.call('ZREM', s.key .. ':delayed', ticket)
     redis.call('HDEL', s.key .. ':delayed-events', ticket)
   end
   redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen)
-  return #due < RELEASED_A_CALL
+  return #due < 2 * RELEASED_A_CALL
 end
 
 -- Take events whose time to live is over out of the way of first deliveries. False: there are more.

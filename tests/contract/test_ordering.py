@@ -108,6 +108,16 @@ async def test_a_key_whose_holder_was_acked_by_a_plain_client_is_free_again(api:
     assert data(await api.next("c", 9)) == [2]
 
 
+async def test_many_keys_whose_holders_were_acked_by_a_plain_client_are_free_at_once(api: Api, store: Store) -> None:
+    await keyed(api)
+    firsts = await publish(api, *((f"k{n}", n) for n in range(400)))
+    await publish(api, *((f"k{n}", n + 400) for n in range(400)))
+    assert len(data(await api.next("c", 1000))) == 400
+    assert await store.call("XACK", "broker:{events}:log", "c", *firsts) == 400
+    given = [*data(await api.next("c", 1000)), *data(await api.next("c", 1000))]
+    assert given == list(range(400, 800))
+
+
 async def test_a_waiting_call_is_told_when_a_key_is_free(api: Api) -> None:
     await keyed(api)
     await publish(api, ("k", 1), ("k", 2))

@@ -3,6 +3,7 @@
 Time is in ms and moves only when the machine moves it. Ids are Redis entry ids, compared as numbers.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ class Message:
     collection_id: str
     data: int
     deleted: bool = False
+    lapses_at: float = math.inf
 
 
 @dataclass
@@ -34,6 +36,7 @@ class StreamModel:
     log: dict[str, Message] = field(default_factory=dict)
     consumers: list["ConsumerModel"] = field(default_factory=list)
     remembered: dict[str, tuple[str, int]] = field(default_factory=dict)
+    lapsed: set[str] = field(default_factory=set)
 
     def current(self, key: str) -> Message | None:
         """The record of this key."""
@@ -48,17 +51,20 @@ class StreamModel:
         while self.max_messages is not None and len(self.log) > self.max_messages:
             self.remove(next(iter(self.log)))
 
+    def lapse(self, now: int) -> None:
+        """Times to live are over: what was never delivered is not delivered any more."""
+        for message in self.log.values():
+            if message.lapses_at <= now and message.id not in self.lapsed:
+                self.lapsed.add(message.id)
+                for consumer in self.consumers:
+                    if message.id not in consumer.delivered:
+                        consumer.drop(message.id)
+
     def remove(self, message_id: str) -> None:
         """A message left the stream: nobody waits for it any more; where it is out it stays out."""
         del self.log[message_id]
         for consumer in self.consumers:
-            if message_id in consumer.new:
-                consumer.new.remove(message_id)
-            if message_id in consumer.parked:
-                consumer.parked.remove(message_id)
-            if message_id in consumer.retry:
-                del consumer.retry[message_id]
-                consumer.free(message_id)
+            consumer.drop(message_id)
 
 
 @dataclass
@@ -92,6 +98,17 @@ class ConsumerModel:
     busy: dict[str, str] = field(default_factory=dict)  # key -> the message that holds it
     held: dict[str, str] = field(default_factory=dict)
     parked: list[str] = field(default_factory=list)
+    delivered: set[str] = field(default_factory=set)  # at least once
+
+    def drop(self, message_id: str) -> None:
+        """The message is waited for no more."""
+        if message_id in self.new:
+            self.new.remove(message_id)
+        if message_id in self.parked:
+            self.parked.remove(message_id)
+        if message_id in self.retry:
+            del self.retry[message_id]
+            self.free(message_id)
 
     def free(self, message_id: str) -> None:
         """The message does not hold its key any more: the next of the key may be delivered."""
@@ -112,16 +129,18 @@ class ConsumerModel:
 
     def forget(self) -> None:
         """Reset to deliver_policy all."""
-        for state in (self.out, self.retry, self.dead, self.busy, self.held, self.parked):
+        for state in (self.out, self.retry, self.dead, self.busy, self.held, self.parked, self.delivered):
             state.clear()
         self.start()
 
     def start(self) -> None:
         """deliver_policy all."""
-        self.new = [m.id for m in self.stream.log.values() if self.matches(m)]
+        self.new = [m.id for m in self.stream.log.values() if self.matches(m) and m.id not in self.stream.lapsed]
 
     def backoff(self, count: int) -> int:
-        """The delay before the redelivery behind delivery number `count`."""
+        """The delay before the redelivery behind delivery number `count`; nothing delays a death."""
+        if self.exhausted(count):
+            return 0
         return self.backoff_ms[min(count, len(self.backoff_ms)) - 1] if self.backoff_ms else 0
 
     def exhausted(self, count: int) -> bool:
@@ -185,6 +204,7 @@ class ConsumerModel:
             self.out[message_id] = Out(None, 1, now)
             given.append((message_id, 1))
             places -= 1
+        self.delivered |= {i for i, _ in given}
         return given
 
     def is_live(self, token: str, message_id: str) -> bool:
