@@ -1,45 +1,61 @@
-"""Ack tokens: base64url, without padding, of the MessagePack array [epoch, ms, seq, delivery number].
+"""Ack tokens: `id.number.epoch`, such as `1795458299238-0.1.1795458299271261`. To a client they are opaque.
 
-The epoch is the consumer's, ms-seq the message's id, and the delivery number grows with every delivery of the message,
-so that a token names one delivery alone (C24).
+The id is the message's, the delivery number grows with every delivery of the message, and the epoch is the consumer's (16
+digits), so that a token names one delivery alone (C24). Tokens of one batch share what stands behind the id, so they
+are taken apart together.
 """
 
-import base64
-import binascii
+import re
+from collections.abc import Sequence
 from typing import NamedTuple
-
-import msgpack
 
 from broker.errors import InvalidAckToken
 
 _U64 = 1 << 64
+_ID = r"(?:0|[1-9][0-9]{0,18})-(?:0|[1-9][0-9]{0,18})"
+_IDS = re.compile(rf"{_ID}(?: {_ID})*")
+_TAIL = re.compile(r"([1-9][0-9]{0,14})\.([1-9][0-9]{15})")
+_LONG_ID = re.compile(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
 
 
-class Delivered(NamedTuple):
-    """What a token says."""
+class Group(NamedTuple):
+    """Tokens of one epoch and delivery number: the ids of their messages, and where each stood in the list."""
 
-    epoch: int
-    id: str
-    number: int
+    number: str
+    epoch: str
+    ids: list[str]
+    positions: Sequence[int]
+
+
+def tail(number: int, epoch: int) -> str:
+    """What stands behind the id in the tokens of an epoch and a delivery number."""
+    return f".{number}.{epoch}"
 
 
 def encode(epoch: int, message_id: str, number: int) -> str:
     """The token of one delivery."""
-    ms, _, seq = message_id.partition("-")
-    packed = msgpack.packb((epoch, int(ms), int(seq), number))
-    return base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
+    return message_id + tail(number, epoch)
 
 
-def decode(token: str) -> Delivered:
-    """What the token says. InvalidAckToken: no delivery ever gave this string."""
-    try:
-        packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        epoch, ms, seq, number = msgpack.unpackb(packed)
-        fields = (epoch, ms, seq, number)
-        if all(type(field) is int and 0 <= field < _U64 for field in fields):
-            message_id = f"{ms}-{seq}"
-            if encode(epoch, message_id, number) == token:
-                return Delivered(epoch, message_id, number)
-    except (ValueError, TypeError, binascii.Error, msgpack.UnpackException):
-        pass
-    raise InvalidAckToken(f"{token[:64]!r} is not an ack token.")
+def parse(tokens: Sequence[str]) -> list[Group]:
+    """Take tokens apart. InvalidAckToken: no delivery ever gave one of these strings."""
+    parts = [token.partition(".") for token in tokens]
+    ids = [part[0] for part in parts]
+    tails = {part[2] for part in parts}
+    if len(tails) == 1:
+        return [_group(tokens, tails.pop(), ids, range(len(ids)))]
+    places: dict[str, list[int]] = {}
+    for i, part in enumerate(parts):
+        places.setdefault(part[2], []).append(i)
+    return [_group(tokens, end, [ids[i] for i in at], at) for end, at in places.items()]
+
+
+def _group(tokens: Sequence[str], end: str, ids: list[str], positions: Sequence[int]) -> Group:
+    match, joined = _TAIL.fullmatch(end), " ".join(ids)
+    if match is None or _IDS.fullmatch(joined) is None or joined.count(" ") != len(ids) - 1:
+        for i, message_id in zip(positions, ids, strict=True):
+            long = _LONG_ID.fullmatch(message_id)
+            if match is None or long is None or any(int(field) >= _U64 for field in long.groups()):
+                raise InvalidAckToken(f"{tokens[i][:64]!r} is not an ack token.")
+    assert match is not None  # noqa: S101 - the loop above saw to it
+    return Group(match[1], match[2], ids, positions)

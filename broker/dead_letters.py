@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from broker.delivery import label_of
 from broker.engine import Engine
 from broker.errors import InvalidRequest
-from broker.messages import complete
+from broker.messages import complete, label_of
 from broker.streams import message_id
 from broker.times import rfc3339
 
@@ -58,8 +57,8 @@ class DeadLetters:
                 "dead_letters", consumer, position, wanted, collection_id or "", reason or ""
             )
             position = reply[0].decode()
-            for i in range(1, len(reply), 9):
-                found.append(_dead_letter(stream, reply[i : i + 9]))
+            for i in range(1, len(reply), 8):
+                found.append(_dead_letter(stream, reply[i : i + 8]))
             if not position or len(found) >= limit:
                 return found, position or None
 
@@ -98,12 +97,11 @@ class DeadLetters:
 
 
 def _dead_letter(stream: str, row: list[bytes]) -> DeadLetter:
-    name = row[0].decode()
-    _, count, reason, note, delivered, dead, idx, inserted_at, body = row
+    name, count, reason, note, delivered, dead, head, body = row
     return DeadLetter(
-        id=name,
-        label=label_of(inserted_at),
-        json=complete(stream, name, idx, inserted_at, body),
+        id=name.decode(),
+        label=label_of(head),
+        json=complete(stream, name, head, body),
         deliver_count=int(count),
         reason=reason.decode(),
         last_nack_reason=note.decode() or None,

@@ -6,8 +6,10 @@ from typing import Literal
 import msgspec
 
 from broker import ack_tokens
-from broker.engine import Engine
-from broker.messages import complete
+from broker.engine import Engine, flatten
+from broker.group_commit import GroupCommit
+from broker.messages import complete, label_of
+from broker.store import Argument
 from broker.streams import message_id
 from broker.times import rfc3339
 
@@ -27,9 +29,9 @@ class Delivery(msgspec.Struct, frozen=True):
 class Settlement(msgspec.Struct, frozen=True):
     """What was settled in the same step as a fetch (C35)."""
 
-    acked: int
-    nacked: int
-    stale: list[str]
+    acked: int = 0
+    nacked: int = 0
+    stale: list[str] = []
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -39,14 +41,14 @@ class Batch(msgspec.Struct, frozen=True):
     the batch is empty. `seen` is the last message id of the stream: a reader that waits goes on from there.
     """
 
-    deliveries: list[Delivery]
-    num_pending: int
-    num_ack_pending: int
-    due_in_ms: int | None
-    max_waiting: int
-    seen: str
-    paused: bool
-    settled: Settlement
+    deliveries: list[Delivery] = []
+    num_pending: int = 0
+    num_ack_pending: int = 0
+    due_in_ms: int | None = None
+    max_waiting: int = 0
+    seen: str = "0-0"
+    paused: bool = False
+    settled: Settlement = Settlement()
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -84,11 +86,27 @@ class Peeked(msgspec.Struct, frozen=True):
     json: bytes
 
 
+class _Call(msgspec.Struct, frozen=True):
+    """A call of next, ack or nack. `batch_size` 0 = it only settles."""
+
+    tokens: Sequence[str] = ()
+    acks: list[ack_tokens.Group] = []
+    nacks: Sequence[Nack] = ()
+    nack_arguments: Sequence[Argument] = ()
+    batch_size: int = 0
+
+    @property
+    def weight(self) -> int:
+        """Messages that it is about."""
+        return len(self.tokens) + len(self.nacks) + self.batch_size
+
+
 class Deliveries:
     """The deliveries of a store's consumers."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._commit = GroupCommit(self._run, self._release)
 
     async def next(
         self, consumer: str, batch_size: int = 1, min_batch: int = 1, ack: Sequence[str] = (), nack: Sequence["Nack"] = ()
@@ -97,46 +115,69 @@ class Deliveries:
 
         ConsumerNotFound. InvalidAckToken: one is no token, and nothing is settled or delivered.
         """
-        settles = [*_ack_arguments(ack), *_nack_arguments(nack)]
-        stream, reply = await self._engine.on_consumer(
-            "next", consumer, batch_size, min_batch, len(ack), len(nack), *settles, ready=True
-        )
-        epoch, num_pending, num_ack_pending, due_in, max_waiting, seen, paused, settled = reply[:8]
-        epoch = int(epoch)
-        tokens = [*ack, *(n.ack_token for n in nack)]
-        outcome = Settlement(settled[0], settled[1], [tokens[position - 1] for position in settled[2:]])
-        deliveries = []
-        for i in range(8, len(reply), 6):
-            message, number, count, idx, inserted_at, body = reply[i : i + 6]
-            name = message.decode()
-            token, text = ack_tokens.encode(epoch, name, number), complete(stream, name, idx, inserted_at, body)
-            deliveries.append(Delivery(token, name, count, label_of(inserted_at), text))
-        due = due_in if due_in >= 0 else None
-        return Batch(deliveries, num_pending, num_ack_pending, due, max_waiting, seen.decode(), bool(paused), outcome)
+        call = _Call(ack, ack_tokens.parse(ack), nack, _nack_arguments(nack), batch_size)
+        if min_batch > 1:
+            [batch] = await self._fetch(consumer, [call], min_batch)
+            return batch
+        return await self._commit(consumer, call)
 
     async def ack(self, consumer: str, tokens: Sequence[str]) -> Settled:
         """Settle deliveries as done (C24). InvalidAckToken: one is no token, and nothing is settled."""
-        _, reply = await self._engine.on_consumer("ack", consumer, *_ack_arguments(tokens))
-        return Settled(reply[0], [tokens[position - 1] for position in reply[1:]])
+        settled = (await self._commit(consumer, _Call(tokens, ack_tokens.parse(tokens)))).settled
+        return Settled(settled.acked, settled.stale)
 
     async def nack(self, consumer: str, nacks: Sequence[Nack]) -> Settled:
         """Settle deliveries as not done (C26, C34). InvalidAckToken: one is no token, and nothing is settled."""
-        _, reply = await self._engine.on_consumer("nack", consumer, *_nack_arguments(nacks))
-        return Settled(reply[0], [nacks[position - 1].ack_token for position in reply[1:]])
+        settled = (await self._commit(consumer, _Call(nacks=nacks, nack_arguments=_nack_arguments(nacks)))).settled
+        return Settled(settled.nacked, settled.stale)
+
+    async def _run(self, consumer: str, calls: Sequence[_Call]) -> list[Batch]:
+        """One round: the cheapest script that does what the calls ask for."""
+        if any(call.batch_size for call in calls) or (any(call.acks for call in calls) and any(call.nacks for call in calls)):
+            return await self._fetch(consumer, calls)
+        if calls[0].acks:
+            groups = [group for call in calls for group in call.acks]
+            _, reply = await self._engine.on_consumer("ack", consumer, len(groups), *_group_arguments(groups))
+        else:
+            _, reply = await self._engine.on_consumer("nack", consumer, *flatten(call.nack_arguments for call in calls))
+        return [Batch(settled=settlement) for settlement in _settlements(calls, reply[1:])]
+
+    async def _fetch(self, consumer: str, calls: Sequence[_Call], min_batch: int = 1) -> list[Batch]:
+        groups = [group for call in calls for group in call.acks]
+        stream, reply = await self._engine.on_consumer(
+            "next", consumer, sum(call.batch_size for call in calls), min_batch,
+            len(groups), *_group_arguments(groups), *flatten(call.nack_arguments for call in calls), ready=True,
+        )  # fmt: skip
+        epoch, num_pending, num_ack_pending, due_in, max_waiting, seen, paused, settled = reply[:8]
+        deliveries = _deliveries(stream, int(epoch), *(reply[8 + column :: 5] for column in range(5)))
+        batches, given = [], 0
+        for call, settlement in zip(calls, _settlements(calls, settled[2:]), strict=True):
+            batches.append(
+                Batch(
+                    deliveries[given : given + call.batch_size], num_pending, num_ack_pending,
+                    due_in if due_in >= 0 else None, max_waiting, seen.decode(), bool(paused), settlement,
+                )
+            )  # fmt: skip
+            given += call.batch_size
+        return batches
+
+    async def _release(self, consumer: str, batch: Batch) -> None:
+        """The caller has gone: it takes no message with it, and the delivery does not count."""
+        if batch.deliveries:
+            await self.nack(consumer, [Nack(d.ack_token, 0, "release") for d in batch.deliveries])
 
     async def extend(self, consumer: str, tokens: Sequence[str]) -> Settled:
         """Begin the ack wait of deliveries anew (C33). InvalidAckToken: one is no token, and nothing is extended."""
-        _, reply = await self._engine.on_consumer("extend", consumer, *_ack_arguments(tokens))
-        return Settled(reply[0], [tokens[position - 1] for position in reply[1:]])
+        groups = ack_tokens.parse(tokens)
+        _, reply = await self._engine.on_consumer("extend", consumer, len(groups), *_group_arguments(groups))
+        return Settled(reply[0], _named(_Call(tokens, groups), reply[1:]))
 
     async def peek(self, consumer: str, limit: int = 10) -> list[Peeked]:
         """The next messages, without delivering them (C36)."""
         stream, reply = await self._engine.on_consumer("peek", consumer, limit, ready=True)
         return [
-            Peeked(
-                reply[i].decode(), reply[i + 2], label_of(reply[i + 4]), complete(stream, reply[i].decode(), *reply[i + 3 : i + 6])
-            )
-            for i in range(0, len(reply), 6)
+            Peeked(reply[i].decode(), reply[i + 2], label_of(reply[i + 3]), complete(stream, reply[i], *reply[i + 3 : i + 5]))
+            for i in range(0, len(reply), 5)
         ]
 
     async def pending(
@@ -153,18 +194,44 @@ class Deliveries:
         return rows, reply[0].decode() or None
 
 
-def _ack_arguments(tokens: Sequence[str]) -> list[str | int]:
-    return [field for token in tokens for field in ack_tokens.decode(token)]
+def _deliveries(
+    stream: str, epoch: int, ids: list[bytes], numbers: list[int], counts: list[int], heads: list[bytes], bodies: list[bytes]
+) -> list[Delivery]:
+    first, deliveries = ack_tokens.tail(1, epoch), []
+    for message, number, count, head, body in zip(ids, numbers, counts, heads, bodies, strict=True):
+        name = message.decode()
+        token = name + (first if number == 1 else ack_tokens.tail(number, epoch))
+        deliveries.append(Delivery(token, name, count, label_of(head), complete(stream, message, head, body)))
+    return deliveries
 
 
-def _nack_arguments(nacks: Sequence[Nack]) -> list[str | int]:
-    arguments: list[str | int] = []
+def _group_arguments(groups: Sequence[ack_tokens.Group]) -> list[Argument]:
+    return flatten((group.epoch, group.number, len(group.ids), *group.ids) for group in groups)
+
+
+def _nack_arguments(nacks: Sequence[Nack]) -> list[Argument]:
+    arguments: list[Argument] = []
     for nack in nacks:
+        [group] = ack_tokens.parse([nack.ack_token])
         delay = "" if nack.delay_ms is None else nack.delay_ms
-        arguments += (*ack_tokens.decode(nack.ack_token), delay, nack.outcome, nack.reason or "")
+        arguments += (group.epoch, group.ids[0], group.number, delay, nack.outcome, nack.reason or "")
     return arguments
 
 
-def label_of(inserted_at: bytes) -> str:
-    """`record` or `event`: only a record carries the time when it first entered; see lua/shared/entries.lua."""
-    return "record" if inserted_at.isdigit() else "event"
+def _named(call: _Call, stale: Sequence[int]) -> list[str]:
+    """The tokens at these positions, from 1, of the groups' ids one after the other; in the order that they were given."""
+    if not stale:
+        return []
+    order = [position for group in call.acks for position in group.positions]
+    return [call.tokens[i] for i in sorted(order[position - 1] for position in stale)]
+
+
+def _settlements(calls: Sequence[_Call], stale: list[int]) -> list[Settlement]:
+    """What became of each call's tokens. `stale` are positions among those of all calls, first the acks, then the nacks."""
+    found, from_ack, from_nack = [], 0, sum(len(call.tokens) for call in calls)
+    for call in calls:
+        acks = [i - from_ack for i in stale if from_ack < i <= from_ack + len(call.tokens)]
+        nacks = [call.nacks[i - from_nack - 1].ack_token for i in stale if from_nack < i <= from_nack + len(call.nacks)]
+        from_ack, from_nack = from_ack + len(call.tokens), from_nack + len(call.nacks)
+        found.append(Settlement(len(call.tokens) - len(acks), len(call.nacks) - len(nacks), _named(call, acks) + nacks))
+    return found

@@ -54,30 +54,34 @@ class EventMessage(msgspec.Struct, forbid_unknown_fields=True):
     ttl_ms: Annotated[int, msgspec.Meta(ge=1, le=2**45)] | None = None
 
 
-class _RecordBody(msgspec.Struct):
-    id: str
+class _RecordBody(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """What is stored of a record, without what is absent. lua/shared/entries.lua reads the first fields in this order."""
+
     collection_id: str
+    resource_id: str | None = None
+    id: str
     provider: str
-    resource_id: str | None
-    upstream_id: str | None
+    upstream_id: str | None = None
+    deleted: bool = False
+    upstream_created_at: str | None = None
+    upstream_updated_at: str | None = None
     data: msgspec.Raw
-    deleted: bool
-    upstream_created_at: str | None
-    upstream_updated_at: str | None
 
 
-class _EventBody(msgspec.Struct):
-    id: str
+class _EventBody(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """What is stored of an event, likewise."""
+
     collection_id: str
+    resource_id: str | None = None
+    key: str | None = None
+    id: str
     provider: str
-    resource_id: str | None
-    upstream_id: str | None
-    event: str
+    upstream_id: str | None = None
+    event: str = "created"
+    changes: dict[str, msgspec.Raw] | None = None
+    upstream_created_at: str | None = None
+    upstream_updated_at: str | None = None
     data: msgspec.Raw
-    changes: dict[str, msgspec.Raw] | None
-    key: str | None
-    upstream_created_at: str | None
-    upstream_updated_at: str | None
 
 
 class _RecordBatch(msgspec.Struct, forbid_unknown_fields=True):
@@ -104,6 +108,51 @@ class Outgoing(msgspec.Struct, frozen=True):
 
     id: str
     arguments: tuple[str | bytes | int, ...]
+
+
+# Fields that are not stored where they have their default, and so are put in when the message is delivered: by a letter
+# in what the store keeps beside the body.
+_LETTERS: dict[str, tuple[str, bytes]] = {
+    "resource_id": ("r", b"null"),
+    "upstream_id": ("u", b"null"),
+    "key": ("k", b"null"),
+    "event": ("e", b'"created"'),
+    "changes": ("c", b"null"),
+    "deleted": ("d", b"false"),
+    "upstream_created_at": ("a", b"null"),
+    "upstream_updated_at": ("b", b"null"),
+}
+
+
+class _Fillings(dict[bytes, bytes]):
+    """Letters -> the JSON of these fields."""
+
+    def __missing__(self, letters: bytes) -> bytes:
+        fields = [(name, value) for name, (letter, value) in _LETTERS.items() if letter.encode() in letters]
+        self[letters] = b"".join(b'"%b":%b,' % (name.encode(), value) for name, value in fields)
+        return self[letters]
+
+
+_FILLINGS = _Fillings()
+
+
+def _lacks(body: _RecordBody | _EventBody) -> str:
+    """The letters of the fields that are not stored."""
+    if isinstance(body, _EventBody):
+        letters = "e" if body.event == "created" else ""
+        letters += "c" if body.changes is None else ""
+        letters += "k" if body.key is None else ""
+    else:
+        letters = "" if body.deleted else "d"
+    if body.resource_id is None:
+        letters += "r"
+    if body.upstream_id is None:
+        letters += "u"
+    if body.upstream_created_at is None:
+        letters += "a"
+    if body.upstream_updated_at is None:
+        letters += "b"
+    return letters
 
 
 def decode_batch(kind: Kind, body: bytes) -> Sequence[RecordMessage | EventMessage]:
@@ -165,12 +214,12 @@ def _record(
         if message.upstream_id is None:
             raise ValidationFailed({f"{path}.upstream_id": ["required unless id is given"]})
         record_id = str(uuid.uuid5(RECORD_IDS, "\0".join((stream, message.collection_id, message.upstream_id))))
-    body = _encode(
-        _RecordBody(
-            record_id, message.collection_id, provider_of(message.collection_id), resource_id, message.upstream_id,
-            data, message.deleted, message.upstream_created_at, message.upstream_updated_at,
-        )
+    stored = _RecordBody(
+        collection_id=message.collection_id, resource_id=resource_id, id=record_id, provider=provider_of(message.collection_id),
+        upstream_id=message.upstream_id, deleted=message.deleted, upstream_created_at=message.upstream_created_at,
+        upstream_updated_at=message.upstream_updated_at, data=data,
     )  # fmt: skip
+    body = _encode(stored)
     content = b"\0".join(
         (
             b"deleted" if message.deleted else b"",
@@ -182,7 +231,7 @@ def _record(
     digest = blake2b(content, digest_size=12).hexdigest()
     arguments = (
         record_id, message.collection_id, resource_id or "", "" if updated_us is None else updated_us, digest,
-        "1" if message.deleted else "", body,
+        "1" if message.deleted else "", _lacks(stored), body,
     )  # fmt: skip
     return Outgoing(record_id, arguments), len(body)
 
@@ -192,31 +241,42 @@ def _event(
 ) -> tuple[Outgoing, int]:
     event_id = message.id if message.id is not None else str(uuid.uuid4())
     key = message.key if message.key is not None else message.upstream_id
-    body = _encode(
-        _EventBody(
-            event_id, message.collection_id, provider_of(message.collection_id), resource_id, message.upstream_id,
-            message.event, message.data, message.changes, key, message.upstream_created_at, message.upstream_updated_at,
-        )
+    stored = _EventBody(
+        collection_id=message.collection_id, resource_id=resource_id, key=key, id=event_id,
+        provider=provider_of(message.collection_id), upstream_id=message.upstream_id, event=message.event,
+        changes=message.changes, upstream_created_at=message.upstream_created_at,
+        upstream_updated_at=message.upstream_updated_at, data=message.data,
     )  # fmt: skip
+    body = _encode(stored)
     at_us = _instant(message.deliver_at, f"{path}.deliver_at")
     at_ms = "" if at_us is None else -(-at_us // 1000)
     ttl_ms = "" if message.ttl_ms is None else message.ttl_ms
-    arguments = (message.id or "", message.collection_id, resource_id or "", key or "", body, at_ms, ttl_ms)
+    arguments = (message.id or "", message.collection_id, resource_id or "", _lacks(stored), body, at_ms, ttl_ms)
     return Outgoing(event_id, arguments), len(body)
 
 
-def complete(stream: str, message_id: str, idx: bytes | int, inserted_at: bytes, body: bytes) -> bytes:
-    """The JSON of a message as it is delivered: the stored body and what the store adds to it."""
-    if inserted_at == b"plain":
-        body = _from_fields(stream, message_id, body)
-    inserted_ms = int(inserted_at) if inserted_at.isdigit() else int(message_id.partition("-")[0])
-    index = idx if isinstance(idx, int) else int(idx)
-    head = f'{{"stream_id":"{stream}","updated_idx":{index},"inserted_at":"{times.rfc3339(inserted_ms)}",'
-    return head.encode() + body[1:]
+def label_of(head: bytes) -> str:
+    """`record` or `event`, by what stands beside the body: only a record has the time when it first entered."""
+    return "record" if head.count(b" ") == 2 else "event"
 
 
-def _from_fields(stream: str, message_id: str, fields_json: bytes) -> bytes:
-    """The body of an event that a plain Redis client added by XADD: its fields, with `data` as JSON or as a string."""
+def complete(stream: str, message_id: bytes, head: bytes, body: bytes) -> bytes:
+    """The JSON of a message as it is delivered: the stored body, and in front of it what is not stored in it.
+
+    `head` and `body` are those of lua/shared/entries.lua.
+    """
+    idx, _, lacks = head.partition(b" ")
+    lacks, _, inserted_at = lacks.partition(b" ")
+    if lacks == b"plain":
+        lacks, body = _from_fields(stream, message_id, body)
+    inserted_ms = int(inserted_at or message_id.partition(b"-")[0])
+    return b'{"stream_id":"%b","updated_idx":%b,"inserted_at":"%b",%b%b' % (
+        stream.encode(), idx, times.rfc3339(inserted_ms).encode(), _FILLINGS[lacks], body[1:],
+    )  # fmt: skip
+
+
+def _from_fields(stream: str, message_id: bytes, fields_json: bytes) -> tuple[bytes, bytes]:
+    """The letters and the body of an event that a plain Redis client added: its fields, `data` as JSON or as a string."""
     fields: dict[str, str] = msgspec.json.decode(fields_json.decode("utf-8", "replace"), type=dict[str, str])
     text = fields.get("data", "null").encode()
     try:
@@ -226,13 +286,12 @@ def _from_fields(stream: str, message_id: str, fields_json: bytes) -> bytes:
         data = msgspec.Raw(_encode(fields["data"]))
     collection_id = fields.get("collection_id", "")
     upstream_id = fields.get("upstream_id")
-    return _encode(
-        _EventBody(
-            fields.get("id") or str(uuid.uuid5(RECORD_IDS, f"{stream}\0{message_id}")), collection_id,
-            provider_of(collection_id), fields.get("resource_id"), upstream_id, fields.get("event", "created"), data, None,
-            fields.get("key", upstream_id), None, None,
-        )
+    stored = _EventBody(
+        collection_id=collection_id, resource_id=fields.get("resource_id"), key=fields.get("key", upstream_id),
+        id=fields.get("id") or str(uuid.uuid5(RECORD_IDS, f"{stream}\0{message_id.decode()}")),
+        provider=provider_of(collection_id), upstream_id=upstream_id, event=fields.get("event", "created"), data=data,
     )  # fmt: skip
+    return _lacks(stored).encode(), _encode(stored)
 
 
 def pairs(flat: list[Any]) -> Iterator[tuple[str, str]]:

@@ -7,11 +7,11 @@ connection broke after it was sent says that it may have happened.
 
 import asyncio
 import logging
-import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
+import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import (
     AuthenticationError,
@@ -72,8 +72,11 @@ class _NotSent(Exception):
     """The connection was gone before the command was out: nothing happened."""
 
 
-class _Link:
-    """An open connection and the calls that await their replies on it, in order."""
+class _Link(asyncio.Protocol):
+    """An open connection and the calls that await their replies on it, in order.
+
+    redis-py makes the connection; then its socket speaks to this protocol, which parses what comes as it comes.
+    """
 
     def __init__(self, connection: AbstractConnection, timeout: float) -> None:
         self.connection = connection
@@ -81,62 +84,64 @@ class _Link:
         self.awaiting: deque[tuple[asyncio.Future[Any], float]] = deque()
         self.closed = False
         self.loop = asyncio.get_running_loop()
-        self.reader = asyncio.create_task(self._read(), name="broker-redis-reader")
+        self.replies = hiredis.Reader(replyError=connection._parser.parse_error)
+        self.transport: asyncio.WriteTransport = connection._writer.transport  # type: ignore[union-attr]
+        self.transport.set_protocol(self)
         self.watch = self.loop.call_later(timeout / 4, self._watch)
-        # Sending never waits for the socket, so a send that fails fails at once: before Redis can have the whole command.
-        connection._writer.transport.set_write_buffer_limits(high=1 << 30)  # type: ignore[union-attr]
 
-    async def call(self, args: Iterable[Argument]) -> Any:
+    def call(self, args: Sequence[Argument]) -> asyncio.Future[Any]:
+        """Send a command. _NotSent: the connection is gone; then Redis cannot have the whole command."""
+        packed = hiredis.pack_command(args)  # type: ignore[arg-type]
+        if not self.transport.is_closing():
+            self.transport.write(packed)
+        if self.transport.is_closing():  # it was, or the write failed at once
+            self.fail(RedisConnectionError("closed"))
+            raise _NotSent
         future: asyncio.Future[Any] = self.loop.create_future()
-        packed = self.connection.pack_command(*args)
-        entry = (future, self.loop.time())
-        self.awaiting.append(entry)
-        try:
-            await self.connection.send_packed_command(packed, check_health=False)
-        except (RedisConnectionError, RedisTimeoutError, OSError) as exc:
-            if entry in self.awaiting:
-                self.awaiting.remove(entry)
-            else:
-                future.exception()  # the reader saw the loss first, and told
-            self._fail(exc)
-            raise _NotSent from exc
-        return await future
+        self.awaiting.append((future, self.loop.time()))
+        return future
 
-    async def _read(self) -> None:
+    def data_received(self, data: bytes) -> None:
+        """Give each reply to the call that it is for."""
+        self.replies.feed(data)
         try:
-            while True:
-                reply: Any
-                try:
-                    reply = await self.connection.read_response(timeout=math.inf)
-                except (*_REFUSALS, ResponseError) as exc:
-                    reply = exc
-                future, _ = self.awaiting.popleft()
-                if future.done():
-                    continue
-                if isinstance(reply, Exception):
-                    future.set_exception(reply)
-                else:
-                    future.set_result(reply)
-        except (RedisError, OSError, IndexError) as exc:
-            self._fail(exc)
+            while (reply := self.replies.gets()) is not False:
+                self.answer(reply)
+        except (hiredis.HiredisError, IndexError) as exc:
+            self.fail(exc)
+
+    def answer(self, reply: Any) -> None:
+        """Give a reply to the call that has waited longest."""
+        future, _ = self.awaiting.popleft()
+        if future.done():
+            return
+        if isinstance(reply, Exception):
+            future.set_exception(reply)
+        else:
+            future.set_result(reply)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Calls that were sent may have taken effect."""
+        self.fail(exc or RedisConnectionError("closed by Redis"))
 
     def _watch(self) -> None:
         if self.awaiting and self.loop.time() - self.awaiting[0][1] > self.timeout:
-            self._fail(RedisTimeoutError(f"no reply within {self.timeout} s"))
+            self.fail(RedisTimeoutError(f"no reply within {self.timeout} s"))
         elif not self.closed:
             self.watch = self.loop.call_later(self.timeout / 4, self._watch)
 
-    def _fail(self, cause: Exception) -> None:
+    def fail(self, cause: Exception) -> None:
+        """Give up the connection and every call on it."""
         self.closed = True
+        self.watch.cancel()
         while self.awaiting:
             future, _ = self.awaiting.popleft()
             if not future.done():
                 future.set_exception(RedisConnectionError(str(cause)))
-        self.watch.cancel()
-        self.reader.cancel()
+        self.transport.abort()
 
     async def close(self) -> None:
-        self._fail(RedisConnectionError("closed"))
+        self.fail(RedisConnectionError("closed"))
         await self.connection.disconnect(nowait=True)
 
 
@@ -184,7 +189,7 @@ class Store:
             await self.call("SCRIPT", "LOAD", script.text)
             return await self.call("EVALSHA", script.sha, 1, key, *args)
 
-    async def _send(self, args: Iterable[Argument]) -> Any:
+    async def _send(self, args: Sequence[Argument]) -> Any:
         link = self._link
         if link is None or link.closed:
             link = await self._open()

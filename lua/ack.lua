@@ -1,12 +1,12 @@
 -- ack: settle deliveries as done.
--- uses: ordering fence
+-- uses: entries ordering fence
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; then 3 a token: epoch, message id, delivery number
--- returns  [acked, positions of the stale tokens, from 1]
+-- ARGV     consumer; how many groups of tokens; then a group: epoch, delivery number, how many, the message ids
+-- returns  [acked, positions of the stale tokens among all, from 1]
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(tokens)
 local s = open_stream(KEYS[1])
 local c = open_consumer(s, ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
-local acked, stale = ack_tokens(s, c, ARGV, 2, #ARGV)
+local acked, stale = ack_tokens(s, c, ARGV, 3, tonumber(ARGV[2]))
 return { acked, unpack(stale) }

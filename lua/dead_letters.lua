@@ -2,8 +2,8 @@
 -- uses: entries ordering fence delivery
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; after, a position ('' = from the first); how many to look at; collection_id, reason ('' = any)
--- returns  [position to go on after, or '' at the end; then 9 a dead letter: message id, deliver count, reason,
---          last nack reason, last delivered at (ms), dead at (ms), idx, inserted_at, body]
+-- returns  [position to go on after, or '' at the end; then 8 a dead letter: message id, deliver count, reason,
+--          last nack reason, last delivered at (ms), dead at (ms), head, body]
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(how many to look at)
 local s = open_stream(KEYS[1])
@@ -16,8 +16,8 @@ for _, row in ipairs(rows) do
   local f = {}
   for i = 1, #row[2], 2 do f[row[2][i]] = row[2][i + 1] end
   if (ARGV[4] == '' or ARGV[4] == f.collection_id) and (ARGV[5] == '' or ARGV[5] == f.reason) then
-    for _, value in ipairs({ f.id, f.deliver_count, f.reason, f.last_nack_reason, f.last_delivered_at, f.dead_at, f.idx,
-      f.inserted_at, f.body }) do reply[#reply + 1] = value end
+    for _, value in ipairs({ f.id, f.deliver_count, f.reason, f.last_nack_reason, f.last_delivered_at, f.dead_at, f.head,
+      f.body }) do reply[#reply + 1] = value end
   end
 end
 return reply

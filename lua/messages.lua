@@ -2,7 +2,7 @@
 -- uses: filters entries ordering schedule upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     after, a message id ('' = from the first); how many to look at; collection_id ('' = any)
--- returns  [behind = 1], or [0, id to go on after or '' at the end, then 4 a message: id, idx, inserted_at, body]
+-- returns  [behind = 1], or [0, id to go on after or '' at the end, then 3 a message: id, head, body]
 -- errors   STREAM_NOT_FOUND
 -- cost     O(how many to look at)
 local s = open_stream(KEYS[1])
@@ -12,8 +12,8 @@ local entries, go_on = page(s.log, ARGV[1], tonumber(ARGV[2]))
 local reply = { 0, go_on }
 for _, entry in ipairs(entries) do
   if ARGV[3] == '' or routing_fields(entry) == ARGV[3] then
-    local idx, inserted_at, body = content_of(s, entry)
-    for _, value in ipairs({ entry[1], idx, inserted_at, body }) do reply[#reply + 1] = value end
+    local head, body = content_of(s, entry)
+    for _, value in ipairs({ entry[1], head, body }) do reply[#reply + 1] = value end
   end
 end
 return reply

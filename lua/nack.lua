@@ -9,5 +9,5 @@
 local s = open_stream(KEYS[1])
 local c = open_consumer(s, ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
-local nacked, stale = nack_tokens(s, c, ARGV, 2, #ARGV, now_ms())
+local nacked, stale = nack_tokens(s, c, ARGV, 2, now_ms())
 return { nacked, unpack(stale) }

@@ -1,28 +1,27 @@
 -- next: settle, then deliver a batch to a worker. Redeliveries come first, then new messages, each in stream order.
 -- uses: filters entries ordering schedule upkeep counts fence delivery settle
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; batch, 1...1000; min_batch: with fewer to deliver, deliver nothing; how many acks, how many nacks;
---          then 3 an ack and 6 a nack as for those commands
+-- ARGV     consumer; batch, 0...1000; min_batch: with fewer to deliver, deliver nothing; how many groups of acks; these, as
+--          for ack; then 6 a nack, as for nack
 -- returns  [behind = 1]: a bounded step of upkeep was made, call again; else
 --          [0, epoch, num_pending, num_ack_pending, due_in, max_waiting, seen, paused (1 or 0), settled: [acked, nacked,
---          positions of the stale tokens, acks first, from 1], then 6 a message: id, delivery number, deliver count,
---          idx, inserted_at, body]. due_in: ms until something may come due, -1 = not by time alone;
---          told only where nothing was delivered. seen: the last id of the log, from where a waiting reader goes on.
---          idx, inserted_at, body: see shared/entries.lua
+--          positions of the stale tokens, acks first, from 1], then 5 a message: id, delivery number, deliver count,
+--          head, body]. due_in: ms until something may come due, -1 = not by time alone; told only where nothing was
+--          delivered. seen: the last id of the log, from where a waiting reader goes on. head, body: shared/entries.lua
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(batch + log n), whatever waits and whatever is out
 local s = open_stream(KEYS[1])
 local c = open_consumer(s, ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
-local batch, min_batch, acks, nacks = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local batch, min_batch, settles = tonumber(ARGV[2]), tonumber(ARGV[3]), #ARGV > 4
 local now = now_ms()
 if not ready(s, c, now) then return { 1 } end
 
 local settled = { 0, 0 }
-if acks + nacks > 0 then
-  local stale_acks, stale_nacks
-  settled[1], stale_acks = ack_tokens(s, c, ARGV, 6, 5 + 3 * acks)
-  settled[2], stale_nacks = nack_tokens(s, c, ARGV, 6 + 3 * acks, #ARGV, now)
+if settles then
+  local acked, stale_acks, behind, acks = ack_tokens(s, c, ARGV, 5, tonumber(ARGV[4]))
+  local nacked, stale_nacks = nack_tokens(s, c, ARGV, behind, now)
+  settled[1], settled[2] = acked, nacked
   for _, position in ipairs(stale_acks) do settled[#settled + 1] = position end
   for _, position in ipairs(stale_nacks) do settled[#settled + 1] = acks + position end
 end
@@ -36,8 +35,8 @@ local reply, delivered, budget = { 0, c.epoch, 0, 0, -1, c.max_waiting, s.seen, 
 local n = #reply
 local function deliver(entry, number, given_back)
   reply[n + 1], reply[n + 2], reply[n + 3] = entry[1], number, number - given_back
-  reply[n + 4], reply[n + 5], reply[n + 6] = content_of(s, entry)
-  n, delivered = n + 6, delivered + 1
+  reply[n + 4], reply[n + 5] = content_of(s, entry)
+  n, delivered = n + 5, delivered + 1
 end
 
 -- Expired rows and due retries as one list in stream order. Redelivering a row that is out needs no place.
@@ -47,9 +46,9 @@ local function candidates(wanted)
     rows, dead = bury_exhausted(s, c, expired(s, c, now, c.max_deliver > 0 and math.max(wanted, 100) or wanted), now)
     out, budget = out - dead, budget - dead
   until dead == 0 or budget <= 0
-  promote(c.retry, now)
   local places, own = math.min(wanted, c.max_ack_pending - out), #rows
-  if places > 0 then
+  if places > 0 and redis.call('EXISTS', c.retry) == 1 then
+    promote(c.retry, now)
     for _, member in ipairs(first_due(c.retry, places)) do
       rows[#rows + 1] = { id = stream_id(member), member = member, retry = true }
     end
@@ -141,7 +140,7 @@ if min_batch <= 1 or #rows + math.min(waiting, math.max(0, c.max_ack_pending - o
 end
 waiting = waiting or num_new(s, c)
 keep_sweep(c, before)
-if delivered == 0 and (budget <= 0 or c.unfinished) and acks + nacks == 0 then return { 1 } end
+if delivered == 0 and (budget <= 0 or c.unfinished) and not settles then return { 1 } end
 if delivered < batch and out >= c.max_ack_pending and not c.full then redis.call('HSET', c.key, 'full', 1) end
 reply[3] = waiting + num_set_back(s, c)
 reply[4] = out

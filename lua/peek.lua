@@ -2,7 +2,7 @@
 -- uses: filters entries ordering schedule upkeep counts fence delivery
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; limit
--- returns  [behind = 1], or [0, then 6 a message as next gives them; its delivery number is the one that it would get]
+-- returns  [behind = 1], or [0, then 5 a message as next gives them; its delivery number is the one that it would get]
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(limit); of a consumer with many busy keys, at most 3000 messages are looked at
 local s = open_stream(KEYS[1])
@@ -13,8 +13,8 @@ if not ready(s, c, now) then return { 1 } end
 local reply = { 0 }
 
 local function show(entry, number, given_back)
-  local idx, inserted_at, body = content_of(s, entry)
-  for _, value in ipairs({ entry[1], number, number - given_back, idx, inserted_at, body }) do reply[#reply + 1] = value end
+  local head, body = content_of(s, entry)
+  for _, value in ipairs({ entry[1], number, number - given_back, head, body }) do reply[#reply + 1] = value end
 end
 
 sweep_dead(s, c, now)
@@ -31,12 +31,12 @@ for i = 1, math.min(limit, #rows) do
   if entry then show(entry, rows[i].count + 1, given_back) end
 end
 -- New ones, passing over those whose key is busy or whose time to live is over.
-local left, shown, looked = limit - (#reply - 1) / 6, {}, 0
+local left, shown, looked = limit - (#reply - 1) / 5, {}, 0
 local wanted = math.max(left, 50)
 while left > 0 and looked < ROWS_A_CALL do
   local entries = entries_ahead(s, c, wanted)
   for _, entry in ipairs(entries) do
-    local key = c.keyed and key_of(entry) or ''
+    local key = c.keyed and key_of(s, entry) or ''
     local free = key == '' or not shown[key] and redis.call('HEXISTS', s.key .. ':busy:' .. c.name, key) == 0
     if left > 0 and free and not (s.schedules and has_lapsed(s, entry[1])) then
       show(entry, 1, 0)

@@ -6,7 +6,7 @@
 -- the PEL and the log cannot answer:
 --
 --   broker:{S}                 hash    kind, limits, idx and seen (the number and the id of the last counted message)
---   broker:{S}:log             stream  entries: idx, body, collection_id, [resource_id], [key], [inserted_at]
+--   broker:{S}:log             stream  entries: head, body (shared/entries.lua)
 --   broker:{S}:records         hash    record id -> "entry-id inserted_at upstream_updated_us digest"
 --   broker:{S}:dedupe[:old]    hash    event id -> "entry-id time": this and the previous dedupe window
 --   broker:{S}:plain           zset    ids of entries added by a plain XADD, score = their idx

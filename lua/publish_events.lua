@@ -1,9 +1,8 @@
 -- publish_events: append events, all or none.
 -- uses: filters entries ordering schedule upkeep
 -- KEYS[1]  broker:{S}
--- ARGV     7 an event: dedupe key ('' = none), collection_id, resource_id ('' = none), key ('' = none), body: its JSON
---          object without what the store adds (idx, inserted_at, stream_id), deliver at in ms ('' = now), time to live
---          in ms from then on ('' = for ever)
+-- ARGV     7 an event: dedupe key ('' = none), collection_id, resource_id ('' = none), lacks, body (see
+--          shared/entries.lua), deliver at in ms ('' = now), time to live in ms from then on ('' = for ever)
 -- returns  2 an event: status (created, duplicate), message id (of the first one, for a duplicate; '' = delayed)
 -- errors   STREAM_NOT_FOUND, WRONG_KIND
 -- cost     O(events), however many filters are in use

@@ -1,9 +1,9 @@
 -- publish_records: upsert records, all or none. Of several versions of a record in one call, the last that counts stands.
 -- uses: filters entries ordering schedule upkeep
 -- KEYS[1]  broker:{S}
--- ARGV     7 a record: id, collection_id, resource_id ('' = none), upstream_updated_at in microseconds ('' = none),
---          digest (equal exactly where the content is), deleted (1 or ''), body: its JSON object without what the store
---          adds (idx, inserted_at, stream_id)
+-- ARGV     8 a record: id, collection_id, resource_id ('' = none), upstream_updated_at in microseconds ('' = none),
+--          digest (equal exactly where the content is), deleted (1 or ''), lacks, body (see
+--          shared/entries.lua)
 -- returns  2 a record: status (created, updated, deleted, unchanged, stale), message id of the version that stands
 -- errors   STREAM_NOT_FOUND, WRONG_KIND
 -- cost     O(records), however many filters are in use
@@ -47,13 +47,11 @@ local function remove(id)
 end
 
 local function store(r)
-  local collection_id, resource_id, body = ARGV[r.row + 1], ARGV[r.row + 2], ARGV[r.row + 6]
+  local collection_id, resource_id, lacks, body = ARGV[r.row + 1], ARGV[r.row + 2], ARGV[r.row + 6], ARGV[r.row + 7]
   if r.id then remove(r.id) end
   s.idx = s.idx + 1
   r.inserted_at = r.inserted_at or string.format('%.0f', now)
-  local fields = { 'idx', s.idx, 'body', body, 'inserted_at', r.inserted_at, 'collection_id', collection_id, 'key', r.key }
-  if resource_id ~= '' then fields[#fields + 1], fields[#fields + 2] = 'resource_id', resource_id end
-  r.id = redis.call('XADD', s.log, '*', unpack(fields))
+  r.id = redis.call('XADD', s.log, '*', 'head', table.concat({ s.idx, lacks, r.inserted_at }, ' '), 'body', body)
   s.seen = r.id
   for _, index in ipairs(indexes_of(s, memo, collection_id, resource_id ~= '' and resource_id or nil)) do
     redis.call('ZADD', index, 0, sortable(r.id))
@@ -61,7 +59,7 @@ local function store(r)
   redis.call('HSET', s.key .. ':records', r.key, table.concat({ r.id, r.inserted_at, r.updated_us, r.digest }, ' '))
 end
 
-for i = 1, #ARGV, 7 do reply[#reply + 1], reply[#reply + 2] = judge(open_record(ARGV[i]), i), '' end
+for i = 1, #ARGV, 8 do reply[#reply + 1], reply[#reply + 2] = judge(open_record(ARGV[i]), i), '' end
 local changed = {}
 for _, r in ipairs(keys) do
   if r.digest ~= r.stored_digest then changed[#changed + 1] = r end
@@ -69,8 +67,8 @@ end
 table.sort(changed, function(a, b) return a.row < b.row end)
 for _, r in ipairs(changed) do store(r) end
 if #changed > 0 then redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen) end
-for i = 1, #ARGV, 7 do
-  local r, at = standing[ARGV[i]], 2 * (i - 1) / 7
+for i = 1, #ARGV, 8 do
+  local r, at = standing[ARGV[i]], (i - 1) / 4
   reply[at + 2] = r.id
   -- Where the last version is the one that stood before, those between came and went without a trace.
   if r.digest == r.stored_digest and reply[at + 1] ~= 'stale' then reply[at + 1] = 'unchanged' end

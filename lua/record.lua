@@ -2,7 +2,7 @@
 -- uses: entries
 -- KEYS[1]  broker:{S}
 -- ARGV     record id
--- returns  [message id, idx, inserted_at, body]
+-- returns  [message id, head, body]
 -- errors   STREAM_NOT_FOUND, RECORD_NOT_FOUND
 -- cost     O(log n)
 local s = open_stream(KEYS[1])

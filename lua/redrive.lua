@@ -22,7 +22,7 @@ for i = 3, #ARGV do
       local f = redis.call('XRANGE', c.dead, dead_id, dead_id)[1][2]
       -- The delivery number goes on growing, so that no old token is good again; all deliveries so far are given back.
       local number = tonumber(f[4])
-      put_back(s, c, { id = id, member = sortable(id), number = number }, number, f[8], 0)
+      put_back(s, c, id, number, number, f[8], 0)
       if c.keyed then wait_for_key(s, c, id) end
       redis.call('XDEL', c.dead, dead_id)
       redis.call('HDEL', c.dead_ids, id)

@@ -33,6 +33,7 @@ end
 -- Expired rows with a deadline of their own: those from `skip` on, at most `limit`. The PEL decides: a row that has left
 -- it is forgotten, one that is not idle for so long gets its deadline anew.
 local function expired_by_deadline(s, c, now, skip, limit, rows)
+  if redis.call('EXISTS', c.deadlines) == 0 then return end
   promote(c.deadlines, now - c.ack_wait_ms)
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', c.deadlines, 0, 0, 'LIMIT', skip, limit)) do
     local id = stream_id(member)
@@ -90,30 +91,30 @@ local function bury(s, c, row, reason, now)
   local _, given_back, note = note_of(c, row.id)
   redis.call('HDEL', c.notes, row.id)
   if not entry then return end
-  local idx, inserted_at, body = content_of(s, entry)
+  local head, body = content_of(s, entry)
   local collection_id = routing_fields(entry)
   local dead_id = redis.call('XADD', c.dead, '*', 'id', row.id, 'number', row.count, 'reason', reason,
     'last_nack_reason', row.reason or note, 'deliver_count', row.count - given_back, 'last_delivered_at', now - row.idle, 'dead_at', now,
-    'collection_id', collection_id, 'idx', idx, 'inserted_at', inserted_at, 'body', body)
+    'collection_id', collection_id, 'head', head, 'body', body)
   redis.call('HSET', c.dead_ids, row.id, dead_id)
 end
 
 -- Of expired rows, bury those that have used up max_deliver; return the others.
 local function bury_exhausted(s, c, rows, now)
   if c.max_deliver < 0 then return rows, 0 end
-  local alive, dead = {}, {}
+  local alive, dead_ids = {}, {}
   for _, row in ipairs(rows) do
     local _, given_back = note_of(c, row.id)
     if exhausted(c, row.count - given_back) then
       bury(s, c, row, 'max_deliver', now)
       if c.keyed then free_key(s, c.name, row.id) end
-      dead[#dead + 1] = row
+      dead_ids[#dead_ids + 1] = row.id
     else
       alive[#alive + 1] = row
     end
   end
-  take_out(s, c, dead)
-  return alive, #dead
+  take_out(s, c, dead_ids)
+  return alive, #dead_ids
 end
 
 -- The sweep's position is kept from call to call.

@@ -1,32 +1,70 @@
 -- entries: reading what lies in a log, whoever put it there.
+--
+-- Ours have two fields. `head`: "idx lacks", of records "idx lacks inserted_at"; idx is empty where it was not known yet
+-- (see catch_up), `lacks` are letters of the fields that the message does not have. `body`: the JSON object of the others;
+-- it begins with collection_id, resource_id, key and id, in this order, as far as they are there.
 
--- The fields that decide where an entry belongs.
+-- A JSON string that begins at a position of the body: its text, and the position behind it.
+local function text_at(body, at)
+  local close = string.find(body, '["\\]', at + 1)
+  if close and string.byte(body, close) == 34 then return string.sub(body, at + 1, close - 1), close + 1 end
+  while close and string.byte(body, close) == 92 do close = string.find(body, '["\\]', close + 2) end
+  if not close then return '', at end
+  return cjson.decode('[' .. string.sub(body, at, close) .. ']')[1], close + 1
+end
+
+-- The text of a field that stands at this position, behind the comma, or nil and the same position.
+local function field_at(body, at, name)
+  local from = at + #name + 4
+  if string.sub(body, at, from) ~= ',"' .. name .. '":"' then return nil, at end
+  return text_at(body, from)
+end
+
+-- Values of a plain XADD's fields.
+local function plain_fields(entry)
+  local fields, f = {}, entry[2]
+  for i = 1, #f, 2 do fields[f[i]] = f[i + 1] end
+  return fields
+end
+
+local function is_plain(entry)
+  return entry[2][1] ~= 'head' or entry[2][3] ~= 'body'
+end
+
+-- The fields that decide where an entry belongs: collection_id, resource_id (nil = none).
 local function routing_fields(entry)
-  local collection_id, resource_id = '', nil
-  local f = entry[2]
-  for i = 1, #f, 2 do
-    if f[i] == 'collection_id' then collection_id = f[i + 1]
-    elseif f[i] == 'resource_id' then resource_id = f[i + 1] end
+  if is_plain(entry) then
+    local fields = plain_fields(entry)
+    return fields.collection_id or '', fields.resource_id
   end
-  return collection_id, resource_id
+  local body = entry[2][4]
+  local collection_id, at = text_at(body, 18)
+  return collection_id, (field_at(body, at, 'resource_id'))
+end
+
+-- What per-key order goes by: a record's id, an event's key; a plain XADD's key or upstream_id. '' = none: unordered.
+local function key_of(s, entry)
+  if is_plain(entry) then
+    local fields = plain_fields(entry)
+    return fields.key or fields.upstream_id or ''
+  end
+  local body, _ = entry[2][4], nil
+  local _, at = text_at(body, 18)
+  _, at = field_at(body, at, 'resource_id')
+  return field_at(body, at, s.kind == 'records' and 'id' or 'key') or ''
 end
 
 local function idx_of(s, entry)
-  local idx = entry[2][1] == 'idx' and tonumber(entry[2][2])
-  return idx or tonumber(redis.call('ZSCORE', s.key .. ':plain', sortable(entry[1])) or 0)
+  local idx = not is_plain(entry) and string.match(entry[2][2], '^%d+')
+  return tonumber(idx or redis.call('ZSCORE', s.key .. ':plain', sortable(entry[1])) or 0)
 end
 
--- What a client needs of an entry: idx, inserted_at, body. inserted_at is ms for a record and '' for an event (the ms
--- of its id); for a plain XADD it is 'plain', and body is then the fields as a JSON object.
+-- What a client needs of an entry: head and body. For a plain XADD they are "idx plain" and its fields as a JSON object.
 local function content_of(s, entry)
+  if is_plain(entry) then return string.format('%.0f plain', idx_of(s, entry)), cjson.encode(plain_fields(entry)) end
   local f = entry[2]
-  -- Ours begin with idx and body; an idx that was not known when it was added is counted since.
-  if f[1] == 'idx' and f[3] == 'body' then
-    return tonumber(f[2]) or idx_of(s, entry), f[5] == 'inserted_at' and f[6] or '', f[4]
-  end
-  local fields = {}
-  for i = 1, #f, 2 do fields[f[i]] = f[i + 1] end
-  return idx_of(s, entry), 'plain', cjson.encode(fields)
+  if string.byte(f[2]) == 32 then return string.format('%.0f', idx_of(s, entry)) .. f[2], f[4] end
+  return f[2], f[4]
 end
 
 -- Whether an event's time to live is over: it is not delivered for the first time.

@@ -7,16 +7,6 @@
 --
 -- Parked messages of a key imply that it is busy. Each message is parked once and released once, whatever a key holds.
 
--- A record's id, an event's key; a plain XADD's key or upstream_id. '' = none: unordered.
-local function key_of(entry)
-  local f, upstream_id = entry[2], ''
-  for i = 1, #f, 2 do
-    if f[i] == 'key' then return f[i + 1] end
-    if f[i] == 'upstream_id' then upstream_id = f[i + 1] end
-  end
-  return upstream_id
-end
-
 local function hold_key(s, name, key, id)
   redis.call('HSET', s.key .. ':busy:' .. name, key, id)
   redis.call('HSET', s.key .. ':held:' .. name, id, key)
@@ -70,7 +60,7 @@ end
 
 -- A message that lies in the retry set anew: it takes its key, or is parked where another one has it.
 local function wait_for_key(s, c, id)
-  local key = key_of(redis.call('XRANGE', s.log, id, id)[1])
+  local key = key_of(s, redis.call('XRANGE', s.log, id, id)[1])
   if key == '' then return end
   if redis.call('HEXISTS', s.key .. ':busy:' .. c.name, key) == 1 then
     redis.call('ZREM', c.retry, sortable(id))
@@ -95,7 +85,7 @@ local function verify_keys(s, c, now, out)
   redis.call('HSET', c.key, 'verify_from', found[1], 'verified_at', now)
 end
 
-local PARKED_A_CALL = 150
+local PARKED_A_CALL = 100
 
 -- Messages behind the cursor in stream order, with their bodies.
 local function entries_ahead(s, c, limit)
@@ -132,7 +122,7 @@ local function deliver_keyed(s, c, count, deliver)
   repeat
     local wanted = math.max(count - got, 50)
     local entries, keys = entries_ahead(s, c, wanted), {}
-    for i, entry in ipairs(entries) do keys[i] = key_of(entry) end
+    for i, entry in ipairs(entries) do keys[i] = key_of(s, entry) end
     local states = #keys > 0 and redis.call('HMGET', busy, unpack(keys)) or {}
     for i, entry in ipairs(entries) do
       if got == count or looked - got >= PARKED_A_CALL then break end

@@ -14,21 +14,18 @@ end
 
 -- Append an event; its time to live counts from `since`. While entries of plain clients are uncounted (not s.counted),
 -- ours go behind them as they do: with an idx yet to come from catch_up.
-local function append_event(s, since, collection_id, resource_id, key, body, ttl_ms)
-  local fields = { 'body', body, 'collection_id', collection_id }
-  if resource_id ~= '' then fields[#fields + 1], fields[#fields + 2] = 'resource_id', resource_id end
-  if key ~= '' then fields[#fields + 1], fields[#fields + 2] = 'key', key end
+local function append_event(s, since, collection_id, resource_id, lacks, body, ttl_ms)
   local id
   if s.counted then
     s.idx = s.idx + 1
-    id = redis.call('XADD', s.log, '*', 'idx', s.idx, unpack(fields))
+    id = redis.call('XADD', s.log, '*', 'head', s.idx .. ' ' .. lacks, 'body', body)
     s.seen = id
     for _, index in ipairs(indexes_of(s, s.memo, collection_id, resource_id ~= '' and resource_id or nil)) do
       s.touched[index] = true
       redis.call('ZADD', index, 0, sortable(id))
     end
   else
-    id = redis.call('XADD', s.log, '*', 'idx', '', unpack(fields))
+    id = redis.call('XADD', s.log, '*', 'head', ' ' .. lacks, 'body', body)
   end
   if ttl_ms ~= '' then
     note_schedules(s)

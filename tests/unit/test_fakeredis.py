@@ -4,7 +4,7 @@ A store over fakeredis is `Store(ConnectionPool(connection_class=Connection, ser
 `Connection` is fakeredis' own with the one thing that it lacks, below. Streams, publishing, consumers, next, ack, nack,
 pending, peek, dead letters and waiting work. The gaps of fakeredis 2.40, each with a test that fails while it is there:
 
-- `FakeAsyncRedisConnection` has no transport whose write buffer could be bounded, so it needs the subclass below.
+- `FakeAsyncRedisConnection` has no transport, so it needs the subclass below.
 - XCLAIM takes the id behind LASTID for one more to claim: `next` of a filtered consumer gives its last message twice.
 - There is no MEMORY: a stream that holds messages cannot be shown (`streams.get`, `streams.page`, `streams.update`).
 - There is no INFO: `broker.promises.examine`, and so `broker check`, cannot ask.
@@ -24,6 +24,8 @@ import fakeredis
 import msgspec
 import pytest
 from redis.asyncio.connection import ConnectionPool
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 from broker import Broker, BrokerError, ConsumerChanges, ConsumerSpec, Filters, Nack, Store, StreamSpec
 from broker.errors import ConsumerExists, OutcomeUnknown, RecordNotFound, StoreFault, StreamExists, StreamInUse, StreamNotFound
@@ -34,9 +36,36 @@ pytestmark = pytest.mark.anyio
 
 
 class Transport:
-    """Stands for the transport that a fake connection does not have."""
+    """Stands for the transport that a fake connection does not have: the store writes to it and is told the replies."""
 
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+    def __init__(self, connection: "Connection") -> None:
+        self.connection = connection
+        self.reader: asyncio.Task[None] | None = None
+
+    def set_protocol(self, link: Any) -> None:
+        self.link = link
+        self.reader = asyncio.create_task(self.read())
+
+    def write(self, packed: bytes) -> None:
+        if not self.is_closing():
+            self.connection._writer.writelines([packed])  # type: ignore[union-attr]
+
+    def is_closing(self) -> bool:
+        return self.connection._writer is None or not self.connection._server.connected  # type: ignore[union-attr]
+
+    async def read(self) -> None:
+        while True:
+            try:
+                self.link.answer(await self.connection.read_response(disconnect_on_error=False))
+            except ResponseError as exc:
+                self.link.answer(exc)
+            except RedisConnectionError as exc:
+                self.link.connection_lost(exc)
+                return
+
+    def abort(self) -> None:
+        if self.reader is not None:
+            self.reader.cancel()
 
 
 class Connection(fakeredis.FakeAsyncRedisConnection):
@@ -44,7 +73,7 @@ class Connection(fakeredis.FakeAsyncRedisConnection):
 
     async def _connect(self) -> None:
         await super()._connect()
-        self._writer.transport = Transport()  # type: ignore[union-attr]
+        self._writer.transport = Transport(self)  # type: ignore[union-attr]
 
 
 def store_over(server: fakeredis.FakeServer, connection: type = Connection) -> Store:

