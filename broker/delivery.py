@@ -1,7 +1,7 @@
 """Delivery: next, ack, nack, and what an operator sees of it (sections 6 and 7)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -101,12 +101,20 @@ class _Call(msgspec.Struct, frozen=True):
         return len(self.tokens) + len(self.nacks) + self.batch_size
 
 
+class _Answer(NamedTuple):
+    """What a round's script answered: positions of stale tokens, and where it fetched, all of it behind the first 0."""
+
+    stream: str
+    stale: list[int]
+    fetched: list[Any] | None = None
+
+
 class Deliveries:
     """The deliveries of a store's consumers."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._commit = GroupCommit(self._run, self._release)
+        self._commit = GroupCommit(self._send, self._share, self._release)
 
     async def next(
         self, consumer: str, batch_size: int = 1, min_batch: int = 1, ack: Sequence[str] = (), nack: Sequence["Nack"] = ()
@@ -117,7 +125,7 @@ class Deliveries:
         """
         call = _Call(ack, ack_tokens.parse(ack), nack, _nack_arguments(nack), batch_size)
         if min_batch > 1:
-            [batch] = await self._fetch(consumer, [call], min_batch)
+            [batch] = self._share([call], await self._fetch(consumer, [call], min_batch))
             return batch
         return await self._commit(consumer, call)
 
@@ -131,27 +139,35 @@ class Deliveries:
         settled = (await self._commit(consumer, _Call(nacks=nacks, nack_arguments=_nack_arguments(nacks)))).settled
         return Settled(settled.nacked, settled.stale)
 
-    async def _run(self, consumer: str, calls: Sequence[_Call]) -> list[Batch]:
+    async def _send(self, consumer: str, calls: Sequence[_Call]) -> _Answer:
         """One round: the cheapest script that does what the calls ask for."""
-        if any(call.batch_size for call in calls) or (any(call.acks for call in calls) and any(call.nacks for call in calls)):
+        acks = any(call.acks for call in calls)
+        if any(call.batch_size for call in calls) or (acks and any(call.nacks for call in calls)):
             return await self._fetch(consumer, calls)
-        if calls[0].acks:
+        if acks:
             groups = [group for call in calls for group in call.acks]
-            _, reply = await self._engine.on_consumer("ack", consumer, len(groups), *_group_arguments(groups))
+            stream, reply = await self._engine.on_consumer("ack", consumer, len(groups), *_group_arguments(groups))
         else:
-            _, reply = await self._engine.on_consumer("nack", consumer, *flatten(call.nack_arguments for call in calls))
-        return [Batch(settled=settlement) for settlement in _settlements(calls, reply[1:])]
+            stream, reply = await self._engine.on_consumer("nack", consumer, *flatten(call.nack_arguments for call in calls))
+        return _Answer(stream, reply[1:])
 
-    async def _fetch(self, consumer: str, calls: Sequence[_Call], min_batch: int = 1) -> list[Batch]:
+    async def _fetch(self, consumer: str, calls: Sequence[_Call], min_batch: int = 1) -> _Answer:
         groups = [group for call in calls for group in call.acks]
         stream, reply = await self._engine.on_consumer(
             "next", consumer, sum(call.batch_size for call in calls), min_batch,
             len(groups), *_group_arguments(groups), *flatten(call.nack_arguments for call in calls), ready=True,
         )  # fmt: skip
-        epoch, num_pending, num_ack_pending, due_in, max_waiting, seen, paused, settled = reply[:8]
-        deliveries = _deliveries(stream, int(epoch), *(reply[8 + column :: 5] for column in range(5)))
+        return _Answer(stream, reply[7][2:], reply)
+
+    def _share(self, calls: Sequence[_Call], answer: _Answer) -> list[Batch]:
+        settlements = _settlements(calls, answer.stale)
+        if answer.fetched is None:
+            return [Batch(settled=settlement) for settlement in settlements]
+        epoch, num_pending, num_ack_pending, due_in, max_waiting, seen, paused, _ = answer.fetched[:8]
+        columns = (answer.fetched[8 + column :: 5] for column in range(5))
+        deliveries = _deliveries(answer.stream, int(epoch), *columns)
         batches, given = [], 0
-        for call, settlement in zip(calls, _settlements(calls, settled[2:]), strict=True):
+        for call, settlement in zip(calls, settlements, strict=True):
             batches.append(
                 Batch(
                     deliveries[given : given + call.batch_size], num_pending, num_ack_pending,

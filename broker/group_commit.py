@@ -24,30 +24,35 @@ class Weighed(Protocol):
 
 
 C = TypeVar("C", bound=Weighed)
+A = TypeVar("A")
 R = TypeVar("R")
 
 
 class _Lane(Generic[C, R]):
     def __init__(self) -> None:
         self.queue: deque[tuple[C, asyncio.Future[R]]] = deque()
-        self.rounds: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.under_way = 0
         self.starting = False
 
 
-class GroupCommit(Generic[C, R]):
+class GroupCommit(Generic[C, A, R]):
     """Runs calls in rounds, by name.
 
-    `run` makes one round and gives a result a call, in order; its exception is that of all calls. `unclaimed` takes the
-    result of a caller that went away meanwhile. `fits` tells whether a call may join those of a round.
+    `send` runs a script for all calls of a round; its exception is that of all calls. `share` makes of the answer a
+    result a call, in order. `unclaimed` takes the result of a caller that went away meanwhile. `fits` tells whether a
+    call may join those of a round.
     """
 
     def __init__(
         self,
-        run: Callable[[str, Sequence[C]], Awaitable[Sequence[R]]],
+        send: Callable[[str, Sequence[C]], Awaitable[A]],
+        share: Callable[[Sequence[C], A], Sequence[R]],
         unclaimed: Callable[[str, R], Awaitable[None]] | None = None,
         fits: Callable[[Sequence[C], C], bool] | None = None,
     ) -> None:
-        self._run = run
+        self._send = send
+        self._share = share
         self._unclaimed = unclaimed
         self._fits = fits
         self._lanes: dict[str, _Lane[C, R]] = {}
@@ -63,9 +68,12 @@ class GroupCommit(Generic[C, R]):
         return await future
 
     def _start(self, name: str, lane: _Lane[C, R]) -> None:
-        if not lane.starting and len(lane.rounds) < ROUNDS:
+        if lane.queue and not lane.starting and lane.under_way < ROUNDS:
             lane.starting = True  # calls that come before it starts are in it
-            lane.rounds.add(asyncio.create_task(self._round(name, lane)))
+            lane.under_way += 1
+            task = asyncio.create_task(self._round(name, lane))
+            lane.tasks.add(task)
+            task.add_done_callback(lane.tasks.discard)
 
     def _take(self, lane: _Lane[C, R]) -> list[tuple[C, asyncio.Future[R]]]:
         """The calls of the next round; those whose caller has gone are passed over."""
@@ -84,31 +92,26 @@ class GroupCommit(Generic[C, R]):
     async def _round(self, name: str, lane: _Lane[C, R]) -> None:
         lane.starting = False
         taken = self._take(lane)
-        if lane.queue:
-            self._start(name, lane)
+        self._start(name, lane)
+        calls = [call for call, _ in taken]
         try:
-            if taken:
-                await self._serve(name, taken)
-        finally:
-            lane.rounds.discard(asyncio.current_task())
-            if lane.queue:
-                self._start(name, lane)
-            elif not lane.rounds and self._lanes.get(name) is lane:
-                del self._lanes[name]
-
-    async def _serve(self, name: str, taken: list[tuple[C, asyncio.Future[R]]]) -> None:
-        try:
-            results = await self._run(name, [call for call, _ in taken])
-        except asyncio.CancelledError:
-            for _, future in taken:
-                future.cancel()
-            raise
-        except Exception as exc:
+            answer = await self._send(name, calls) if taken else None
+        except BaseException as exc:
             for _, future in taken:
                 if not future.done():
-                    future.set_exception(exc)
+                    future.set_exception(exc) if isinstance(exc, Exception) else future.cancel()
+            if not isinstance(exc, Exception):
+                raise
             return
-        for (_, future), result in zip(taken, results, strict=True):
+        finally:
+            lane.under_way -= 1
+            self._start(name, lane)
+            if not lane.under_way and self._lanes.get(name) is lane:
+                del self._lanes[name]
+        if answer is None:
+            return
+        await asyncio.sleep(0)  # the next round is on its way while this one is shared out
+        for (_, future), result in zip(taken, self._share(calls, answer), strict=True):
             if not future.done():
                 future.set_result(result)
             elif self._unclaimed is not None:
