@@ -1,6 +1,6 @@
 """The broker as a library: everything that the HTTP API does, from Python."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Self
 
 from broker import keys
@@ -79,12 +79,14 @@ class Broker:
         wait_ms: int = 0,
         ack: Sequence[str] = (),
         nack: Sequence[Nack] = (),
+        gone: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> Batch:
         """Deliver up to `batch_size` messages, waiting up to `wait_ms` until `min_batch` are deliverable (C21).
 
-        `ack` and `nack` are settled first, in the same atomic step as the fetch (C35).
+        `ack` and `nack` are settled first, in the same atomic step as the fetch (C35). `gone` returns when the caller has
+        gone away: then waiting ends with CallerGone, and no message is taken.
         """
-        return await self.waiting.next(consumer, batch_size, min_batch, wait_ms, ack, nack)
+        return await self.waiting.next(consumer, batch_size, min_batch, wait_ms, ack, nack, gone)
 
     async def ack(self, consumer: str, tokens: Sequence[str]) -> Settled:
         """Settle deliveries as done (C24)."""

@@ -101,7 +101,7 @@ def _dead_letter(stream: str, row: list[bytes]) -> DeadLetter:
     return DeadLetter(
         id=name.decode(),
         label=label_of(head),
-        json=complete(stream, name, head, body),
+        json=complete(stream, [name], [head], [body])[0],
         deliver_count=int(count),
         reason=reason.decode(),
         last_nack_reason=note.decode() or None,

@@ -191,10 +191,9 @@ class Deliveries:
     async def peek(self, consumer: str, limit: int = 10) -> list[Peeked]:
         """The next messages, without delivering them (C36)."""
         stream, reply = await self._engine.on_consumer("peek", consumer, limit, ready=True)
-        return [
-            Peeked(reply[i].decode(), reply[i + 2], label_of(reply[i + 3]), complete(stream, reply[i], *reply[i + 3 : i + 5]))
-            for i in range(0, len(reply), 5)
-        ]
+        ids, _, counts, heads, bodies = (reply[column::5] for column in range(5))
+        rows = zip(ids, counts, heads, complete(stream, ids, heads, bodies), strict=True)
+        return [Peeked(message.decode(), count, label_of(head), text) for message, count, head, text in rows]
 
     async def pending(
         self, consumer: str, after: str | None = None, limit: int = 100
@@ -213,12 +212,12 @@ class Deliveries:
 def _deliveries(
     stream: str, epoch: int, ids: list[bytes], numbers: list[int], counts: list[int], heads: list[bytes], bodies: list[bytes]
 ) -> list[Delivery]:
-    first, deliveries = ack_tokens.tail(1, epoch), []
-    for message, number, count, head, body in zip(ids, numbers, counts, heads, bodies, strict=True):
-        name = message.decode()
-        token = name + (first if number == 1 else ack_tokens.tail(number, epoch))
-        deliveries.append(Delivery(token, name, count, label_of(head), complete(stream, message, head, body)))
-    return deliveries
+    first = ack_tokens.tail(1, epoch)
+    names = [message.decode() for message in ids]
+    tokens = [
+        name + (first if number == 1 else ack_tokens.tail(number, epoch)) for name, number in zip(names, numbers, strict=True)
+    ]
+    return list(map(Delivery, tokens, names, counts, map(label_of, heads), complete(stream, ids, heads, bodies)))
 
 
 def _group_arguments(groups: Sequence[ack_tokens.Group]) -> list[Argument]:

@@ -260,19 +260,23 @@ def label_of(head: bytes) -> str:
     return "record" if head.count(b" ") == 2 else "event"
 
 
-def complete(stream: str, message_id: bytes, head: bytes, body: bytes) -> bytes:
-    """The JSON of a message as it is delivered: the stored body, and in front of it what is not stored in it.
+def complete(stream: str, ids: Sequence[bytes], heads: Sequence[bytes], bodies: Sequence[bytes]) -> list[bytes]:
+    """The JSON of messages as they are delivered: the stored bodies, and in front of each what is not stored in it.
 
-    `head` and `body` are those of lua/shared/entries.lua.
+    Heads and bodies are those of lua/shared/entries.lua.
     """
-    idx, _, lacks = head.partition(b" ")
-    lacks, _, inserted_at = lacks.partition(b" ")
-    if lacks == b"plain":
-        lacks, body = _from_fields(stream, message_id, body)
-    inserted_ms = int(inserted_at or message_id.partition(b"-")[0])
-    return b'{"stream_id":"%b","updated_idx":%b,"inserted_at":"%b",%b%b' % (
-        stream.encode(), idx, times.rfc3339(inserted_ms).encode(), _FILLINGS[lacks], body[1:],
-    )  # fmt: skip
+    begin, moments, found = b'{"stream_id":"%b","updated_idx":' % stream.encode(), dict[bytes, bytes](), []
+    for message_id, head, body in zip(ids, heads, bodies, strict=True):
+        idx, _, letters = head.partition(b" ")
+        letters, _, ms = letters.partition(b" ")
+        if letters == b"plain":
+            letters, body = _from_fields(stream, message_id, body)
+        ms = ms or message_id.partition(b"-")[0]
+        moment = moments.get(ms)
+        if moment is None:
+            moment = moments[ms] = b',"inserted_at":"%b",' % times.rfc3339(int(ms)).encode()
+        found.append(b"".join((begin, idx, moment, _FILLINGS[letters], body[1:])))
+    return found
 
 
 def _from_fields(stream: str, message_id: bytes, fields_json: bytes) -> tuple[bytes, bytes]:

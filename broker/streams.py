@@ -188,8 +188,9 @@ class Streams:
             wanted = limit - len(found)
             reply = await self._engine.run_ready("messages", name, position, wanted, collection_id or "")
             position = reply[0].decode()
-            for i in range(1, len(reply), 3):
-                found.append(StoredMessage(reply[i].decode(), kind[:-1], complete(name, *reply[i : i + 3])))
+            ids, heads, bodies = (reply[1 + column :: 3] for column in range(3))
+            rows = zip(ids, complete(name, ids, heads, bodies), strict=True)
+            found += [StoredMessage(message.decode(), kind[:-1], text) for message, text in rows]
             if not position or len(found) >= limit:
                 return found, position or None
 
@@ -198,7 +199,7 @@ class Streams:
         if await self.kind(name) != "records":
             raise RecordNotFound(f"{name} is an event stream; it holds no records.")
         entry = await self._engine.run("record", name, record_id)
-        return StoredMessage(entry[0].decode(), "record", complete(name, *entry))
+        return StoredMessage(entry[0].decode(), "record", complete(name, *([part] for part in entry))[0])
 
 
 _CHANGEABLE = ("max_messages", "max_age_ms", "dedupe_window_ms", "metadata")

@@ -8,7 +8,8 @@ poll foretold. Ten thousand waiting calls cost one poll, not ten thousand, and e
 import asyncio
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import msgspec
 
@@ -23,6 +24,10 @@ LOOK_AGAIN_S = 5.0
 RETRY_MS = 200
 # After growth that no waiting call could use, others get this long to come together.
 PAUSE_S = 0.005
+
+
+class CallerGone(Exception):
+    """The caller went away while it waited; it took no message with it."""
 
 
 class _Waiter:
@@ -126,20 +131,27 @@ class _Queue:
         self.waiters.append(waiter)
         self.poke()
 
-    async def wait(self, waiter: _Waiter, seconds: float) -> Batch | None:
-        """Wait for the waiter's batch; None: the time is over, and no message was taken."""
+    async def wait(self, waiter: _Waiter, seconds: float, gone: Callable[[], Coroutine[Any, Any, None]] | None) -> Batch | None:
+        """Wait for the waiter's batch; None: the time is over, and no message was taken. CallerGone: `gone` returned."""
+        leaving = asyncio.create_task(gone()) if gone is not None else None
         try:
-            await asyncio.wait((waiter.answer,), timeout=seconds)
+            await asyncio.wait(
+                (waiter.answer,) if leaving is None else (waiter.answer, leaving), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
             waiter.over = True
+            if leaving is not None and leaving.done():
+                raise CallerGone
             if waiter.polled or waiter.answer.done():
                 return await waiter.answer
             return None
-        except asyncio.CancelledError:
-            if waiter.answer.done() and (batch := waiter.answer.result()) is not None:
+        except (asyncio.CancelledError, CallerGone):
+            if waiter.answer.done() and not waiter.answer.exception() and (batch := waiter.answer.result()) is not None:
                 await asyncio.shield(self._release(batch))
             waiter.answer.cancel()
             raise
         finally:
+            if leaving is not None:
+                leaving.cancel()
             waiter.over = True
             self._remove(waiter)
 
@@ -228,10 +240,11 @@ class Waiting:
         wait_ms: int = 0,
         ack: Sequence[str] = (),
         nack: Sequence[Nack] = (),
+        gone: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> Batch:
         """Settle and deliver up to `batch_size` messages, waiting up to `wait_ms` until `min_batch` are deliverable.
 
-        TooManyWaiting: max_waiting calls of the consumer wait here already.
+        TooManyWaiting: max_waiting calls of the consumer wait here already. CallerGone: `gone` returned while it waited.
         """
         waits = wait_ms > 0 and not self._draining
         batch = await self._deliveries.next(consumer, batch_size, min_batch if waits else 1, ack, nack)
@@ -247,7 +260,7 @@ class Waiting:
         waiter = _Waiter(batch_size, min_batch)
         queue.add(waiter)
         watch.want()
-        answer = await queue.wait(waiter, wait_ms / 1000)
+        answer = await queue.wait(waiter, wait_ms / 1000, gone)
         if answer is None and not self._draining:
             answer = await self._deliveries.next(consumer, batch_size)
         return msgspec.structs.replace(answer, settled=batch.settled) if answer is not None else batch

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgpack
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from broker.errors import BrokerError, InvalidRequest, PayloadTooLarge
@@ -27,23 +27,42 @@ class UnsupportedMediaType(BrokerError):
     code = "UNSUPPORTED_MEDIA_TYPE"
 
 
+def header(request: Request, name: bytes) -> str:
+    """The first value of a header, empty where there is none. `name` in lower case."""
+    for key, value in request.scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return ""
+
+
 def content_type(request: Request) -> str:
     """The media type of the body, without parameters; JSON where none is named."""
-    return request.headers.get("content-type", JSON).partition(";")[0].strip().lower() or JSON
+    return header(request, b"content-type").partition(";")[0].strip().lower() or JSON
 
 
-async def body_chunks(request: Request, limit: int | None) -> AsyncIterator[bytes]:
-    """The body as it comes. PayloadTooLarge: more than `limit` bytes."""
-    declared = request.headers.get("content-length", "")
-    size = int(declared) if declared.isdigit() else 0
-    if limit is not None and size > limit:
-        raise PayloadTooLarge(f"The body has {size} bytes; at most {limit} are allowed.")
-    size = 0
-    async for chunk in request.stream():
+async def body_chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body as it comes. ClientDisconnect: the client went away before its end."""
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        yield message.get("body", b"")
+        more = message.get("more_body", False)
+
+
+async def _whole_body(request: Request, limit: int) -> bytes:
+    declared = header(request, b"content-length")
+    if declared.isdigit() and int(declared) > limit:
+        raise PayloadTooLarge(f"The body has {declared} bytes; at most {limit} are allowed.")
+    chunks, size = [], 0
+    async for chunk in body_chunks(request):
         size += len(chunk)
-        if limit is not None and size > limit:
+        if size > limit:
             raise PayloadTooLarge(f"The body has more than {limit} bytes.")
-        yield chunk
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 async def read_json(request: Request, limit: int) -> bytes:
@@ -54,7 +73,7 @@ async def read_json(request: Request, limit: int) -> bytes:
     kind = content_type(request)
     if kind != JSON and kind not in _MSGPACK_NAMES:
         raise UnsupportedMediaType(f"The content type {kind[:80]!r} is not supported; send {JSON} or {MSGPACK}.")
-    body = b"".join([chunk async for chunk in body_chunks(request, limit)])
+    body = await _whole_body(request, limit)
     if kind != JSON and body:
         return _from_msgpack(body)
     try:
@@ -101,13 +120,25 @@ def _small(digits: str) -> int | float:
     return number if -(1 << 63) <= number < 1 << 64 else float(number)
 
 
+_JSON_TYPE = (b"content-type", JSON.encode())
+
+
+class _Json(Response):
+    """A response of JSON, without what Starlette works out for others."""
+
+    def __init__(self, body: bytes, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status_code = status
+        self.background = None
+        self.body = body
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), _JSON_TYPE, *headers]
+
+
 def answer(request: Request, body: bytes | msgspec.Struct | dict[str, Any], status: int = 200, **headers: str) -> Response:
     """A response: JSON, or MessagePack of the same shape where the client accepts it."""
     text = body if isinstance(body, bytes) else msgspec.json.encode(body)
-    names = {name.replace("_", "-"): value for name, value in headers.items()}
-    if MSGPACK in request.headers.get("accept", ""):
-        return Response(_to_msgpack(text), status, names, MSGPACK)
-    return Response(text, status, names, JSON)
+    if MSGPACK in header(request, b"accept"):
+        return Response(_to_msgpack(text), status, {name.replace("_", "-"): value for name, value in headers.items()}, MSGPACK)
+    return _Json(text, status, [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()])
 
 
 def integer(value: object, name: str, low: int, high: int) -> int:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import cache
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -18,9 +19,25 @@ _SETTLED = Counter("broker_settled", "Deliveries settled.", ["consumer", "outcom
 _WAITING = Gauge("broker_waiting_calls", "Calls of next that wait now.", registry=_REGISTRY, multiprocess_mode="livesum")
 
 
+# Looking a row up by its labels costs more than counting in it.
+@cache
+def _request(operation: str, status: int) -> Histogram:
+    return _REQUESTS.labels(operation, str(status))
+
+
+@cache
+def _delivered(consumer: str) -> Counter:
+    return _DELIVERED.labels(consumer)
+
+
+@cache
+def _settled(consumer: str, outcome: str) -> Counter:
+    return _SETTLED.labels(consumer, outcome)
+
+
 def request_done(operation: str, status: int, seconds: float) -> None:
     """A request was answered."""
-    _REQUESTS.labels(operation, str(status)).observe(seconds)
+    _request(operation, status).observe(seconds)
 
 
 def published(stream: str, info: Mapping[str, int]) -> None:
@@ -32,13 +49,13 @@ def published(stream: str, info: Mapping[str, int]) -> None:
 def delivered(consumer: str, count: int) -> None:
     """Messages were delivered."""
     if count:
-        _DELIVERED.labels(consumer).inc(count)
+        _delivered(consumer).inc(count)
 
 
 def settled(consumer: str, outcome: str, count: int) -> None:
     """Deliveries were settled."""
     if count:
-        _SETTLED.labels(consumer, outcome).inc(count)
+        _settled(consumer, outcome).inc(count)
 
 
 def exposition(waiting: int) -> tuple[bytes, str]:

@@ -53,7 +53,19 @@ _STREAMS, _STREAM = "/v1/streams", "/v1/streams/{stream}"
 _CONSUMERS, _CONSUMER = "/v1/http-consumers", "/v1/http-consumers/{consumer}"
 _BODY = (413, 415, 422)
 
+# The busiest first: the router looks in this order.
 OPERATIONS: tuple[Operation, ...] = (
+    Operation("GET", _CONSUMER + "/next", deliveries.next_, "next", shapes.NextAnswer, errors=(404, 429), query=_NEXT_QUERY),
+    Operation(
+        "POST", _CONSUMER + "/next", deliveries.next_, "nextByPost", shapes.NextAnswer, shapes.NextRequest,
+        errors=(404, 413, 415, 429), query=_NEXT_QUERY,
+    ),
+    Operation("POST", _CONSUMER + "/ack", deliveries.ack, "ack", shapes.Acked, shapes.AckRequest, errors=(404, 413, 415)),
+    Operation("POST", _CONSUMER + "/nack", deliveries.nack, "nack", shapes.Nacked, shapes.NackRequest, errors=(404, 413, 415)),
+    Operation(
+        "POST", _STREAM + "/messages", streams.publish, "publish", shapes.PublishAnswer,
+        (shapes.PublishRecords, shapes.PublishEvents), errors=(404, *_BODY),
+    ),
     Operation("POST", _STREAMS, streams.create, "createStream", Stream, StreamSpec, (200, 201), (409, *_BODY)),
     Operation("GET", _STREAMS, streams.page, "listStreams", shapes.StreamPage, query=(_AFTER, _LIMIT)),
     Operation("GET", _STREAM, streams.show, "getStream", Stream, errors=(404,)),
@@ -61,10 +73,6 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "DELETE", _STREAM, streams.delete, "deleteStream", shapes.Deleted, errors=(404, 409),
         query=(Query("force", {"type": "boolean", "default": False}, "Delete its consumers too."),),
-    ),
-    Operation(
-        "POST", _STREAM + "/messages", streams.publish, "publish", shapes.PublishAnswer,
-        (shapes.PublishRecords, shapes.PublishEvents), errors=(404, *_BODY),
     ),
     Operation(
         "GET", _STREAM + "/messages", streams.messages, "listMessages", shapes.MessagePage, errors=(404,),
@@ -85,13 +93,6 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("PATCH", _CONSUMER, consumers.update, "updateConsumer", shapes.ConsumerObject, ConsumerChanges, errors=(404, *_BODY)),
     Operation("PUT", _CONSUMER, consumers.update, "replaceConsumer", shapes.ConsumerObject, ConsumerChanges, errors=(404, *_BODY)),
     Operation("DELETE", _CONSUMER, consumers.delete, "deleteConsumer", shapes.Deleted, errors=(404,)),
-    Operation("GET", _CONSUMER + "/next", deliveries.next_, "next", shapes.NextAnswer, errors=(404, 429), query=_NEXT_QUERY),
-    Operation(
-        "POST", _CONSUMER + "/next", deliveries.next_, "nextByPost", shapes.NextAnswer, shapes.NextRequest,
-        errors=(404, 413, 415, 429), query=_NEXT_QUERY,
-    ),
-    Operation("POST", _CONSUMER + "/ack", deliveries.ack, "ack", shapes.Acked, shapes.AckRequest, errors=(404, 413, 415)),
-    Operation("POST", _CONSUMER + "/nack", deliveries.nack, "nack", shapes.Nacked, shapes.NackRequest, errors=(404, 413, 415)),
     Operation("GET", _CONSUMER + "/pending", deliveries.pending, "listPending", shapes.PendingPage, errors=(404,), query=(_AFTER, _LIMIT)),
     Operation(
         "GET", _CONSUMER + "/peek", deliveries.peek, "peek", shapes.PeekAnswer, errors=(404,),

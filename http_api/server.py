@@ -52,7 +52,7 @@ def serve_worker(settings: Settings, listener: socket.socket) -> None:
         app = create_app(broker, AccessTokens(broker.store, settings.admin_token), settings)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=GRACE_S, backlog=_BACKLOG,
-            server_header=False, date_header=False, timeout_keep_alive=75,
+            server_header=False, date_header=False, proxy_headers=False, timeout_keep_alive=75,
         )  # fmt: skip
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         await _Server(config, broker).serve([listener])

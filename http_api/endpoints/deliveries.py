@@ -1,7 +1,8 @@
 """next, ack, nack, extend, and what is out and next (sections 6 and 7)."""
 
-import asyncio
+from functools import lru_cache, partial
 from typing import Any, get_args
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.requests import Request
@@ -51,17 +52,26 @@ def batch_json(batch: Batch) -> bytes:
     )
 
 
+@lru_cache(maxsize=1024)
+def _query(text: bytes) -> dict[str, Any]:
+    """What a query string asks of next. Workers repeat theirs."""
+    given = dict(parse_qsl(text.decode("latin-1"), keep_blank_values=True))
+    return {name: given[name] for name in ("batch_size", "min_batch", "wait_for") if name in given}
+
+
 async def next_(request: Request) -> Response:
     """GET or POST /v1/http-consumers/{consumer}/next."""
     name = _consumer(request)
-    asked: dict[str, Any] = {k: v for k, v in request.query_params.items() if k in ("batch_size", "min_batch", "wait_for")}
+    asked = _query(request.scope["query_string"])
     if request.method == "POST":
-        asked |= await _fields(request)
+        asked = asked | await _fields(request)
     batch_size = integer(asked.get("batch_size", 1), "batch_size", 1, 1000)
     min_batch = integer(asked.get("min_batch", 1), "min_batch", 1, batch_size)
     wait_ms = milliseconds(asked.get("wait_for", 0), "wait_for", MAX_WAIT_MS)
     ack, nack = _strings(asked.get("ack", []), "ack", 0), _nacks(asked.get("nack", []), "nack", 0)
-    batch = await _unless_gone(request, name, batch_size, min_batch, wait_ms, ack, nack)
+    batch = await context(request).broker.next(
+        name, batch_size, min_batch=min_batch, wait_ms=wait_ms, ack=ack, nack=nack, gone=partial(_disconnect, request)
+    )
     metrics.delivered(name, len(batch.deliveries))
     metrics.settled(name, "ack", batch.settled.acked)
     metrics.settled(name, "nack", batch.settled.nacked)
@@ -71,36 +81,8 @@ async def next_(request: Request) -> Response:
     return answer(request, text, cache_control="no-store")
 
 
-async def _unless_gone(
-    request: Request, name: str, batch_size: int, min_batch: int, wait_ms: int, ack: list[str], nack: list[Nack]
-) -> Batch:
-    """The batch; a client that goes away while it waits takes no message with it (C21)."""
-    if request.method != "POST":
-        await request.body()
-    call = context(request).broker.next(name, batch_size, min_batch=min_batch, wait_ms=wait_ms, ack=ack, nack=nack)
-    if wait_ms == 0:
-        return await call
-    waiting = asyncio.ensure_future(call)
-    gone = asyncio.ensure_future(_disconnect(request))
-    try:
-        await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            waiting.cancel()
-        return await waiting
-    except asyncio.CancelledError:
-        if gone.done():
-            raise ClientGone from None
-        waiting.cancel()
-        raise
-    finally:
-        gone.cancel()
-
-
-class ClientGone(Exception):
-    """Nobody is there to answer."""
-
-
 async def _disconnect(request: Request) -> None:
+    """Return when the client has gone away."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 

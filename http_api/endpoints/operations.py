@@ -30,4 +30,4 @@ async def show_metrics(request: Request) -> Response:
 
 async def openapi(request: Request) -> Response:
     """GET /openapi.json."""
-    return answer(request, request.app.state.description)
+    return answer(request, context(request).description)

@@ -112,7 +112,7 @@ async def _publish_lines(request: Request, name: str) -> Response:
     The status is known only at the end, for a bad line turns it into an error.
     """
     limit = context(request).settings.max_message_bytes + 8192
-    lines = codec.lines(codec.body_chunks(request, None), limit)
+    lines = codec.lines(codec.body_chunks(request), limit)
     counts: Counter[str] = Counter()
     rows = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed when the answer is sent
     try:
@@ -129,7 +129,7 @@ async def _publish_lines(request: Request, name: str) -> Response:
         raise
     size = rows.tell()
     rows.seek(0)
-    if size <= _IN_MEMORY or codec.MSGPACK in request.headers.get("accept", ""):
+    if size <= _IN_MEMORY or codec.MSGPACK in codec.header(request, b"accept"):
         with rows:
             return answer(request, rows.read())
     return StreamingResponse(_and_close(rows), 200, {"content-length": str(size)}, codec.JSON)
