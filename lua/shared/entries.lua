@@ -61,10 +61,12 @@ end
 
 -- What a client needs of an entry: head and body. For a plain XADD they are "idx plain" and its fields as a JSON object.
 local function content_of(s, entry)
-  if is_plain(entry) then return string.format('%.0f plain', idx_of(s, entry)), cjson.encode(plain_fields(entry)) end
   local f = entry[2]
-  if string.byte(f[2]) == 32 then return string.format('%.0f', idx_of(s, entry)) .. f[2], f[4] end
-  return f[2], f[4]
+  if f[1] == 'head' and f[3] == 'body' then
+    if string.byte(f[2]) ~= 32 then return f[2], f[4] end
+    return string.format('%.0f', idx_of(s, entry)) .. f[2], f[4]
+  end
+  return string.format('%.0f plain', idx_of(s, entry)), cjson.encode(plain_fields(entry))
 end
 
 -- Whether an event's time to live is over: it is not delivered for the first time.
