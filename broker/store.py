@@ -35,6 +35,9 @@ from broker.scripts import Script
 
 logger = logging.getLogger("broker")
 
+# How long making a connection may take.
+CONNECT_S = 5.0
+
 Argument = str | bytes | int | float
 
 # Replies by which Redis refuses a command before it does anything.
@@ -211,14 +214,17 @@ class Store:
             if self._link is None or self._link.closed:
                 if self._link is not None:
                     await self._link.close()
-                self._link = _Link(await self.connect(), self._timeout)
+                self._link = _Link(await self._connect(), self._timeout)
             return self._link
 
-    async def connect(self) -> AbstractConnection:
-        """A connection of the caller's own, for reads that block. StoreUnavailable: it could not be made."""
+    def apart(self, timeout: float) -> "Store":
+        """The same Redis by a connection of its own, for reads that block."""
+        return Store(self._pool, timeout=timeout)
+
+    async def _connect(self) -> AbstractConnection:
         connection = cast(AbstractConnection, self._pool.make_connection())  # type: ignore[no-untyped-call]
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(min(self._timeout, CONNECT_S)):
                 await connection.connect()  # type: ignore[no-untyped-call]
         except (RedisError, OSError, TimeoutError) as exc:
             logger.warning("Redis cannot be reached: %s", exc)

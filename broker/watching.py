@@ -2,11 +2,7 @@
 
 import asyncio
 import logging
-import math
 from typing import Any
-
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError
 
 from broker.errors import BrokerError
 from broker.store import Store
@@ -30,9 +26,8 @@ class Watch:
 
     def __init__(self, store: Store, at: dict[str, str], count: int = 1) -> None:
         self.at = at
-        self._store = store
+        self._store = store.apart(timeout=BLOCK_MS / 1000 + 5)
         self._count = count
-        self._connection: AbstractConnection | None = None
 
     async def growth(self) -> dict[str, list[Any]]:
         """Wait for growth; gives at most `count` entries a stream, and moves `at` behind them.
@@ -41,16 +36,12 @@ class Watch:
         """
         while True:
             try:
-                if self._connection is None:
-                    self._connection = await self._store.connect()
-                async with asyncio.timeout(BLOCK_MS / 1000 + 5):
-                    await self._connection.send_command(
-                        "XREAD", "COUNT", self._count, "BLOCK", BLOCK_MS, "STREAMS", *self.at, *self.at.values()
-                    )
-                    reply = await self._connection.read_response(timeout=math.inf)
-            except (BrokerError, RedisError, OSError, TimeoutError) as exc:
+                reply = await self._store.call(
+                    "XREAD", "COUNT", self._count, "BLOCK", BLOCK_MS, "STREAMS", *self.at, *self.at.values()
+                )
+            except BrokerError as exc:
                 logger.warning("a waiting read was lost and will be made again: %s", exc)
-                await self._reconnect()
+                await self._until_it_answers()
                 return {}
             if reply:
                 grown: dict[str, list[Any]] = {name.decode(): entries for name, entries in reply}
@@ -58,17 +49,15 @@ class Watch:
                     self.at[name] = entries[-1][0].decode()
                 return grown
 
-    async def _reconnect(self) -> None:
-        await self.close()
-        while self._connection is None:
+    async def _until_it_answers(self) -> None:
+        while True:
             await asyncio.sleep(RETRY_S)
             try:
-                self._connection = await self._store.connect()
+                await self._store.call("PING")
+                return
             except BrokerError:
                 continue
 
     async def close(self) -> None:
         """Give up the connection."""
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            await connection.disconnect(nowait=True)
+        await self._store.close()

