@@ -8,7 +8,8 @@ import msgspec
 
 from broker.engine import Engine, flatten
 from broker.errors import BrokerError, PayloadTooLarge, StoreFault, ValidationFailed
-from broker.messages import Outgoing, decode_batch, decode_one, outgoing
+from broker.group_commit import GroupCommit
+from broker.messages import Kind, Outgoing, decode_batch, decode_one, outgoing
 from broker.streams import Streams
 
 Status = Literal["created", "updated", "deleted", "unchanged", "stale", "duplicate"]
@@ -35,6 +36,23 @@ class PublishFailed(BrokerError):
         self.stored = stored
 
 
+class _Call(msgspec.Struct, frozen=True):
+    """The messages of one request, or of a chunk of lines."""
+
+    kind: Kind
+    ready: list[Outgoing]
+
+    @property
+    def weight(self) -> int:
+        """How many messages."""
+        return len(self.ready)
+
+    @property
+    def ids(self) -> set[str]:
+        """Their ids."""
+        return {message.id for message in self.ready}
+
+
 class Publisher:
     """Publishes to the streams of a store. `max_message_bytes` bounds one message's stored JSON (C14)."""
 
@@ -42,6 +60,7 @@ class Publisher:
         self._engine = engine
         self._streams = streams
         self._limit = max_message_bytes
+        self._commit = GroupCommit(self._send, _share, fits=_fits)
 
     async def publish(self, stream: str, messages: Sequence[dict[str, Any]]) -> list[Published]:
         """Publish 1-1000 messages, all or none (C13), one result a message in order."""
@@ -51,9 +70,10 @@ class Publisher:
         """Publish a request body `{"messages": [...]}`, all or none (C13)."""
 
         async def attempt() -> list[Published]:
-            batch = decode_batch(await self._streams.kind(stream), body)
+            kind = await self._streams.kind(stream)
+            batch = decode_batch(kind, body)
             ready = [outgoing(stream, m, f"messages[{i}]", self._limit) for i, m in enumerate(batch)]
-            return await self._store(stream, ready)
+            return await self._commit(stream, _Call(kind, ready))
 
         try:
             return await attempt()
@@ -86,36 +106,50 @@ class Publisher:
                     ready.append(outgoing(stream, decode_one(kind, line, path), path, self._limit))
                 except BrokerError as exc:
                     if ready:
-                        done = await self._store(stream, ready)
+                        done = await self._commit(stream, _Call(kind, ready))
                         stored += len(done)
                         ready = []
                         yield done
                     raise _at_line(exc, path) from exc
                 size += len(line)
                 if len(ready) >= LINES_A_CHUNK or size >= BYTES_A_CHUNK:
-                    done = await self._store(stream, ready)
+                    done = await self._commit(stream, _Call(kind, ready))
                     stored, ready, size = stored + len(done), [], 0
                     yield done
             if ready:
-                yield await self._store(stream, ready)
+                yield await self._commit(stream, _Call(kind, ready))
         except BrokerError as exc:
             raise PublishFailed(exc, stored) from exc
 
-    async def _store(self, stream: str, ready: list[Outgoing]) -> list[Published]:
-        kind = await self._streams.kind(stream)
+    async def _send(self, stream: str, calls: Sequence[_Call]) -> list[bytes]:
         try:
-            reply = await self._engine.run(f"publish_{kind}", stream, *flatten(m.arguments for m in ready))
+            arguments = flatten(message.arguments for call in calls for message in call.ready)
+            reply: list[bytes] = await self._engine.run(f"publish_{calls[0].kind}", stream, *arguments)
         except StoreFault as exc:
             if "WRONG_KIND" in str(exc.__cause__):
                 raise _WrongKind("The stream is of the other kind.") from exc
             raise
-        return [
-            Published(message.id, reply[2 * i + 1].decode() or None, reply[2 * i].decode()) for i, message in enumerate(ready)
-        ]
+        return reply
 
 
 class _WrongKind(StoreFault):
     pass
+
+
+def _share(calls: Sequence[_Call], reply: list[bytes]) -> list[list[Published]]:
+    rows = zip(reply[1::2], reply[::2], strict=True)
+    return [[Published(message.id, *_outcome(*next(rows))) for message in call.ready] for call in calls]
+
+
+def _outcome(message_id: bytes, status: bytes) -> tuple[str | None, Status]:
+    return message_id.decode() or None, status.decode()  # type: ignore[return-value]
+
+
+def _fits(calls: Sequence[_Call], call: _Call) -> bool:
+    """Versions of a record in one script replace each other without a trace, which those of two callers must not."""
+    if call.kind != calls[0].kind:
+        return False
+    return call.kind == "events" or all(call.ids.isdisjoint(other.ids) for other in calls)
 
 
 def _at_line(error: BrokerError, path: str) -> BrokerError:
