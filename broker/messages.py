@@ -3,6 +3,8 @@
 The JSON of `data` is never taken apart: it is cut out of the request as it stands and put into the answer as it stands.
 """
 
+import itertools
+import os
 import uuid
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
@@ -20,6 +22,18 @@ Text64 = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 # The name space of the ids of records that come without one.
 RECORD_IDS = uuid.UUID("6f1c1a7e-3f0b-5a52-9a53-0d6f4f5c2b11")
+
+
+def _uuids() -> Iterator[str]:
+    """Fresh UUIDs: 88 random bits for each run of 2^32, and a count. Randomness for each would cost more than all else."""
+    while True:
+        h = os.urandom(12).hex()
+        begin = f"{h[:8]}-{h[8:12]}-4{h[12:15]}-a{h[15:18]}-{h[18:22]}"
+        for count in range(1 << 32):
+            yield f"{begin}{count:08x}"
+
+
+fresh_id = _uuids().__next__
 
 
 class RecordMessage(msgspec.Struct, forbid_unknown_fields=True):
@@ -136,22 +150,24 @@ class _Fillings(dict[bytes, bytes]):
 _FILLINGS = _Fillings()
 
 
+_COMMON = {
+    absent: "".join(letter for letter, is_absent in zip("ruab", absent, strict=True) if is_absent)
+    for absent in itertools.product((True, False), repeat=4)
+}
+
+
 def _lacks(body: _RecordBody | _EventBody) -> str:
     """The letters of the fields that are not stored."""
-    if isinstance(body, _EventBody):
-        letters = "e" if body.event == "created" else ""
-        letters += "c" if body.changes is None else ""
-        letters += "k" if body.key is None else ""
-    else:
-        letters = "" if body.deleted else "d"
-    if body.resource_id is None:
-        letters += "r"
-    if body.upstream_id is None:
-        letters += "u"
-    if body.upstream_created_at is None:
-        letters += "a"
-    if body.upstream_updated_at is None:
-        letters += "b"
+    letters = _COMMON[
+        body.resource_id is None, body.upstream_id is None, body.upstream_created_at is None, body.upstream_updated_at is None
+    ]
+    if isinstance(body, _RecordBody):
+        return letters if body.deleted else letters + "d"
+    if body.event == "created" and body.changes is None and body.key is None:
+        return letters + "eck"
+    letters += "e" if body.event == "created" else ""
+    letters += "c" if body.changes is None else ""
+    letters += "k" if body.key is None else ""
     return letters
 
 
@@ -239,7 +255,7 @@ def _record(
 def _event(
     stream: str, message: EventMessage, path: str, resource_id: str | None, updated_us: int | None
 ) -> tuple[Outgoing, int]:
-    event_id = message.id if message.id is not None else str(uuid.uuid4())
+    event_id = message.id if message.id is not None else fresh_id()
     key = message.key if message.key is not None else message.upstream_id
     stored = _EventBody(
         collection_id=message.collection_id, resource_id=resource_id, key=key, id=event_id,

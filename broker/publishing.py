@@ -1,5 +1,6 @@
 """Publishing: from a request's bytes to messages in a stream (section 4)."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
@@ -92,34 +93,52 @@ class Publisher:
         """
         self._streams.forget_kind(stream)
         kind = await self._streams.kind(stream)
-        ready: list[Outgoing] = []
-        size = number = stored = 0
+        under_way: asyncio.Task[list[Published]] | None = None
+        fault: BrokerError | None = None
+        stored = 0
         try:
-            async for line in lines:
-                number += 1
-                if not line.strip():
-                    continue
-                path = f"line[{number}]"
-                try:
-                    if len(line) > self._limit + 4096:
-                        raise PayloadTooLarge(f"{path} is longer than {self._limit} bytes.")
-                    ready.append(outgoing(stream, decode_one(kind, line, path), path, self._limit))
-                except BrokerError as exc:
-                    if ready:
-                        done = await self._commit(stream, _Call(kind, ready))
+            try:
+                async for ready in self._chunks(stream, kind, lines):  # read while the one before is being stored
+                    if under_way is not None:
+                        before, under_way = under_way, None
+                        done = await before
                         stored += len(done)
-                        ready = []
                         yield done
-                    raise _at_line(exc, path) from exc
-                size += len(line)
-                if len(ready) >= LINES_A_CHUNK or size >= BYTES_A_CHUNK:
-                    done = await self._commit(stream, _Call(kind, ready))
-                    stored, ready, size = stored + len(done), [], 0
-                    yield done
-            if ready:
-                yield await self._commit(stream, _Call(kind, ready))
+                    under_way = asyncio.create_task(self._commit(stream, _Call(kind, ready)))
+            except BrokerError as exc:
+                fault = exc
+            if under_way is not None:
+                done = await under_way
+                stored += len(done)
+                yield done
+            if fault is not None:
+                raise fault
         except BrokerError as exc:
             raise PublishFailed(exc, stored) from exc
+
+    async def _chunks(self, stream: str, kind: Kind, lines: AsyncIterator[bytes]) -> AsyncIterator[list[Outgoing]]:
+        """The messages of the lines, some hundred at a time; at a bad line, those before it and then the error."""
+        ready: list[Outgoing] = []
+        size = number = 0
+        async for line in lines:
+            number += 1
+            if not line or line.isspace():
+                continue
+            path = f"line[{number}]"
+            try:
+                if len(line) > self._limit + 4096:
+                    raise PayloadTooLarge(f"{path} is longer than {self._limit} bytes.")
+                ready.append(outgoing(stream, decode_one(kind, line, path), path, self._limit))
+            except BrokerError as exc:
+                if ready:
+                    yield ready
+                raise _at_line(exc, path) from exc
+            size += len(line)
+            if len(ready) >= LINES_A_CHUNK or size >= BYTES_A_CHUNK:
+                yield ready
+                ready, size = [], 0
+        if ready:
+            yield ready
 
     async def _send(self, stream: str, calls: Sequence[_Call]) -> list[bytes]:
         try:
