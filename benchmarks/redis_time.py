@@ -1,18 +1,20 @@
-"""Redis time of `next`, by INFO commandstats: filtered against unfiltered, long backlogs, many deliveries out.
+"""Redis time of `next` and publish, by INFO commandstats: does it stay flat where it should?
 
-usage: python -m benchmarks.redis_time [--events 1000000] [--out 100000]
+usage: python -m benchmarks.redis_time [--events 1000000] [--out 100000] [--consumers 200]
 """
 
 import argparse
 import asyncio
+import statistics
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from broker import Broker, ConsumerSpec, Filters, StreamSpec
 from broker.embedded import Embedded
 
-BATCH = 100
-CALLS = 100
+BATCH = 10
+CALLS = 400
 BODY = "x" * 300
 
 
@@ -46,32 +48,61 @@ async def evalsha_usec(broker: Broker) -> float:
     return float(line.split("usec=")[1].split(",")[0]) if line else 0.0
 
 
-async def measure(url: str, events: int, out: int) -> None:
-    """Print the table."""
+async def publish_cost(broker: Broker, stream: str, calls: int = CALLS) -> float:
+    """Microseconds of Redis time a publish of ten events, each matched by one filter."""
+    total = 0.0
+    for _ in range(calls):
+        before = await evalsha_usec(broker)
+        await broker.publish(stream, [{"collection_id": "c:0", "data": BODY}] * 10)
+        total += await evalsha_usec(broker) - before
+    return total / calls
+
+
+async def measure(url: str, events: int, out: int, consumers: int) -> None:
+    """Print the table: each cost beside the one that it is compared with, taken in turns."""
+    spec = {"max_ack_pending": 1_000_000, "ack_wait_ms": 43_200_000}
     async with Broker.from_url(url) as broker:
-        for name, count in (("small", CALLS * BATCH + 1000), ("big", events)):
+
+        async def consumer(name: str, stream: str, filters: Filters | None = None) -> str:
+            fields = ConsumerSpec(name=name, stream_id=stream, filters=filters or Filters(), **spec)  # type: ignore[arg-type]
+            await broker.consumers.create(fields)
+            return name
+
+        for name, count in (("small", 3 * CALLS * BATCH + 1000), ("big", events), ("many", 3 * CALLS * BATCH + 1000)):
             await broker.streams.create(StreamSpec(name=name, kind="events"))
             await fill(broker, name, count)
-        spec = {"max_ack_pending": 1_000_000, "ack_wait_ms": 3_600_000}
-        for consumer, stream, filters in (
-            ("small-all", "small", Filters()),
-            ("big-all", "big", Filters()),
-            ("big-rare", "big", Filters(collection_id="rare:one")),
-            ("big-busy", "big", Filters()),
-        ):
-            await broker.consumers.create(ConsumerSpec(name=consumer, stream_id=stream, filters=filters, **spec))  # type: ignore[arg-type]
-        rare_calls = min(CALLS, events // 100 // BATCH)
-        small = await next_cost(broker, "small-all")
-        big = await next_cost(broker, "big-all")
-        rare = await next_cost(broker, "big-rare", rare_calls)
+        for name in ("few-filters", "many-filters"):
+            await broker.streams.create(StreamSpec(name=name, kind="events"))
+        for n in range(consumers):
+            await consumer(f"crowd-{n}", "many")
+            await consumer(f"filter-{n}", "many-filters", Filters(collection_id=f"c:{n}"))
+        await consumer("one-filter", "few-filters", Filters(collection_id="c:0"))
+        busy = await consumer("big-busy", "big")
         for _ in range(out // 1000):
-            await broker.next("big-busy", 1000)
-        busy = await next_cost(broker, "big-busy", min(CALLS, (events - out) // BATCH - 1))
-        print(f"next, batch {BATCH}, microseconds of Redis time a call")
-        print(f"  10,000 waiting             {small:8.0f}")
-        print(f"  {events:,} waiting          {big:8.0f}   {big / small:.2f} of the row above (bar 1.15)")
-        print(f"  filter matching 1 %        {rare:8.0f}   {rare / big:.2f} of unfiltered (bar 3)")
-        print(f"  {out:,} out, none expired  {busy:8.0f}   {busy / big:.2f} of none out (bar 1.5)")
+            await broker.next(busy, 1000)
+        rare = Filters(collection_id="rare:one")
+        await broker.next(await consumer("big-rare", "big", rare), 1)  # builds the index
+        base = await consumer("small-all", "small")
+        rows: dict[str, Callable[[], Awaitable[float]]] = {
+            f"next of {BATCH}, few waiting": lambda: next_cost(broker, base, 50),
+            f"{events:,} waiting": lambda: next_cost(broker, "big-all", 50),
+            f"{out:,} out, none expired": lambda: next_cost(broker, busy, 50),
+            "filter that matches 1 %": lambda: next_cost(broker, "big-rare", 20),
+            f"{consumers} consumers on the stream": lambda: next_cost(broker, "crowd-0", 50),
+            "publish of 10, one filter": lambda: publish_cost(broker, "few-filters", 50),
+            f"publish of 10, {consumers} filters": lambda: publish_cost(broker, "many-filters", 50),
+        }
+        await consumer("big-all", "big")
+        costs: dict[str, list[float]] = {row: [] for row in rows}
+        for _ in range(7):
+            for row, cost in rows.items():
+                costs[row].append(await cost())
+        medians = {row: statistics.median(found) for row, found in costs.items()}
+        nexts, publishes = list(medians)[:5], list(medians)[5:]
+        print("microseconds of Redis time a call, and the ratio to the first of its kind")
+        for kind in (nexts, publishes):
+            for row in kind:
+                print(f"  {row:<36}{medians[row]:8.0f}{medians[row] / medians[kind[0]]:8.2f}")
 
 
 def main() -> None:
@@ -79,12 +110,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--out", type=int, default=100_000)
+    parser.add_argument("--consumers", type=int, default=200)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bb-") as directory:
         server = Embedded(Path(directory) / "d", options=("--appendonly", "no"))
         server.start()
         try:
-            asyncio.run(measure(server.url, args.events, args.out))
+            asyncio.run(measure(server.url, args.events, args.out, args.consumers))
         finally:
             server.stop()
 

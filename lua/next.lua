@@ -9,7 +9,7 @@
 --          head, body]. due_in: ms until something may come due, -1 = not by time alone; told only where nothing was
 --          delivered. seen: the last id of the log, from where a waiting reader goes on. head, body: shared/entries.lua
 -- errors   CONSUMER_NOT_FOUND
--- cost     O(batch + log n), whatever waits and whatever is out
+-- cost     O(batch + log n), whatever waits and whatever is out; with ordering by key it parks 100 messages at most
 local s = open_stream(KEYS[1])
 local c = open_consumer(s, ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
@@ -85,38 +85,54 @@ local function redeliver(row, notes)
   end
 end
 
--- Deliver messages that the consumer has not reached yet; returns how many, and whether it passed over others.
-local function deliver_new(count)
-  local entries
-  if c.keyed then
-    local got, more = deliver_keyed(s, c, count, deliver)
-    c.unfinished = c.unfinished or more
-    return got, false
-  elseif c.filtered then
-    local ids = redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(c.cursor), '+', 'LIMIT', 0, count)
-    if #ids == 0 then return 0 end
-    for i, member in ipairs(ids) do ids[i] = stream_id(member) end
-    c.cursor = ids[#ids]
-    for _, option in ipairs({ 'FORCE', 'RETRYCOUNT', 1, 'LASTID', c.cursor }) do ids[#ids + 1] = option end
-    entries = redis.call('XCLAIM', s.log, c.name, 'http', 0, unpack(ids))
-  else
+-- Messages that the consumer has not reached yet, now in its PEL; nil where there are none.
+local function claim_new(count)
+  if not c.index then
     local read = redis.call('XREADGROUP', 'GROUP', c.name, 'http', 'COUNT', count, 'STREAMS', s.log, '>')
-    if not read then return 0 end
-    entries = read[1][2]
+    if not read then return nil end
+    local entries = read[1][2]
     c.cursor = entries[#entries][1]
+    return entries
   end
-  local got = 0
-  for _, entry in ipairs(entries) do
-    if s.has_lapsed and has_lapsed(s, entry[1]) then
-      redis.call('XACK', s.log, c.name, entry[1])
+  local ids = redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(c.cursor), '+', 'LIMIT', 0, count)
+  if #ids == 0 then return nil end
+  for i, member in ipairs(ids) do ids[i] = stream_id(member) end
+  c.cursor = ids[#ids]
+  for _, option in ipairs({ 'FORCE', 'RETRYCOUNT', 1, 'LASTID', c.cursor }) do ids[#ids + 1] = option end
+  return redis.call('XCLAIM', s.log, c.name, 'http', 0, unpack(ids))
+end
+
+-- What a parked message costs, in rows that are looked at; and how many are claimed at once where they may be parked.
+local PARKING, KEYED_CLAIM = 30, 100
+
+-- Deliver new messages but for those whose time to live is over or whose key is busy. Returns how many, and whether there
+-- may be more.
+local function deliver_new(count)
+  local limit = c.keyed and math.min(count, KEYED_CLAIM) or count
+  local claimed = claim_new(limit)
+  if not claimed then return 0, false end
+  local entries, back, got = claimed, {}, 0
+  if s.has_lapsed then
+    entries = {}
+    for _, entry in ipairs(claimed) do
+      local kept = has_lapsed(s, entry[1]) and back or entries
+      kept[#kept + 1] = kept == back and entry[1] or entry
+    end
+  end
+  local parked = c.keyed and take_keys(s, c, entries) or {}
+  for i, entry in ipairs(entries) do
+    if parked[i] then
+      back[#back + 1] = entry[1]
+      budget = budget - PARKING
     else
       deliver(entry, 1, 0)
       got = got + 1
     end
   end
+  if #back > 0 then redis.call('XACK', s.log, c.name, unpack(back)) end
   redis.call('HSET', c.key, 'cursor', c.cursor)
-  budget = budget - #entries + got
-  return got, got < #entries
+  budget = budget - #back
+  return got, #claimed == limit
 end
 
 if c.keyed then verify_keys(s, c, now, out) end
@@ -128,19 +144,17 @@ if min_batch <= 1 or #rows + math.min(waiting, math.max(0, c.max_ack_pending - o
     for _, row in ipairs(rows) do redeliver(row, notes) end
     rows = delivered < expected and candidates(batch - delivered) or {}
   end
-  local wanted = math.min(batch - delivered, c.max_ack_pending - out)
-  local more = wanted > 0 and waiting ~= 0
-  while more do
-    local got
+  local wanted, more, got = math.min(batch - delivered, c.max_ack_pending - out), waiting ~= 0, nil
+  while more and wanted > 0 and budget > 0 do
     got, more = deliver_new(wanted)
     out, wanted = out + got, wanted - got
     waiting = c.index and not c.keyed and waiting - got
-    more = more and wanted > 0 and budget > 0
   end
 end
+c.unfinished = c.unfinished or budget <= 0
 waiting = waiting or num_new(s, c)
 keep_sweep(c, before)
-if delivered == 0 and (budget <= 0 or c.unfinished) and not settles then return { 1 } end
+if delivered == 0 and c.unfinished and not settles then return { 1 } end
 if delivered < batch and out >= c.max_ack_pending and not c.full then redis.call('HSET', c.key, 'full', 1) end
 reply[3] = waiting + num_set_back(s, c)
 reply[4] = out

@@ -17,6 +17,17 @@ local function show(entry, number, given_back)
   for _, value in ipairs({ entry[1], number, number - given_back, head, body }) do reply[#reply + 1] = value end
 end
 
+-- Messages behind the cursor in stream order, with their bodies.
+local function entries_ahead(s, c, limit)
+  if not c.index then return redis.call('XRANGE', s.log, '(' .. c.cursor, '+', 'COUNT', limit) end
+  local entries = {}
+  for _, member in ipairs(redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(c.cursor), '+', 'LIMIT', 0, limit)) do
+    local id = stream_id(member)
+    entries[#entries + 1] = redis.call('XRANGE', s.log, id, id)[1]
+  end
+  return entries
+end
+
 sweep_dead(s, c, now)
 local rows = expired(s, c, now, limit)
 promote(c.retry, now)

@@ -48,10 +48,12 @@ local function key_of(s, entry)
     local fields = plain_fields(entry)
     return fields.key or fields.upstream_id or ''
   end
-  local body, _ = entry[2][4], nil
+  local body, name = entry[2][4], s.kind == 'records' and 'id' or 'key'
+  local plain = string.match(body, '^{"collection_id":"[^"\\]*","' .. name .. '":"([^"\\]*)"')
+  if plain then return plain end
   local _, at = text_at(body, 18)
   _, at = field_at(body, at, 'resource_id')
-  return field_at(body, at, s.kind == 'records' and 'id' or 'key') or ''
+  return field_at(body, at, name) or ''
 end
 
 local function idx_of(s, entry)

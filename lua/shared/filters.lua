@@ -1,6 +1,7 @@
 -- filters: which indexes an entry belongs to, by a look-up. A filter is registered under the terms of its most telling
 -- key (collection_id, else resource_id, else provider): `c=exact`, `c^prefix`, and likewise r and p. An entry looks up
--- its own terms, and prefixes only of the lengths in use, so the number of filters does not matter.
+-- its own terms, and prefixes only of the lengths in use, so the number of filters does not matter. A filter of one key
+-- alone is matched by its term; it is marked by a `!` behind its id.
 
 local TERM_KEYS = { { 'collection_id', 'c' }, { 'resource_id', 'r' }, { 'provider', 'p' } }
 
@@ -28,7 +29,9 @@ local function rebuild_routes(s)
   local routes, lengths = {}, {}
   for _, field in ipairs(redis.call('HKEYS', s.key .. ':filters')) do
     if not string.find(field, ':', 1, true) then
-      local filter = cjson.decode(redis.call('HGET', s.key .. ':filters', field))
+      local filter, keys = cjson.decode(redis.call('HGET', s.key .. ':filters', field)), 0
+      for _ in pairs(filter) do keys = keys + 1 end
+      local id = keys == 1 and field .. '!' or field
       for _, term in ipairs(TERM_KEYS) do
         local patterns = filter[term[1]]
         if patterns then
@@ -39,7 +42,7 @@ local function rebuild_routes(s)
               lengths[term[2]] = lengths[term[2]] or {}
               lengths[term[2]][#pattern - 1] = true
             end
-            routes[route] = (routes[route] and routes[route] .. ',' or '') .. field
+            routes[route] = (routes[route] and routes[route] .. ',' or '') .. id
           end
           break
         end
@@ -53,6 +56,11 @@ local function rebuild_routes(s)
     for length in pairs(set) do list[#list + 1] = length end
     redis.call('HSET', s.key .. ':routes', '#' .. letter, table.concat(list, ','))
   end
+end
+
+local function filter_of(s, memo, id)
+  memo.filters[id] = memo.filters[id] or cjson.decode(redis.call('HGET', s.key .. ':filters', id))
+  return memo.filters[id]
 end
 
 -- The index keys of an entry. `memo` lives for one script call: a batch usually repeats few collections.
@@ -79,9 +87,8 @@ local function indexes_of(s, memo, collection_id, resource_id)
     end
     local seen = {}
     for _, ids in ipairs(redis.call('HMGET', s.key .. ':routes', unpack(terms))) do
-      for id in string.gmatch(ids or '', '[^,]+') do
-        memo.filters[id] = memo.filters[id] or cjson.decode(redis.call('HGET', s.key .. ':filters', id))
-        if not seen[id] and filter_matches(memo.filters[id], collection_id, resource_id) then
+      for id, alone in string.gmatch(ids or '', '([^,!]+)(!?)') do
+        if not seen[id] and (alone == '!' or filter_matches(filter_of(s, memo, id), collection_id, resource_id)) then
           found[#found + 1] = s.key .. ':index:' .. id
         end
         seen[id] = true

@@ -85,59 +85,26 @@ local function verify_keys(s, c, now, out)
   redis.call('HSET', c.key, 'verify_from', found[1], 'verified_at', now)
 end
 
-local PARKED_A_CALL = 100
-
--- Messages behind the cursor in stream order, with their bodies.
-local function entries_ahead(s, c, limit)
-  if not c.index then return redis.call('XRANGE', s.log, '(' .. c.cursor, '+', 'COUNT', limit) end
-  local entries = {}
-  for _, member in ipairs(redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(c.cursor), '+', 'LIMIT', 0, limit)) do
-    local id = stream_id(member)
-    entries[#entries + 1] = redis.call('XRANGE', s.log, id, id)[1]
-  end
-  return entries
-end
-
--- Deliver new messages whose keys are free, park the others, until `count` are delivered or enough were parked.
--- Returns how many were delivered, and whether there may be more.
-local function deliver_keyed(s, c, count, deliver)
-  local busy, held = s.key .. ':busy:' .. c.name, s.key .. ':held:' .. c.name
-  local before, got, looked, claimed, now_busy, now_held = c.cursor, 0, 0, {}, {}, {}
-  local taken = {}
-
-  local function take(entry, key, is_busy)
-    local id = entry[1]
-    if s.has_lapsed and has_lapsed(s, id) then return end
-    if key ~= '' and (is_busy or taken[key]) then return park(s, c.name, key, id) end
-    if key ~= '' then
+-- Messages claimed for their first delivery: those whose key is free take it, the others are parked. Returns the set of
+-- positions of the parked ones.
+local function take_keys(s, c, entries)
+  local parked, keys, taken, now_busy, now_held = {}, {}, {}, {}, {}
+  for i, entry in ipairs(entries) do keys[i] = key_of(s, entry) end
+  local busy = #keys > 0 and redis.call('HMGET', s.key .. ':busy:' .. c.name, unpack(keys)) or {}
+  for i, key in ipairs(keys) do
+    local id = entries[i][1]
+    if key ~= '' and (busy[i] or taken[key]) then
+      parked[i] = true
+      park(s, c.name, key, id)
+    elseif key ~= '' then
       taken[key] = true
       now_busy[#now_busy + 1], now_busy[#now_busy + 2] = key, id
       now_held[#now_held + 1], now_held[#now_held + 2] = id, key
     end
-    claimed[#claimed + 1] = id
-    deliver(entry, 1, 0)
-    got = got + 1
   end
-
-  repeat
-    local wanted = math.max(count - got, 50)
-    local entries, keys = entries_ahead(s, c, wanted), {}
-    for i, entry in ipairs(entries) do keys[i] = key_of(s, entry) end
-    local states = #keys > 0 and redis.call('HMGET', busy, unpack(keys)) or {}
-    for i, entry in ipairs(entries) do
-      if got == count or looked - got >= PARKED_A_CALL then break end
-      take(entry, keys[i], states[i])
-      c.cursor, looked = entry[1], looked + 1
-    end
-  until got == count or #entries < wanted or looked - got >= PARKED_A_CALL
   if #now_busy > 0 then
-    redis.call('HSET', busy, unpack(now_busy))
-    redis.call('HSET', held, unpack(now_held))
+    redis.call('HSET', s.key .. ':busy:' .. c.name, unpack(now_busy))
+    redis.call('HSET', s.key .. ':held:' .. c.name, unpack(now_held))
   end
-  if #claimed > 0 then
-    for _, option in ipairs({ 'FORCE', 'JUSTID', 'RETRYCOUNT', 1, 'LASTID', c.cursor }) do claimed[#claimed + 1] = option end
-    redis.call('XCLAIM', s.log, c.name, 'http', 0, unpack(claimed))
-  end
-  if c.cursor ~= before then redis.call('HSET', c.key, 'cursor', c.cursor) end
-  return got, looked - got >= PARKED_A_CALL
+  return parked
 end
