@@ -1,0 +1,157 @@
+"""What each operation costs Redis, in commands: a guard that does not depend on the machine.
+
+A row that grows makes the operation slower for everyone; change it only with a reason, and measure (benchmarks/).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from broker import Broker, ConsumerSpec, Filters, Nack, Store
+from broker.embedded import Embedded
+
+pytestmark = pytest.mark.anyio
+
+Costs = dict[str, int]
+
+
+@pytest.fixture
+async def plain(redis_server: Embedded, store: Store) -> AsyncIterator[Broker]:
+    """A broker with the scripts as they are, whose calls are counted in round trips."""
+    async with Broker(Store.from_url(redis_server.url)) as broker:
+        yield broker
+
+
+async def cost(broker: Broker, store: Store, call: Callable[[], Awaitable[object]]) -> Costs:
+    """The commands that Redis ran for a call; `evalsha` = round trips."""
+    await call()  # scripts are loaded, streams looked up
+    await store.call("CONFIG", "RESETSTAT")
+    await call()
+    lines = (await store.call("INFO", "commandstats")).decode().split()
+    rows = [line.removeprefix("cmdstat_").split(":calls=") for line in lines if line.startswith("cmdstat_")]
+    return {name: int(rest.split(",")[0]) for name, rest in rows if name not in ("info", "config|resetstat")}
+
+
+async def publish(broker: Broker, count: int, stream: str = "events") -> None:
+    await broker.publish(stream, [{"collection_id": "a:b", "upstream_id": str(n), "data": n} for n in range(count)])
+
+
+NEXT = {
+    "evalsha": 1, "hmget": 2, "time": 1, "xpending": 1, "exists": 2, "zcard": 1, "hset": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("batch", [1, 10, 100])
+async def test_next_of_an_event_stream(plain: Broker, store: Store, batch: int) -> None:
+    await plain.consumers.create(ConsumerSpec(name="c", stream_id="events"))
+    await publish(plain, 1000)
+    found = await cost(plain, store, lambda: plain.next("c", batch))
+    assert found == NEXT | {"xrange": 2, "xreadgroup": 1}
+
+
+@pytest.mark.parametrize("batch", [1, 10, 100])
+async def test_next_with_a_filter(plain: Broker, store: Store, batch: int) -> None:
+    await plain.consumers.create(ConsumerSpec(name="c", stream_id="events", filters=Filters(provider="a")))
+    await publish(plain, 1000)
+    found = await cost(plain, store, lambda: plain.next("c", batch))
+    assert found == NEXT | {"hmget": 3, "xrange": 2, "zremrangebylex": 1, "zlexcount": 1, "zrangebylex": 1, "xclaim": 1}
+
+
+@pytest.mark.parametrize("batch", [1, 10, 100])
+async def test_ack(plain: Broker, store: Store, batch: int) -> None:
+    await plain.consumers.create(ConsumerSpec(name="c", stream_id="events"))
+    await publish(plain, 1000)
+    batches = [[d.ack_token for d in (await plain.next("c", batch)).deliveries] for _ in range(2)]
+    found = await cost(plain, store, lambda: plain.ack("c", batches.pop()))
+    assert found == {"evalsha": 1, "hmget": 2, "xpending": 1, "xack": 1, "exists": 2}
+
+
+@pytest.mark.parametrize("batch", [1, 10, 100])
+async def test_settling_with_the_fetch_costs_one_round_trip(plain: Broker, store: Store, batch: int) -> None:
+    await plain.consumers.create(ConsumerSpec(name="c", stream_id="events"))
+    await publish(plain, 1000)
+    tokens = [d.ack_token for d in (await plain.next("c", batch)).deliveries]
+
+    async def both() -> None:
+        tokens[:] = [d.ack_token for d in (await plain.next("c", batch, ack=tokens)).deliveries]
+
+    found = await cost(plain, store, both)
+    assert found == NEXT | {"xrange": 2, "xreadgroup": 1, "xpending": 2, "xack": 1, "exists": 4}
+
+
+@pytest.mark.parametrize("count", [1, 100])
+async def test_publishing_events(plain: Broker, store: Store, count: int) -> None:
+    found = await cost(plain, store, lambda: publish(plain, count))
+    assert found == {"evalsha": 1, "hmget": 1, "time": 1, "xrange": 1, "zrangebyscore": 1, "exists": 1, "xadd": count, "hset": 1}
+
+
+@pytest.mark.parametrize("count", [1, 100])
+async def test_publishing_events_under_filters_costs_an_index_entry_each(plain: Broker, store: Store, count: int) -> None:
+    for n in range(50):
+        await plain.consumers.create(ConsumerSpec(name=f"c{n}", stream_id="events", filters=Filters(collection_id=f"a:{n}")))
+    await plain.consumers.create(ConsumerSpec(name="c", stream_id="events", filters=Filters(collection_id="a:b")))
+    found = await cost(plain, store, lambda: publish(plain, count))
+    assert (found["xadd"], found["zadd"], found["hmget"]) == (count, count, 3)
+
+
+async def test_publishing_records(plain: Broker, store: Store) -> None:
+    versions = iter(range(9))
+
+    async def change() -> None:
+        await plain.publish("records", [{"id": "r", "collection_id": "a:b", "data": next(versions)}])
+
+    found = await cost(plain, store, change)
+    assert found == {
+        "evalsha": 1, "hmget": 1, "time": 1, "exists": 2, "hget": 1, "zrem": 1, "xdel": 1, "zrangebylex": 1,
+        "xadd": 1, "zadd": 1, "hset": 2,
+    }  # fmt: skip
+
+
+async def test_calls_that_come_together_share_scripts(plain: Broker, store: Store) -> None:
+    await plain.consumers.create(ConsumerSpec(name="c", stream_id="events"))
+    await publish(plain, 200)
+    out: list[str] = []
+
+    async def fifty_times_next() -> None:
+        batches = await asyncio.gather(*(plain.next("c") for _ in range(50)))
+        out.extend(d.ack_token for batch in batches for d in batch.deliveries)
+
+    assert (await cost(plain, store, fifty_times_next))["evalsha"] == 1
+    assert len(set(out)) == 100
+    settled = await asyncio.gather(*(plain.ack("c", [token, token]) for token in out))
+    assert [(s.count, s.stale) for s in settled] == [(1, [token]) for token in out]
+    published = asyncio.gather(*(publish(plain, 1) for _ in range(50)))
+    await store.call("CONFIG", "RESETSTAT")
+    await published
+    assert b"cmdstat_evalsha:calls=1," in await store.call("INFO", "commandstats")
+
+
+async def test_acks_nacks_and_fetches_of_several_callers_in_one_script(plain: Broker, store: Store) -> None:
+    await plain.consumers.create(ConsumerSpec(name="c", stream_id="events"))
+    await publish(plain, 10)
+    a, b, c, d = [row.ack_token for row in (await plain.next("c", 4)).deliveries]
+    acked, nacked, fetched, both = await asyncio.gather(
+        plain.ack("c", [a, a]), plain.nack("c", [Nack(b), Nack(a)]), plain.next("c", 3), plain.next("c", 9, ack=[c, c], nack=[Nack(d)])
+    )
+    assert (acked.count, acked.stale) == (1, [a])
+    assert (nacked.count, nacked.stale) == (1, [a])
+    assert (both.settled.acked, both.settled.nacked, both.settled.stale) == (1, 1, [c])
+    given = [row.id for row in (*fetched.deliveries, *both.deliveries)]
+    assert len(fetched.deliveries) == 3
+    assert len(given) == len(set(given)) == 8
+    assert (both.num_pending, both.num_ack_pending) == (0, 8)
+
+
+async def test_a_caller_that_goes_away_in_its_round_takes_nothing(plain: Broker, store: Store) -> None:
+    await plain.consumers.create(ConsumerSpec(name="c", stream_id="events"))
+    await publish(plain, 2)
+    stays = asyncio.create_task(plain.next("c"))
+    goes = asyncio.create_task(plain.next("c"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    goes.cancel()
+    first = await stays
+    again = await plain.next("c", wait_ms=5000)
+    assert [row.deliver_count for row in (*first.deliveries, *again.deliveries)] == [1, 1]
+    assert first.deliveries[0].id != again.deliveries[0].id
