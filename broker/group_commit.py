@@ -5,9 +5,12 @@ first come first served, and the next round takes as many of them as fit: a scri
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, Protocol, TypeVar
+
+logger = logging.getLogger("broker")
 
 # While Redis runs one round, the replies of the one before are being handed out.
 ROUNDS = 2
@@ -93,26 +96,35 @@ class GroupCommit(Generic[C, A, R]):
         lane.starting = False
         taken = self._take(lane)
         self._start(name, lane)
-        calls = [call for call, _ in taken]
+        calls, futures = [call for call, _ in taken], [future for _, future in taken]
         try:
-            answer = await self._send(name, calls) if taken else None
-        except BaseException as exc:
-            for _, future in taken:
+            try:
+                answer = await self._send(name, calls) if calls else None
+            finally:
+                lane.under_way -= 1
+                self._start(name, lane)
+                if not lane.under_way and self._lanes.get(name) is lane:
+                    del self._lanes[name]
+            await asyncio.sleep(0)  # the next round is on its way while this one is shared out
+            results = self._share(calls, answer) if answer is not None else []
+        except Exception as exc:
+            for future in futures:
                 if not future.done():
-                    future.set_exception(exc) if isinstance(exc, Exception) else future.cancel()
-            if not isinstance(exc, Exception):
-                raise
+                    future.set_exception(exc)
             return
-        finally:
-            lane.under_way -= 1
-            self._start(name, lane)
-            if not lane.under_way and self._lanes.get(name) is lane:
-                del self._lanes[name]
-        if answer is None:
-            return
-        await asyncio.sleep(0)  # the next round is on its way while this one is shared out
-        for (_, future), result in zip(taken, self._share(calls, answer), strict=True):
+        except asyncio.CancelledError:
+            for future in futures:
+                future.cancel()
+            raise
+        unclaimed = [result for future, result in zip(futures, results, strict=True) if future.done()]
+        for future, result in zip(futures, results, strict=True):
             if not future.done():
                 future.set_result(result)
-            elif self._unclaimed is not None:
-                await self._unclaimed(name, result)
+        for result in unclaimed if self._unclaimed is not None else ():
+            await self._give_back(name, result)
+
+    async def _give_back(self, name: str, result: R) -> None:
+        try:
+            await self._unclaimed(name, result)  # type: ignore[misc]
+        except Exception:
+            logger.warning("what a caller that went away was given could not be given back", exc_info=True)

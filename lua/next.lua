@@ -87,7 +87,7 @@ end
 
 -- Messages that the consumer has not reached yet, now in its PEL; nil where there are none.
 local function claim_new(count)
-  if not c.index then
+  if not c.filtered then
     local read = redis.call('XREADGROUP', 'GROUP', c.name, 'http', 'COUNT', count, 'STREAMS', s.log, '>')
     if not read then return nil end
     local entries = read[1][2]

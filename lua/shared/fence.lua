@@ -1,27 +1,27 @@
 -- fence: which of the deliveries named by tokens are the live ones, and taking them out.
 
 -- The row of the PEL, {id, name, idle in ms, delivery number}, of each live delivery, by its place in the lists; each
--- message once. A number that is false names none. One range over the PEL answers for ids that lie together, as those
--- of a batch do: then its rows are they. What the range did not reach is asked for one by one.
+-- message once. A number that is false names none. The ids of a batch lie together and come in order: then the rows of
+-- the range are they. Else one range answers for most, and what it did not reach is asked for one by one.
 local function live_rows(s, c, ids, numbers)
-  local low, high
-  for i = 1, #ids do
-    local id = ids[i]
-    if numbers[i] then
-      if not low or id < low then low = id end
-      if not high or id > high then high = id end
-    end
-  end
-  if not low then return {} end
-  local pending = redis.call('XPENDING', s.log, c.name, low, high, 2 * #ids)
+  if #ids == 0 then return {} end
+  local pending = redis.call('XPENDING', s.log, c.name, ids[1], ids[#ids], #ids)
   local same = #pending == #ids
   for i = 1, same and #ids or 0 do
     local p = pending[i]
     if p[1] ~= ids[i] or p[4] ~= numbers[i] then same = false break end
   end
   if same then return pending end
+
+  local low, high
+  for i, id in ipairs(ids) do
+    local row = numbers[i] and { member = sortable(id), id = id }
+    if row and (not low or row.member < low.member) then low = row end
+    if row and (not high or row.member > high.member) then high = row end
+  end
   local out, live = {}, {}
-  for _, p in ipairs(pending) do out[p[1]] = p end
+  if not low then return live end
+  for _, p in ipairs(redis.call('XPENDING', s.log, c.name, low.id, high.id, 2 * #ids)) do out[p[1]] = p end
   for i, id in ipairs(ids) do
     local number, p = numbers[i], out[id]
     if number and p == nil then p = redis.call('XPENDING', s.log, c.name, id, id, 1)[1] end

@@ -116,6 +116,32 @@ async def test_an_error_is_everyones_and_the_next_round_goes_on() -> None:
     assert await later[0] == "C"
 
 
+async def test_an_error_in_sharing_out_is_everyones() -> None:
+    store = Store()
+
+    def share(calls: Sequence[Call], answer: list[str]) -> list[str]:
+        raise ValueError("odd")
+
+    commit: GroupCommit[Call, list[str], str] = GroupCommit(store.send, share)
+    calls = start(commit, "ab")
+    await settle()
+    store.answers[0].set_result(None)
+    assert [str(error) for error in await asyncio.gather(*calls, return_exceptions=True)] == ["odd", "odd"]
+
+
+async def test_what_cannot_be_given_back_hurts_nobody_else() -> None:
+    store = Store()
+
+    async def fail(lane: str, result: str) -> None:
+        raise ValueError("gone")
+
+    gone, stays = start(GroupCommit(store.send, lambda calls, answer: answer, fail), "ab")
+    await settle()
+    gone.cancel()
+    store.answers[0].set_result(None)
+    assert await stays == "B"
+
+
 async def test_a_caller_that_went_away_before_its_round_is_not_in_it() -> None:
     store = Store()
     commit = store.commit()
