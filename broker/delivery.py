@@ -114,7 +114,7 @@ class Deliveries:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._commit = GroupCommit(self._send, self._share, self._release)
+        self._commit = GroupCommit(self._send, self._share, self.release)
 
     async def next(
         self, consumer: str, batch_size: int = 1, min_batch: int = 1, ack: Sequence[str] = (), nack: Sequence["Nack"] = ()
@@ -177,16 +177,16 @@ class Deliveries:
             given += call.batch_size
         return batches
 
-    async def _release(self, consumer: str, batch: Batch) -> None:
-        """The caller has gone: it takes no message with it, and the delivery does not count."""
-        if batch.deliveries:
-            await self.nack(consumer, [Nack(d.ack_token, 0, "release") for d in batch.deliveries])
-
     async def extend(self, consumer: str, tokens: Sequence[str]) -> Settled:
         """Begin the ack wait of deliveries anew (C33). InvalidAckToken: one is no token, and nothing is extended."""
         groups = ack_tokens.parse(tokens)
         _, reply = await self._engine.on_consumer("extend", consumer, len(groups), *_group_arguments(groups))
         return Settled(reply[0], _named(_Call(tokens, groups), reply[1:]))
+
+    async def release(self, consumer: str, batch: Batch) -> None:
+        """Give back what was delivered to a caller that has gone: it takes no message with it, and the delivery does not count."""
+        if batch.deliveries:
+            await self.nack(consumer, [Nack(d.ack_token, 0, "release") for d in batch.deliveries])
 
     async def peek(self, consumer: str, limit: int = 10) -> list[Peeked]:
         """The next messages, without delivering them (C36)."""

@@ -109,12 +109,8 @@ class _Queue:
         if not waiter.answer.done():
             waiter.answer.set_result(batch)
             return
-        await self._release(batch)
+        await self._deliveries.release(self.consumer, batch)
         self._dirty = True
-
-    async def _release(self, batch: Batch) -> None:
-        """The caller has gone: it takes no message with it, and the delivery does not count."""
-        await self._deliveries.nack(self.consumer, [Nack(d.ack_token, 0, "release") for d in batch.deliveries])
 
     def _look_again_in(self, due_in_ms: int | None) -> None:
         if self._timer is not None:
@@ -146,7 +142,7 @@ class _Queue:
             return None
         except (asyncio.CancelledError, CallerGone):
             if waiter.answer.done() and not waiter.answer.exception() and (batch := waiter.answer.result()) is not None:
-                await asyncio.shield(self._release(batch))
+                await asyncio.shield(self._deliveries.release(self.consumer, batch))
             waiter.answer.cancel()
             raise
         finally:

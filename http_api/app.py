@@ -58,8 +58,9 @@ class _Methods:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
-        method = "GET" if request.method == "HEAD" else request.method
-        operation = self._operations.get(method)
+        operation = self._operations.get(request.method)
+        if request.method == "HEAD" and (shown := self._operations.get("GET")) is not None and shown.heads:
+            operation = shown
         if operation is None:
             reply = problems.response(request, MethodNotAllowed(f"{request.method} is not a method of this address."))
             reply.headers["Allow"] = ", ".join(self._operations)

@@ -39,6 +39,7 @@ class Operation:
     errors: tuple[int, ...] = ()
     query: tuple[Query, ...] = ()
     public: bool = False
+    heads: bool = True  # whether HEAD does the same: not where GET takes something
 
 
 _AFTER = Query("after", {"type": "string"}, "The `next` of the page before.")
@@ -55,7 +56,9 @@ _BODY = (413, 415, 422)
 
 # The busiest first: the router looks in this order.
 OPERATIONS: tuple[Operation, ...] = (
-    Operation("GET", _CONSUMER + "/next", deliveries.next_, "next", shapes.NextAnswer, errors=(404, 429), query=_NEXT_QUERY),
+    Operation(
+        "GET", _CONSUMER + "/next", deliveries.next_, "next", shapes.NextAnswer, errors=(404, 429), query=_NEXT_QUERY, heads=False,
+    ),
     Operation(
         "POST", _CONSUMER + "/next", deliveries.next_, "nextByPost", shapes.NextAnswer, shapes.NextRequest,
         errors=(404, 413, 415, 429), query=_NEXT_QUERY,

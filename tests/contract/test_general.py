@@ -238,6 +238,15 @@ MISSING = [
 ]
 
 
+async def test_head_shows_and_takes_nothing(http: httpx.AsyncClient) -> None:
+    await http.post("/v1/http-consumers", json={"name": "c", "stream_id": "events"})
+    await http.post("/v1/streams/events/messages", json={"messages": [event(1)]})
+    shown = await http.head("/v1/http-consumers/c")
+    assert (shown.status_code, shown.content) == (200, b"")
+    assert (await http.head("/v1/http-consumers/c/next")).status_code == 405
+    assert len((await http.get("/v1/http-consumers/c/next")).json()["data"]) == 1
+
+
 async def test_c3_what_is_not_there_has_its_own_code(http: httpx.AsyncClient) -> None:
     for path, code in MISSING:
         refused(await http.get(path), 404, code)
