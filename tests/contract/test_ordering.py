@@ -138,6 +138,22 @@ async def test_keys_that_hold_colons_and_prefixes_of_each_other_do_not_mix(api: 
     assert sorted(data(await api.next("c", 99))) == sorted([key, 2] for key in keys if key)
 
 
+async def test_names_that_json_escapes_are_found_in_what_is_stored(api: Api) -> None:
+    collections, keys = ['a"b:x', "a\\b:x", "a\nb:x", "ä/b:x"], ['k"', "k\\", "k\t", "k/ä"]
+    rows = [
+        {"collection_id": collection, "resource_id": resource_id, "key": key, "data": [collection, key, n]}
+        for n in (1, 2)
+        for collection, key in zip(collections, keys, strict=True)
+        for resource_id in (None, 'r"\\')
+    ]
+    await api.publish("events", rows)
+    for i, collection in enumerate(collections):
+        await api.create_consumer(name=f"late-{i}", stream_id="events", filters={"collection_id": collection}, ordering="key")
+        assert data(await api.next(f"late-{i}", 99)) == [[collection, keys[i], 1]]
+    await api.create_consumer(name="late", stream_id="events", filters={"resource_id": 'r"\\'})
+    assert data(await api.next("late", 99)) == [row["data"] for row in rows if row["resource_id"]]
+
+
 async def test_peek_of_a_keyed_consumer_shows_what_next_would_give(api: Api) -> None:
     await keyed(api)
     await publish(api, ("k", 1), ("k", 2), ("l", 3))

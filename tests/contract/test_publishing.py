@@ -1,5 +1,6 @@
 """Section 4: publishing, and reading without a consumer."""
 
+import asyncio
 import json
 import re
 import uuid
@@ -193,6 +194,13 @@ async def test_data_comes_out_as_the_very_json_that_went_in(http: httpx.AsyncCli
         assert [bool(wanted.search(content)) for content in (peeked, fetched, listed)] == [True] * 3, raw
         if stream == "records":
             assert wanted.search((await http.get(f"/v1/streams/records/records/{i}")).content), raw
+
+
+async def test_versions_of_callers_that_come_together_are_all_told_apart(api: Api) -> None:
+    answers = await asyncio.gather(*(api.publish("records", [{"id": "r", "collection_id": "a:b", "data": n}]) for n in (1, 2, 1)))
+    rows = [answer["data"][0] for answer in answers]
+    assert sorted(row["status"] for row in rows) == ["created", "updated", "updated"]
+    assert len({row["message_id"] for row in rows}) == 3
 
 
 async def test_data_of_ndjson_and_changes_keep_their_spelling(http: httpx.AsyncClient) -> None:
