@@ -9,7 +9,7 @@
 --          head, body]. due_in: ms until something may come due, -1 = not by time alone; told only where nothing was
 --          delivered. seen: the last id of the log, from where a waiting reader goes on. head, body: shared/entries.lua
 -- errors   CONSUMER_NOT_FOUND
--- cost     O(batch + log n), whatever waits and whatever is out; with ordering by key it parks some 100 messages at most
+-- cost     O(batch + log n), whatever waits and whatever is out; with ordering by key it parks 150 messages at most
 local s = open_stream(KEYS[1])
 local c = open_consumer(s, ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
@@ -103,7 +103,7 @@ local function claim_new(count)
 end
 
 -- What a parked message costs, in rows that are looked at; and how many are claimed at once where they may be parked.
-local PARKING, KEYED_CLAIM = 40, 100
+local PARKING, KEYED_CLAIM = 60, 100
 
 -- Deliver new messages but for those whose time to live is over or whose key is busy. Returns how many, and whether there
 -- may be more.

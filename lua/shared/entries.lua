@@ -42,18 +42,23 @@ local function routing_fields(entry)
   return collection_id, (field_at(body, at, 'resource_id'))
 end
 
+-- Where its key stands in most entries of ours: behind the collection, without an escape in either.
+local KEY_PATTERNS = {
+  events = '^{"collection_id":"[^"\\]*","key":"([^"\\]*)"', records = '^{"collection_id":"[^"\\]*","id":"([^"\\]*)"',
+}
+
 -- What per-key order goes by: a record's id, an event's key; a plain XADD's key or upstream_id. '' = none: unordered.
 local function key_of(s, entry)
   if is_plain(entry) then
     local fields = plain_fields(entry)
     return fields.key or fields.upstream_id or ''
   end
-  local body, name = entry[2][4], s.kind == 'records' and 'id' or 'key'
-  local plain = string.match(body, '^{"collection_id":"[^"\\]*","' .. name .. '":"([^"\\]*)"')
-  if plain then return plain end
+  local body = entry[2][4]
+  local found = string.match(body, KEY_PATTERNS[s.kind])
+  if found then return found end
   local _, at = text_at(body, 18)
   _, at = field_at(body, at, 'resource_id')
-  return field_at(body, at, name) or ''
+  return field_at(body, at, s.kind == 'records' and 'id' or 'key') or ''
 end
 
 local function idx_of(s, entry)

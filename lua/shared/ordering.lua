@@ -88,7 +88,7 @@ end
 -- Messages claimed for their first delivery: those whose key is free take it, the others are parked. Returns the set of
 -- positions of the parked ones.
 local function take_keys(s, c, entries)
-  local parked, keys, taken, now_busy, now_held = {}, {}, {}, {}, {}
+  local parked, keys, taken, now_busy, now_held, n = {}, {}, {}, {}, {}, 0
   for i, entry in ipairs(entries) do keys[i] = key_of(s, entry) end
   local busy = #keys > 0 and redis.call('HMGET', s.key .. ':busy:' .. c.name, unpack(keys)) or {}
   for i, key in ipairs(keys) do
@@ -98,11 +98,11 @@ local function take_keys(s, c, entries)
       park(s, c.name, key, id)
     elseif key ~= '' then
       taken[key] = true
-      now_busy[#now_busy + 1], now_busy[#now_busy + 2] = key, id
-      now_held[#now_held + 1], now_held[#now_held + 2] = id, key
+      now_busy[n + 1], now_busy[n + 2], now_held[n + 1], now_held[n + 2] = key, id, id, key
+      n = n + 2
     end
   end
-  if #now_busy > 0 then
+  if n > 0 then
     redis.call('HSET', s.key .. ':busy:' .. c.name, unpack(now_busy))
     redis.call('HSET', s.key .. ':held:' .. c.name, unpack(now_held))
   end
