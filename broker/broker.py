@@ -103,7 +103,8 @@ class Broker:
     async def check_writable(self) -> str | None:
         """Why Redis cannot be written now, or None where it can."""
         try:
-            await self.store.call("SET", keys.PROBE, 1, "PX", 1000)
+            for key in await self.store.primaries():
+                await self.store.call("SET", key, 1, "PX", 1000)
         except StoreFull:
             return "Redis is at its memory limit."
         except StoreUnavailable as exc:

@@ -8,8 +8,8 @@ import msgspec
 from broker import ack_tokens
 from broker.engine import Engine, flatten
 from broker.group_commit import GroupCommit
+from broker.link import Argument
 from broker.messages import complete, label_of
-from broker.store import Argument
 from broker.streams import message_id
 from broker.times import rfc3339
 

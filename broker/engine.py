@@ -5,9 +5,10 @@ from typing import Any
 
 from broker import keys
 from broker.errors import ConsumerNotFound, StoreFault
+from broker.link import Argument
 from broker.names import is_name
 from broker.scripts import Scripts
-from broker.store import Argument, Store
+from broker.store import Store
 
 
 class Engine:

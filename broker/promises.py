@@ -1,5 +1,6 @@
 """What the Redis at hand promises: persistence, eviction, version (C47)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from broker.errors import BrokerError
@@ -10,13 +11,13 @@ OLDEST = (7, 0)
 
 @dataclass(frozen=True, slots=True)
 class Promises:
-    """What was found, and what a user should be warned of."""
+    """What was found, and what a user should be warned of. Of several primaries: what is true of any of them."""
 
     server: str
     persistence: str
     eviction: str
     memory: str
-    replicas: int
+    replicas: str
     warnings: tuple[str, ...]
 
     def lines(self) -> list[str]:
@@ -31,12 +32,31 @@ class Promises:
 
 
 async def examine(store: Store) -> Promises:
-    """Ask Redis. A server that hides its configuration (some managed ones) is judged by INFO alone."""
-    info = _parse((await store.call("INFO", "everything")).decode())
+    """Ask Redis, of a cluster each primary. A server that hides its configuration (some managed ones) is judged by INFO alone."""
+    found = [await _examine_one(store, key) for key in await store.primaries()]
+    if len(found) == 1:
+        return found[0]
+    return Promises(
+        server=f"{_distinct(p.server for p in found)}, a cluster of {len(found)} primaries",
+        persistence=_distinct(p.persistence for p in found),
+        eviction=_distinct(p.eviction for p in found),
+        memory="; ".join(p.memory for p in found),
+        replicas=", ".join(p.replicas for p in found),
+        warnings=tuple(dict.fromkeys(warning for p in found for warning in p.warnings)),
+    )
+
+
+def _distinct(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(texts))
+
+
+async def _examine_one(store: Store, key: str) -> Promises:
+    """What the server that holds a key promises."""
+    info = _parse((await store.call("INFO", "everything", at=key)).decode())
     config = {}
     for name in ("appendonly", "appendfsync", "save", "maxmemory-policy"):
         try:
-            reply = await store.call("CONFIG", "GET", name)
+            reply = await store.call("CONFIG", "GET", name, at=key)
             config[name] = reply[1].decode() if reply else ""
         except BrokerError:
             config[name] = "unknown"
@@ -64,7 +84,7 @@ async def examine(store: Store) -> Promises:
         warnings.append("This Redis is a replica; the broker must reach a primary.")
     limit = int(info.get("maxmemory", "0"))
     memory = f"{int(info.get('used_memory', '0')) / 1e6:.1f} MB used, " + (f"limit {limit / 1e6:.0f} MB" if limit else "no limit")
-    return Promises(f"{name} {version}", persistence, policy, memory, int(info.get("connected_slaves", "0")), tuple(warnings))
+    return Promises(f"{name} {version}", persistence, policy, memory, info.get("connected_slaves", "0"), tuple(warnings))
 
 
 def _parse(text: str) -> dict[str, str]:

@@ -1,24 +1,25 @@
-"""The way to Redis: one connection that many calls share, and what its failures mean.
+"""The way to Redis: what a command's answer, and the lack of one, mean.
 
 Commands go out as they come and replies are matched in order, so concurrent calls are pipelined without waiting for
-each other. Nothing is sent twice: a call whose connection was never made says that nothing happened, one whose
-connection broke after it was sent says that it may have happened.
+each other. Nothing is sent twice that may have been done: a call whose connection was never made says that nothing happened,
+one whose connection broke after it was sent says that it may have happened. What a server refused before doing anything is
+tried again where another may take it: after a redirection, and while a primary is being replaced.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
-import hiredis
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
     ClusterDownError,
     MasterDownError,
+    MovedError,
     NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
@@ -28,17 +29,18 @@ from redis.exceptions import (
     TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from broker import topology
 from broker.errors import SCRIPT_ERRORS, BrokerError, OutcomeUnknown, StoreFault, StoreFull, StoreUnavailable
+from broker.link import Argument, Link, Node, NotSent, connect
 from broker.scripts import Script
+from broker.topology import Topology
 
 logger = logging.getLogger("broker")
 
-# How long making a connection may take.
-CONNECT_S = 5.0
-
-Argument = str | bytes | int | float
+# Between two tries of a call that was refused.
+PAUSE_S = 0.05
+REDIRECTIONS = 16
 
 # Replies by which Redis refuses a command before it does anything.
 _REFUSALS = (
@@ -51,7 +53,9 @@ _REFUSALS = (
     ReadOnlyError,
     TryAgainError,
 )
-_REFUSAL_WORDS = {"BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM", "NOREPLICAS", "READONLY", "CLUSTERDOWN"}
+_REFUSAL_WORDS = {
+    "BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM", "NOREPLICAS", "READONLY", "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN",
+}  # fmt: skip
 
 
 def from_reply(error: RedisError) -> BrokerError:
@@ -69,173 +73,164 @@ def from_reply(error: RedisError) -> BrokerError:
         return kind(summary)
     logger.error("Redis gave an unexpected error: %s", error)
     return StoreFault("Redis gave an answer that the broker does not understand.")
-
-
-class _NotSent(Exception):
-    """The connection was gone before the command was out: nothing happened."""
-
-
-class _Link(asyncio.Protocol):
-    """An open connection and the calls that await their replies on it, in order.
-
-    redis-py makes the connection; then its socket speaks to this protocol, which parses what comes as it comes.
-    """
-
-    def __init__(self, connection: AbstractConnection, timeout: float) -> None:
-        self.connection = connection
-        self.timeout = timeout
-        self.awaiting: deque[tuple[asyncio.Future[Any], float]] = deque()
-        self.closed = False
-        self.loop = asyncio.get_running_loop()
-        self.replies = hiredis.Reader(replyError=connection._parser.parse_error)
-        self.transport: asyncio.WriteTransport = connection._writer.transport  # type: ignore[union-attr]
-        self.transport.set_protocol(self)
-        self.watch = self.loop.call_later(timeout / 4, self._watch)
-
-    def call(self, args: Sequence[Argument]) -> asyncio.Future[Any]:
-        """Send a command. _NotSent: the connection is gone; then Redis cannot have the whole command."""
-        packed = hiredis.pack_command(args)  # type: ignore[arg-type]
-        if not self.transport.is_closing():
-            self.transport.write(packed)
-        if self.transport.is_closing():  # it was, or the write failed at once
-            self.fail(RedisConnectionError("closed"))
-            raise _NotSent
-        future: asyncio.Future[Any] = self.loop.create_future()
-        self.awaiting.append((future, self.loop.time()))
-        return future
-
-    def data_received(self, data: bytes) -> None:
-        """Give each reply to the call that it is for."""
-        self.replies.feed(data)
-        try:
-            while (reply := self.replies.gets()) is not False:
-                self.answer(reply)
-        except (hiredis.HiredisError, IndexError) as exc:
-            self.fail(exc)
-
-    def answer(self, reply: Any) -> None:
-        """Give a reply to the call that has waited longest."""
-        future, _ = self.awaiting.popleft()
-        if future.done():
-            return
-        if isinstance(reply, Exception):
-            future.set_exception(reply)
-        else:
-            future.set_result(reply)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Calls that were sent may have taken effect."""
-        self.fail(exc or RedisConnectionError("closed by Redis"))
-
-    def _watch(self) -> None:
-        if self.awaiting and self.loop.time() - self.awaiting[0][1] > self.timeout:
-            self.fail(RedisTimeoutError(f"no reply within {self.timeout} s"))
-        elif not self.closed:
-            self.watch = self.loop.call_later(self.timeout / 4, self._watch)
-
-    def fail(self, cause: Exception) -> None:
-        """Give up the connection and every call on it."""
-        self.closed = True
-        self.watch.cancel()
-        while self.awaiting:
-            future, _ = self.awaiting.popleft()
-            if not future.done():
-                future.set_exception(RedisConnectionError(str(cause)))
-        self.transport.abort()
-
-    async def close(self) -> None:
-        self.fail(RedisConnectionError("closed"))
-        await self.connection.disconnect(nowait=True)
+# Of these, those that another server may not answer, or the same one a little later.
+_PASSING = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
 
 
 class Store:
-    """One Redis. `timeout` in seconds bounds connecting and each reply."""
+    """One Redis of any kind. `timeout` in seconds bounds connecting and each reply."""
 
-    def __init__(self, pool: ConnectionPool, *, timeout: float = 5.0) -> None:
-        self._pool = pool
+    def __init__(self, servers: Topology, *, timeout: float = 5.0) -> None:
+        self._servers = servers
         self._timeout = timeout
-        self._link: _Link | None = None
+        self._links: dict[Node, Link] = {}
         self._opening = asyncio.Lock()
+        self._owner = True
 
     @classmethod
     def from_url(cls, url: str, *, timeout: float = 5.0) -> "Store":
-        """A store at `redis://`, `rediss://` or `unix://`. ValueError: not such a URL."""
-        options: dict[str, Any] = {"protocol": 2, "socket_timeout": None}
-        if not url.startswith("unix://"):
-            options |= {"socket_connect_timeout": timeout, "socket_keepalive": True}
-        try:
-            pool = ConnectionPool.from_url(url, **options)
-            pool.make_connection()  # type: ignore[no-untyped-call]
-        except TypeError as exc:
-            raise ValueError(f"an option of the URL is unknown: {exc}") from exc
-        return cls(pool, timeout=timeout)
+        """A store at a URL of `topology.SCHEMES`. ValueError: not such a URL."""
+        return cls(topology.from_url(url, timeout), timeout=timeout)
 
-    async def call(self, *args: Argument) -> Any:
-        """Send one command and give its reply, with strings as bytes.
+    async def call(self, *args: Argument, at: str | None = None) -> Any:
+        """Send one command and give its reply, with strings as bytes. `at`: to the server that holds this key.
 
         Raises StoreUnavailable (nothing happened), OutcomeUnknown (it may have happened), StoreFull, or what
         `from_reply` makes of the reply.
         """
         try:
-            return await self._send(args)
+            return await self._send(args, at)
         except NoScriptError:
             raise
         except (*_REFUSALS, ResponseError) as exc:
             raise from_reply(exc) from exc
 
     async def run(self, script: Script, key: str, args: Iterable[Argument]) -> Any:
-        """Run a script over one stream's keys, loading it where Redis does not know it yet."""
-        args = tuple(args)
+        """Run a script over one stream's keys, sending its text where the server does not know it yet."""
+        keys = self._servers.script_keys(key)
+        rest = (len(keys), *keys, *args)
         try:
-            return await self.call("EVALSHA", script.sha, 1, key, *args)
+            return await self.call("EVALSHA", script.sha, *rest)
         except NoScriptError:
-            await self.call("SCRIPT", "LOAD", script.text)
-            return await self.call("EVALSHA", script.sha, 1, key, *args)
+            return await self.call("EVAL", script.text, *rest)
 
-    async def _send(self, args: Sequence[Argument]) -> Any:
-        link = self._link
+    async def together(self, at: str, *commands: Sequence[Argument]) -> list[Any]:
+        """Send commands to the server that holds a key, on one connection, one behind the other; gives their replies.
+
+        A refusal is a reply too, as an exception. StoreUnavailable, OutcomeUnknown.
+        """
+        return await self._exchange(await self._node((), at), *commands)
+
+    async def primaries(self) -> list[str]:
+        """A key for each server that takes writes, to name it by (`call(..., at=key)`)."""
+        await self._node(("PING",), None)
+        return self._servers.primaries()
+
+    async def _send(self, args: Sequence[Argument], at: str | None) -> Any:
+        """Send a command, and again while it was refused before anything was done and another server may take it."""
+        until = 0.0
+        while True:
+            try:
+                return await self._redirected(args, at)
+            except (StoreUnavailable, *_PASSING) as exc:
+                now = asyncio.get_running_loop().time()
+                until = until or now + self._servers.patience_s
+                if now >= until:
+                    raise
+                if isinstance(exc, ReadOnlyError):
+                    self._retire(args, at)
+            await asyncio.sleep(PAUSE_S)
+            with contextlib.suppress(StoreUnavailable):
+                await self._servers.refresh()
+
+    async def _redirected(self, args: Sequence[Argument], at: str | None) -> Any:
+        for _ in range(REDIRECTIONS):
+            node = self._servers.node_of(args, at) or await self._node(args, at)
+            try:
+                return await self._attempt(node, args)
+            except MovedError as exc:
+                await self._servers.moved(exc)
+            except AskError as exc:
+                return _or_raise((await self._exchange(self._servers.asked(exc), ("ASKING",), args))[-1])
+        raise StoreUnavailable("Redis sends the call from server to server; nothing happened.")
+
+    async def _attempt(self, node: Node, args: Sequence[Argument]) -> Any:
+        link = self._links.get(node)
         if link is None or link.closed:
-            link = await self._open()
+            link = await self._open(node)
         try:
             try:
                 return await link.call(args)
-            except _NotSent:
-                return await (await self._open()).call(args)
-        except _NotSent as exc:
-            raise StoreUnavailable("The connection to Redis is lost; nothing happened.") from exc
+            except NotSent:
+                return await (await self._open(node)).call(args)
+        except NotSent as exc:
+            raise _not_sent() from exc
         except _REFUSALS:
             raise
         except RedisConnectionError as exc:
-            logger.warning("Redis connection lost: %s", exc)
-            raise OutcomeUnknown("The connection to Redis was lost before it answered; the call may have taken effect.") from exc
+            raise _unknown(exc) from exc
 
-    async def _open(self) -> _Link:
+    async def _exchange(self, node: Node, *commands: Sequence[Argument]) -> list[Any]:
+        link = await self._open(node)
+        try:
+            replies = [link.call(command) for command in commands]
+        except NotSent as exc:
+            raise _not_sent() from exc
+        found = await asyncio.gather(*replies, return_exceptions=True)
+        for reply in found:
+            if isinstance(reply, RedisConnectionError) and not isinstance(reply, _REFUSALS):
+                raise _unknown(reply) from reply
+        return found
+
+    async def _node(self, args: Sequence[Argument], at: str | None) -> Node:
+        node = self._servers.node_of(args, at)
+        if node is None:
+            await self._servers.refresh()
+            node = self._servers.node_of(args, at)
+        if node is None:
+            raise StoreUnavailable("No server of the Redis Cluster holds this; nothing happened.")
+        return node
+
+    async def _open(self, node: Node) -> Link:
         async with self._opening:
-            if self._link is None or self._link.closed:
-                if self._link is not None:
-                    await self._link.close()
-                self._link = _Link(await self._connect(), self._timeout)
-            return self._link
+            link = self._links.get(node)
+            if link is None or link.closed:
+                if link is not None:
+                    await link.close()
+                link = self._links[node] = await connect(node, self._timeout)
+            return link
+
+    def _retire(self, args: Sequence[Argument], at: str | None) -> None:
+        """Leave a server that is no longer the primary: the next call connects anew."""
+        node = self._servers.node_of(args, at)
+        if node is not None and node in self._links:
+            self._links.pop(node).retire()
 
     def apart(self, timeout: float) -> "Store":
-        """The same Redis by a connection of its own, for reads that block."""
-        return Store(self._pool, timeout=timeout)
-
-    async def _connect(self) -> AbstractConnection:
-        connection = cast(AbstractConnection, self._pool.make_connection())  # type: ignore[no-untyped-call]
-        try:
-            async with asyncio.timeout(min(self._timeout, CONNECT_S)):
-                await connection.connect()  # type: ignore[no-untyped-call]
-        except (RedisError, OSError, TimeoutError) as exc:
-            logger.warning("Redis cannot be reached: %s", exc)
-            raise StoreUnavailable("Redis cannot be reached; nothing happened.") from exc
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
-        return connection
+        """The same Redis by connections of its own, for reads that block."""
+        store = Store(self._servers, timeout=timeout)
+        store._owner = False
+        return store
 
     async def close(self) -> None:
-        """Close the connection; calls that await a reply fail."""
-        if self._link is not None:
-            await self._link.close()
-            self._link = None
+        """Close the connections; calls that await a reply fail."""
+        links, self._links = list(self._links.values()), {}
+        for link in links:
+            await link.close()
+        if self._owner:
+            await self._servers.close()
+
+
+def _or_raise(reply: Any) -> Any:
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
+
+
+def _not_sent() -> StoreUnavailable:
+    return StoreUnavailable("The connection to Redis is lost; nothing happened.")
+
+
+def _unknown(cause: Exception) -> OutcomeUnknown:
+    logger.warning("Redis connection lost: %s", cause)
+    return OutcomeUnknown("The connection to Redis was lost before it answered; the call may have taken effect.")

@@ -53,7 +53,7 @@ class Watch:
         while True:
             await asyncio.sleep(RETRY_S)
             try:
-                await self._store.call("PING")
+                await self._store.call("EXISTS", next(iter(self.at)))
                 return
             except BrokerError:
                 continue

@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from broker.store import Store
+from broker.topology import SCHEMES
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
-_SCHEMES = ("redis", "rediss", "unix")
 
 
 class WrongSetting(Exception):
@@ -90,12 +90,15 @@ def check_redis_url(text: str, source: str) -> str:
     """The URL, where it is one of a Redis. WrongSetting."""
     try:
         parts = urlsplit(text)
-        if parts.scheme in _SCHEMES and (parts.path if parts.scheme == "unix" else parts.hostname):
+        if parts.scheme in SCHEMES and (parts.path if parts.scheme == "unix" else parts.netloc):
             Store.from_url(text)
             return text
     except ValueError:
         pass
-    raise WrongSetting(f"{source}: not a Redis URL; write redis://host:port, rediss://host:port or unix:///path.")
+    raise WrongSetting(
+        f"{source}: not a Redis URL; write redis://host:port, rediss://host:port, unix:///path, "
+        "redis+sentinel://host:port,host:port/service or redis+cluster://host:port,host:port."
+    )
 
 
 def _integer(text: str, source: str, low: int, high: int) -> int:

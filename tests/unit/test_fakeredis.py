@@ -1,6 +1,6 @@
 """The broker over fakeredis: what a user's own tests can rely on without a Redis, and what they cannot.
 
-A store over fakeredis is `Store(ConnectionPool(connection_class=Connection, server=FakeServer(...), protocol=2))`, where
+A store over fakeredis is `Store(One(ConnectionPool(connection_class=Connection, server=FakeServer(...), protocol=2)))`, where
 `Connection` is fakeredis' own with the one thing that it lacks, below. Streams, publishing, consumers, next, ack, nack,
 pending, peek, dead letters and waiting work. The gaps of fakeredis 2.40, each with a test that fails while it is there:
 
@@ -30,6 +30,7 @@ from redis.exceptions import ResponseError
 from broker import Broker, BrokerError, ConsumerChanges, ConsumerSpec, Filters, Nack, Store, StreamSpec
 from broker.errors import ConsumerExists, OutcomeUnknown, RecordNotFound, StoreFault, StreamExists, StreamInUse, StreamNotFound
 from broker.promises import examine
+from broker.topology import One
 from tests.support.clock import advance, shifted_scripts
 
 pytestmark = pytest.mark.anyio
@@ -78,7 +79,7 @@ class Connection(fakeredis.FakeAsyncRedisConnection):
 
 def store_over(server: fakeredis.FakeServer, connection: type = Connection) -> Store:
     """A store over a fake server."""
-    return Store(ConnectionPool(connection_class=connection, server=server, protocol=2))
+    return Store(One(ConnectionPool(connection_class=connection, server=server, protocol=2)))
 
 
 @pytest.fixture(params=[("redis", (7, 4)), ("valkey", (8, 0))], ids=["redis", "valkey"])

