@@ -49,6 +49,7 @@ class Broker:
     async def close(self) -> None:
         """End waiting calls and close the connections."""
         await self.waiting.close()
+        await self._publisher.close()
         await self.store.close()
 
     async def __aenter__(self) -> Self:

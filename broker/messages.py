@@ -205,11 +205,16 @@ def _instant(text: str | None, path: str) -> int | None:
         raise ValidationFailed({path: [str(exc)]}) from exc
 
 
-def outgoing(stream: str, message: RecordMessage | EventMessage, path: str, limit: int) -> Outgoing:
-    """Make a message ready for the store. `limit` in bytes bounds its stored JSON: PayloadTooLarge."""
+def outgoing(stream: str, message: RecordMessage | EventMessage, path: str, limit: int, *, remember: bool = False) -> Outgoing:
+    """Make a message ready for the store. `limit` in bytes bounds its stored JSON: PayloadTooLarge.
+
+    `remember`: an id that is made here is remembered like one that was given, so that a repeat with it is a duplicate.
+    """
     _instant(message.upstream_created_at, f"{path}.upstream_created_at")
     updated_us = _instant(message.upstream_updated_at, f"{path}.upstream_updated_at")
     resource_id = _alias(message, path)
+    if remember and message.id is None and isinstance(message, EventMessage):
+        message = msgspec.structs.replace(message, id=fresh_id())
     make = _record if isinstance(message, RecordMessage) else _event
     result, size = make(stream, message, path, resource_id, updated_us)  # type: ignore[arg-type]
     if size > limit:

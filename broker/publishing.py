@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from broker.durability import Durability, Mark
 from broker.engine import Engine, flatten
-from broker.errors import BrokerError, PayloadTooLarge, StoreFault, ValidationFailed
+from broker.errors import BrokerError, OutcomeUnknown, PayloadTooLarge, StoreFault, ValidationFailed
 from broker.group_commit import GroupCommit
 from broker.messages import Kind, Outgoing, decode_batch, decode_one, outgoing
-from broker.streams import Streams
+from broker.streams import Known, Streams
 
 Status = Literal["created", "updated", "deleted", "unchanged", "stale", "duplicate"]
 MAX_MESSAGE_BYTES = 1 << 20
@@ -37,11 +38,27 @@ class PublishFailed(BrokerError):
         self.stored = stored
 
 
+class Repeatable(msgspec.Struct, frozen=True):
+    """A message that may be stored: published again with this id, it is stored once. `message_id` None: not known."""
+
+    id: str
+    message_id: str | None
+
+
+class Unconfirmed(OutcomeUnknown):
+    """A publish to a stream that asks for replicas or the disk may be stored, and was not confirmed."""
+
+    def __init__(self, messages: Sequence[Repeatable]) -> None:
+        super().__init__("It was not confirmed that replicas or the disk have it; publishing it again with the ids given here is safe.")
+        self.messages = messages
+
+
 class _Call(msgspec.Struct, frozen=True):
     """The messages of one request, or of a chunk of lines."""
 
     kind: Kind
     ready: list[Outgoing]
+    durable: bool
 
     @property
     def weight(self) -> int:
@@ -62,6 +79,7 @@ class Publisher:
         self._streams = streams
         self._limit = max_message_bytes
         self._commit = GroupCommit(self._send, _share, fits=_fits)
+        self._durability = Durability(engine.store)
 
     async def publish(self, stream: str, messages: Sequence[dict[str, Any]]) -> list[Published]:
         """Publish 1-1000 messages, all or none (C13), one result a message in order."""
@@ -71,18 +89,18 @@ class Publisher:
         """Publish a request body `{"messages": [...]}`, all or none (C13)."""
 
         async def attempt() -> list[Published]:
-            kind = await self._streams.kind(stream)
-            batch = decode_batch(kind, body)
-            ready = [outgoing(stream, m, f"messages[{i}]", self._limit) for i, m in enumerate(batch)]
-            return await self._commit(stream, _Call(kind, ready))
+            known = await self._streams.known(stream)
+            batch = decode_batch(known.kind, body)
+            ready = [outgoing(stream, m, f"messages[{i}]", self._limit, remember=known.durable) for i, m in enumerate(batch)]
+            return await self._store(stream, _Call(known.kind, ready, known.durable))
 
         try:
             return await attempt()
         except (_WrongKind, ValidationFailed):
             # The stream may have been made anew with the other kind by another server: ask before judging.
-            before = await self._streams.kind(stream)
-            self._streams.forget_kind(stream)
-            if await self._streams.kind(stream) == before:
+            before = await self._streams.known(stream)
+            self._streams.forget(stream)
+            if (await self._streams.known(stream)).kind == before.kind:
                 raise
             return await attempt()
 
@@ -91,20 +109,20 @@ class Publisher:
 
         PublishFailed: a line is bad; those before it are stored.
         """
-        self._streams.forget_kind(stream)
-        kind = await self._streams.kind(stream)
+        self._streams.forget(stream)
+        known = await self._streams.known(stream)
         under_way: asyncio.Task[list[Published]] | None = None
         fault: BrokerError | None = None
         stored = 0
         try:
             try:
-                async for ready in self._chunks(stream, kind, lines):  # read while the one before is being stored
+                async for ready in self._chunks(stream, known, lines):  # read while the one before is being stored
                     if under_way is not None:
                         before, under_way = under_way, None
                         done = await before
                         stored += len(done)
                         yield done
-                    under_way = asyncio.create_task(self._commit(stream, _Call(kind, ready)))
+                    under_way = asyncio.create_task(self._store(stream, _Call(known.kind, ready, known.durable)))
             except BrokerError as exc:
                 fault = exc
             if under_way is not None:
@@ -116,7 +134,7 @@ class Publisher:
         except BrokerError as exc:
             raise PublishFailed(exc, stored) from exc
 
-    async def _chunks(self, stream: str, kind: Kind, lines: AsyncIterator[bytes]) -> AsyncIterator[list[Outgoing]]:
+    async def _chunks(self, stream: str, known: Known, lines: AsyncIterator[bytes]) -> AsyncIterator[list[Outgoing]]:
         """The messages of the lines, some hundred at a time; at a bad line, those before it and then the error."""
         ready: list[Outgoing] = []
         size = number = 0
@@ -128,7 +146,7 @@ class Publisher:
             try:
                 if len(line) > self._limit + 4096:
                     raise PayloadTooLarge(f"{path} is longer than {self._limit} bytes.")
-                ready.append(outgoing(stream, decode_one(kind, line, path), path, self._limit))
+                ready.append(outgoing(stream, decode_one(known.kind, line, path), path, self._limit, remember=known.durable))
             except BrokerError as exc:
                 if ready:
                     yield ready
@@ -140,10 +158,28 @@ class Publisher:
         if ready:
             yield ready
 
-    async def _send(self, stream: str, calls: Sequence[_Call]) -> list[bytes]:
+    async def _store(self, stream: str, call: _Call) -> list[Published]:
+        """Store the messages of a call, and wait for what the stream asks for. Unconfirmed: it did not come in time."""
+        try:
+            published, mark = await self._commit(stream, call)
+        except OutcomeUnknown as exc:
+            if not call.durable:
+                raise
+            raise Unconfirmed([Repeatable(message.id, None) for message in call.ready]) from exc
+        if call.durable != (mark is not None):
+            self._streams.forget(stream)  # it has changed since it was looked up
+        if mark is not None and not await self._durability.confirm(stream, mark):
+            raise Unconfirmed([Repeatable(row.id, row.message_id) for row in published])
+        return published
+
+    async def close(self) -> None:
+        """Close the connections that wait for replicas."""
+        await self._durability.close()
+
+    async def _send(self, stream: str, calls: Sequence[_Call]) -> list[Any]:
         try:
             arguments = flatten(message.arguments for call in calls for message in call.ready)
-            reply: list[bytes] = await self._engine.run(f"publish_{calls[0].kind}", stream, *arguments)
+            reply: list[Any] = await self._engine.run(f"publish_{calls[0].kind}", stream, *arguments)
         except StoreFault as exc:
             if "WRONG_KIND" in str(exc.__cause__):
                 raise _WrongKind("The stream is of the other kind.") from exc
@@ -155,9 +191,13 @@ class _WrongKind(StoreFault):
     pass
 
 
-def _share(calls: Sequence[_Call], reply: list[bytes]) -> list[list[Published]]:
+def _share(calls: Sequence[_Call], reply: list[Any]) -> list[tuple[list[Published], Mark | None]]:
+    mark = None
+    if len(reply) % 2:
+        replicas, fsync, name = reply.pop()
+        mark = Mark(replicas, bool(fsync), name.decode())
     rows = zip(reply[1::2], reply[::2], strict=True)
-    return [[Published(message.id, *_outcome(*next(rows))) for message in call.ready] for call in calls]
+    return [([Published(message.id, *_outcome(*next(rows))) for message in call.ready], mark) for call in calls]
 
 
 def _outcome(message_id: bytes, status: bytes) -> tuple[str | None, Status]:

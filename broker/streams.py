@@ -16,17 +16,23 @@ from broker.validation import checked
 METADATA_BYTES = 4096
 MaxMessages = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 MaxAge = Annotated[int, msgspec.Meta(ge=1000, le=2**53)]
+Replicas = Annotated[int, msgspec.Meta(ge=0, le=100)]
 DedupeWindow = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
 
 
 class StreamSpec(msgspec.Struct, forbid_unknown_fields=True):
-    """What a stream is created from. Limits are for event streams: beyond them the oldest events are dropped."""
+    """What a stream is created from. Limits are for event streams: beyond them the oldest events are dropped.
+
+    A publish is answered when so many `replicas` have it, and with `fsync` when the disk has it.
+    """
 
     name: Name
     kind: Kind = "records"
     max_messages: MaxMessages | None = None
     max_age_ms: MaxAge | None = None
     dedupe_window_ms: DedupeWindow = 120_000
+    replicas: Replicas = 0
+    fsync: bool = False
     metadata: dict[str, Any] = {}
 
 
@@ -38,6 +44,8 @@ class StreamChanges(msgspec.Struct, forbid_unknown_fields=True):
     max_messages: MaxMessages | UnsetType | None = UNSET
     max_age_ms: MaxAge | UnsetType | None = UNSET
     dedupe_window_ms: DedupeWindow | UnsetType = UNSET
+    replicas: Replicas | UnsetType = UNSET
+    fsync: bool | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
 
 
@@ -51,8 +59,8 @@ class StreamInfo(msgspec.Struct, frozen=True):
     consumers: int
 
 
-class Stream(msgspec.Struct, frozen=True):
-    """A stream as the API shows it."""
+class Stream(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A stream as the API shows it; `replicas` and `fsync` only where its publishes are waited for."""
 
     id: str
     name: str
@@ -64,6 +72,15 @@ class Stream(msgspec.Struct, frozen=True):
     created_at: str
     updated_at: str
     info: StreamInfo
+    replicas: int = 0
+    fsync: bool = False
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What is remembered of a stream: its kind, and whether publishes to it are waited for."""
+
+    kind: Kind
+    durable: bool
 
 
 class StoredMessage(msgspec.Struct, frozen=True):
@@ -97,12 +114,13 @@ class Streams:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._kinds: dict[str, Kind] = {}
+        self._known: dict[str, Known] = {}
 
     async def create(self, spec: StreamSpec) -> tuple[Stream, bool]:
         """Create a stream; gives it and whether it is new (C9). StreamExists: it is there with other fields."""
         spec = checked(spec, StreamSpec)
         _only_for_events(spec.kind, spec.max_messages, spec.max_age_ms)
+        await self._check_fsync(spec.name, spec.fsync)
         fields = {"kind": spec.kind} | _stored(spec)
         await self._engine.store.call("HSET", keys.STREAMS, spec.name, "")
         reply = await self._engine.run("stream_create", spec.name, *_flat(fields))
@@ -126,21 +144,31 @@ class Streams:
             created_at=rfc3339(int(fields["created_at"])),
             updated_at=rfc3339(int(fields["updated_at"])),
             info=StreamInfo(messages, size, first.decode() or None, last.decode() or None, consumers),
+            replicas=int(fields.get("replicas") or 0),
+            fsync=fields.get("fsync") == "1",
         )
 
-    async def kind(self, name: str) -> Kind:
-        """The kind of a stream, remembered; publishing finds out when it has changed. StreamNotFound."""
-        kind = self._kinds.get(name)
-        if kind is None:
-            raw = await self._engine.store.call("HGET", keys.stream(name), "kind") if is_name(name) else None
-            if raw is None:
+    async def known(self, name: str) -> Known:
+        """What is remembered of a stream; publishing finds out when it has changed. StreamNotFound."""
+        known = self._known.get(name)
+        if known is None:
+            fields = await self._engine.store.call("HMGET", keys.stream(name), "kind", "replicas", "fsync") if is_name(name) else [None]
+            if fields[0] is None:
                 raise StreamNotFound(f"There is no stream {name[:80]!r}.")
-            kind = self._kinds[name] = raw.decode()
-        return kind
+            known = self._known[name] = Known(fields[0].decode(), bool(fields[1] or fields[2]))
+        return known
 
-    def forget_kind(self, name: str) -> None:
-        """Ask Redis again for the stream's kind."""
-        self._kinds.pop(name, None)
+    def forget(self, name: str) -> None:
+        """Ask Redis again."""
+        self._known.pop(name, None)
+
+    async def _check_fsync(self, name: str, fsync: object) -> None:
+        """ValidationFailed: Redis cannot tell when the disk has a message."""
+        if fsync is not True:
+            return
+        [reply] = await self._engine.store.together(keys.stream(name), ("WAITAOF", 1, 0, 1))
+        if isinstance(reply, Exception):
+            raise ValidationFailed({"fsync": ["needs a Redis of 7.2 or newer, or a Valkey, with appendonly yes"]})
 
     async def page(self, after: str | None = None, limit: int = 100) -> tuple[list[Stream], str | None]:
         """A page of streams by name, and the cursor of the next one."""
@@ -163,6 +191,7 @@ class Streams:
         given = {f: getattr(changes, f) for f in _CHANGEABLE if getattr(changes, f) is not UNSET}
         _only_for_events(stream.kind, given.get("max_messages"), given.get("max_age_ms"))
         if given:
+            await self._check_fsync(name, given.get("fsync"))
             fields = {field: text for field, text in _stored(changes).items() if field in given}
             await self._engine.run("stream_update", name, *_flat(fields))
         return await self.get(name)
@@ -172,7 +201,7 @@ class Streams:
         if not is_name(name):
             raise StreamNotFound(f"There is no stream {name[:80]!r}.")
         consumers = await self._engine.run("stream_delete", name, "1" if force else "")
-        self.forget_kind(name)
+        self.forget(name)
         await self._engine.store.call("HDEL", keys.STREAMS, name)
         for consumer in consumers:
             self._engine.forget(consumer.decode())
@@ -182,7 +211,7 @@ class Streams:
         self, name: str, after: str | None = None, limit: int = 100, collection_id: str | None = None
     ) -> tuple[list[StoredMessage], str | None]:
         """A page of what the stream holds, oldest first, and the cursor of the next one (C17)."""
-        kind = await self.kind(name)
+        kind = (await self.known(name)).kind
         position, found = message_id(after) if after else "", list[StoredMessage]()
         while True:
             wanted = limit - len(found)
@@ -196,13 +225,13 @@ class Streams:
 
     async def record(self, name: str, record_id: str) -> StoredMessage:
         """The current version of a record. StreamNotFound, RecordNotFound."""
-        if await self.kind(name) != "records":
+        if (await self.known(name)).kind != "records":
             raise RecordNotFound(f"{name} is an event stream; it holds no records.")
         entry = await self._engine.run("record", name, record_id)
         return StoredMessage(entry[0].decode(), "record", complete(name, *([part] for part in entry))[0])
 
 
-_CHANGEABLE = ("max_messages", "max_age_ms", "dedupe_window_ms", "metadata")
+_CHANGEABLE = ("max_messages", "max_age_ms", "dedupe_window_ms", "replicas", "fsync", "metadata")
 
 
 def _only_for_events(kind: str, max_messages: object, max_age_ms: object) -> None:
@@ -218,6 +247,8 @@ def _stored(source: StreamSpec | StreamChanges) -> dict[str, str]:
         value = getattr(source, field)
         if field == "metadata" and value is not UNSET:
             fields[field] = metadata_json(value)
+        elif field in ("replicas", "fsync"):
+            fields[field] = str(int(value)) if value is not UNSET and value else ""
         else:
             fields[field] = "" if value is None else str(value)
     return fields

@@ -135,6 +135,8 @@ def _stream_commands(commands: Any) -> None:
     creating.add_argument("--max-messages", type=int, metavar="N", help="drop the oldest events beyond N")
     creating.add_argument("--max-age-ms", type=int, metavar="MS", help="drop events older than MS")
     creating.add_argument("--dedupe-window-ms", type=int, metavar="MS", help="remember event ids for MS")
+    creating.add_argument("--replicas", type=int, metavar="N", help="answer a publish when N replicas have it")
+    creating.add_argument("--fsync", action="store_true", default=None, help="answer a publish when the disk has it")
     creating.add_argument("--metadata", type=_json_object, metavar="JSON")
     parsers = [creating, add("list", "list streams", run), add("show", "show a stream", run), add("delete", "delete a stream", run)]
     for parser in parsers[2:]:

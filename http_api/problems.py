@@ -27,18 +27,19 @@ from broker.errors import (
     Unauthenticated,
     ValidationFailed,
 )
-from broker.publishing import PublishFailed
+from broker.publishing import PublishFailed, Repeatable, Unconfirmed
 from http_api.codec import UnsupportedMediaType, answer
 
 logger = logging.getLogger("broker")
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
-    """Every error. `code` is API, `summary` is prose."""
+    """Every error. `code` is API, `summary` is prose. `data`: the messages of a publish that was not confirmed."""
 
     code: str
     summary: str
     validation_errors: dict[str, list[str]] | None = None
+    data: list[Repeatable] | None = None
 
 
 class MethodNotAllowed(BrokerError):
@@ -67,11 +68,13 @@ STATUS: dict[type[BrokerError], int] = {
     BrokerError: 500,
     StoreUnavailable: 503,
     OutcomeUnknown: 504,
+    Unconfirmed: 504,
     StoreFull: 507,
 }
 CODES: dict[int, list[str]] = {}
 for _kind, _status in STATUS.items():
-    CODES.setdefault(_status, []).append(_kind.code)
+    if _kind.code not in CODES.setdefault(_status, []):
+        CODES[_status].append(_kind.code)
 
 _HEADERS: dict[int, dict[str, str]] = {
     401: {"WWW-Authenticate": "Bearer"},
@@ -95,6 +98,8 @@ def response(request: Request, error: Exception) -> Response:
     fields: dict[str, Any] = {"code": error.code, "summary": summary}
     if isinstance(error, ValidationFailed):
         fields["validation_errors"] = error.errors
+    if isinstance(error, Unconfirmed):
+        fields["data"] = error.messages
     reply = answer(request, fields, status)
     for name, value in _HEADERS.get(status, {}).items():
         reply.headers[name] = value

@@ -17,6 +17,7 @@
 --   broker:{S}:delayed-events  hash    ticket -> the event: arguments of its append as a JSON list
 --   broker:{S}:ttl             zset    ids of events with a time to live, score = when it is over
 --   broker:{S}:lapsed          zset    ids of events whose time to live is over
+--   broker:{S}:mark:M          string  left by a publish that is waited for (shared/durable.lua); ends by itself
 --   broker:{S}:consumers       set     names
 --   broker:{S}:wake            stream  names of consumers with something to deliver that the log does not tell
 --   broker:{S}:retrying        zset    "id:consumer" of all that lies in a retry set or is parked
@@ -65,12 +66,13 @@ end
 
 -- A stream, or nil where there is none.
 local function open_stream(key)
-  local f = redis.call('HMGET', key, 'kind', 'idx', 'seen', 'max_messages', 'max_age_ms', 'dedupe_window_ms', 'schedules')
+  local f = redis.call('HMGET', key, 'kind', 'idx', 'seen', 'max_messages', 'max_age_ms', 'dedupe_window_ms', 'schedules',
+    'replicas', 'fsync')
   if not f[1] then return nil end
   return {
     key = key, log = key .. ':log', kind = f[1], idx = tonumber(f[2]), seen = f[3],
     max_messages = tonumber(f[4] or ''), max_age_ms = tonumber(f[5] or ''), dedupe_window_ms = tonumber(f[6] or ''),
-    schedules = f[7],
+    schedules = f[7], replicas = tonumber(f[8] or ''), fsync = f[9] == '1',
   }
 end
 

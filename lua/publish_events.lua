@@ -1,9 +1,10 @@
 -- publish_events: append events, all or none.
--- uses: filters entries ordering schedule upkeep
+-- uses: filters entries ordering schedule upkeep durable
 -- KEYS[1]  broker:{S}
 -- ARGV     7 an event: dedupe key ('' = none), collection_id, resource_id ('' = none), lacks, body (see
 --          shared/entries.lua), deliver at in ms ('' = now), time to live in ms from then on ('' = for ever)
--- returns  2 an event: status (created, duplicate), message id (of the first one, for a duplicate; '' = delayed)
+-- returns  2 an event: status (created, duplicate), message id (of the first one, for a duplicate; '' = delayed); behind them,
+--          where the stream's publishes are waited for, [replicas, fsync, mark] (shared/durable.lua)
 -- errors   STREAM_NOT_FOUND, WRONG_KIND
 -- cost     O(events), however many filters are in use
 local s = open_stream(KEYS[1])
@@ -57,4 +58,5 @@ for i = 1, #ARGV, 7 do
 end
 if s.idx > started_with then redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen) end
 trim(s, now, s.touched)
+append_mark(s, reply)
 return reply

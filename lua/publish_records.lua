@@ -1,10 +1,11 @@
 -- publish_records: upsert records, all or none. Of several versions of a record in one call, the last that counts stands.
--- uses: filters entries ordering schedule upkeep
+-- uses: filters entries ordering schedule upkeep durable
 -- KEYS[1]  broker:{S}
 -- ARGV     8 a record: id, collection_id, resource_id ('' = none), upstream_updated_at in microseconds ('' = none),
 --          digest (equal exactly where the content is), deleted (1 or ''), lacks, body (see
 --          shared/entries.lua)
--- returns  2 a record: status (created, updated, deleted, unchanged, stale), message id of the version that stands
+-- returns  2 a record: status (created, updated, deleted, unchanged, stale), message id of the version that stands; behind
+--          them, where the stream's publishes are waited for, [replicas, fsync, mark] (shared/durable.lua)
 -- errors   STREAM_NOT_FOUND, WRONG_KIND
 -- cost     O(records), however many filters are in use
 local s = open_stream(KEYS[1])
@@ -73,4 +74,5 @@ for i = 1, #ARGV, 8 do
   -- Where the last version is the one that stood before, those between came and went without a trace.
   if r.digest == r.stored_digest and reply[at + 1] ~= 'stale' then reply[at + 1] = 'unchanged' end
 end
+append_mark(s, reply)
 return reply

@@ -1,13 +1,13 @@
 -- stream_create: create a stream.
 -- KEYS[1]  broker:{S}
--- ARGV     2 a field, name and value: kind, max_messages, max_age_ms, dedupe_window_ms, metadata; numbers in
---          decimal, null = '', metadata = a JSON object in one spelling
+-- ARGV     2 a field, name and value: kind, max_messages, max_age_ms, dedupe_window_ms, replicas, fsync (1), metadata;
+--          numbers in decimal, null = '', metadata = a JSON object in one spelling
 -- returns  created, or exists: it is there with the same fields
 -- errors   STREAM_EXISTS: it is there with other fields
 -- cost     O(1)
 if redis.call('EXISTS', KEYS[1]) == 1 then
   for i = 1, #ARGV, 2 do
-    if redis.call('HGET', KEYS[1], ARGV[i]) ~= ARGV[i + 1] then
+    if (redis.call('HGET', KEYS[1], ARGV[i]) or '') ~= ARGV[i + 1] then
       return redis.error_reply('STREAM_EXISTS it has another ' .. ARGV[i])
     end
   end

@@ -21,7 +21,7 @@ def stream(client: Client, args: Namespace) -> None:
     """One of the stream commands."""
     match args.action:
         case "create":
-            fields = _given(args, "name", "kind", "max_messages", "max_age_ms", "dedupe_window_ms", "metadata")
+            fields = _given(args, "name", "kind", "max_messages", "max_age_ms", "dedupe_window_ms", "replicas", "fsync", "metadata")
             show(client.json("POST", "/v1/streams", json=fields))
         case "list":
             show_rows(client.pages("/v1/streams"), _STREAM_COLUMNS)

@@ -15,7 +15,7 @@ LAYERS = [
     "broker.ack_tokens broker.filters broker.validation broker.link",
     "broker.topology",
     "broker.store",
-    "broker.engine broker.messages broker.promises broker.watching",
+    "broker.engine broker.messages broker.promises broker.watching broker.durability",
     "broker.streams broker.access",
     "broker.consumers broker.delivery broker.publishing",
     "broker.dead_letters",

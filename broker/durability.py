@@ -1,0 +1,68 @@
+"""Waiting until replicas, or the disk, have what was published (the settings `replicas` and `fsync` of a stream)."""
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from broker import keys
+from broker.errors import BrokerError
+from broker.group_commit import GroupCommit
+from broker.store import Store
+
+logger = logging.getLogger("broker")
+
+# How long replicas and the disk get.
+WAIT_MS = 2000
+MARK_MS = 60_000
+
+
+class Mark(NamedTuple):
+    """What a publish is waited for by: lua/shared/durable.lua."""
+
+    replicas: int
+    fsync: bool
+    name: str
+    weight: int = 1
+
+
+class Durability:
+    """Confirms publishes. Those to one stream that come together are waited for together."""
+
+    def __init__(self, store: Store) -> None:
+        # WAIT holds up what comes behind it, so it has connections of its own.
+        self._store = store.apart(timeout=2 * WAIT_MS / 1000 + 5)
+        self._commit: GroupCommit[Mark, list[bool], bool] = GroupCommit(self._wait, lambda _, confirmed: confirmed)
+
+    async def confirm(self, stream: str, mark: Mark) -> bool:
+        """Whether as many replicas, and the disk, have the messages of a mark as their stream asks for."""
+        try:
+            return await self._commit(stream, mark)
+        except BrokerError as exc:
+            logger.warning("a publish to %s could not be confirmed: %s", stream, exc)
+            return False
+
+    async def _wait(self, stream: str, marks: Sequence[Mark]) -> list[bool]:
+        key = keys.stream(stream)
+        # The server that has the mark has the messages before it, and the waits count from this write on.
+        commands: list[tuple[str | int, ...]] = [("PEXPIRE", f"{key}:mark:{mark.name}", MARK_MS) for mark in marks]
+        wanted = max(mark.replicas for mark in marks)
+        if wanted:
+            commands.append(("WAIT", wanted, WAIT_MS))
+        if any(mark.fsync for mark in marks):
+            commands.append(("WAITAOF", 1, 0, WAIT_MS))
+        replies = await self._store.together(key, *commands)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                logger.warning("a publish to %s could not be confirmed: %s", stream, reply)
+        on_replicas = replies[len(marks)] if wanted else 0
+        on_disk = replies[-1] if len(replies) > len(marks) + bool(wanted) else None
+        return [
+            found == 1
+            and (not mark.replicas or (isinstance(on_replicas, int) and on_replicas >= mark.replicas))
+            and (not mark.fsync or (isinstance(on_disk, list) and on_disk[0] >= 1))
+            for mark, found in zip(marks, replies[: len(marks)], strict=True)
+        ]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._store.close()

@@ -1,0 +1,15 @@
+-- durable: how a publish is waited for. A stream may ask for replicas that have a message, or for the disk, before a publish is
+-- answered. A script cannot wait; so it leaves a mark, written behind its messages, and tells its name.
+
+local MARK_MS = 60000
+
+-- Append [replicas, fsync (1 or 0), mark] to a publish's reply, where the stream asks for it. Whoever sets the key
+-- `broker:{S}:mark:MARK` to expire and is told 1 speaks to a server that has the messages, and a WAIT behind that write, on
+-- the same connection, counts the replicas that have them too.
+local function append_mark(s, reply)
+  if not s.replicas and not s.fsync then return end
+  local time = redis.call('TIME')
+  local mark = string.format('%.0f-%.0f', time[1] * 1000000 + time[2], redis.call('HINCRBY', s.key, 'marks', 1))
+  redis.call('SET', s.key .. ':mark:' .. mark, 1, 'PX', MARK_MS)
+  reply[#reply + 1] = { s.replicas or 0, s.fsync and 1 or 0, mark }
+end

@@ -1,0 +1,89 @@
+"""Redis servers on ports of this machine, which tests kill, start again, and make replicas of each other."""
+
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    """Return when a condition holds. AssertionError: it did not in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(redis.RedisError, OSError):
+            if condition():
+                return
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+def free_ports(count: int) -> list[int]:
+    """Free ports whose cluster bus ports, 10,000 higher, are free too."""
+    found: list[int] = []
+    while len(found) < count:
+        with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError, OverflowError):
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+            other.bind(("127.0.0.1", port + 10000))
+            if port not in found:
+                found.append(port)
+    return found
+
+
+class RedisProcess:
+    """One server; `run` sends it a command."""
+
+    def __init__(self, binary: str, directory: Path, port: int, *options: str) -> None:
+        self.port = port
+        self.process: subprocess.Popen[bytes] | None = None
+        self._command = [binary, *options, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), "--logfile", f"{port}.log"]
+        self.client = redis.Redis(port=port, socket_timeout=5, retry=Retry(NoBackoff(), 0), decode_responses=True, protocol=2)
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    def run(self, *command: str | int) -> Any:
+        """Run a command on it."""
+        return self.client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    def start(self) -> None:
+        """Run it, anew after a kill."""
+        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: bool(self.client.ping()), f"the server on {self.port} answers")
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether it takes writes, as far as it knows."""
+        return bool(self.client.role()[0] == "master")
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End it."""
+        self.client.close()
+        self.kill()
+
+
+def data_server(binary: str, directory: Path, port: int, *options: str) -> RedisProcess:
+    """A server that holds data, without snapshots; replicas follow it at once."""
+    own = ("--save", "", "--appendonly", "no", "--appendfilename", f"{port}.aof", "--repl-diskless-sync-delay", "0")
+    return RedisProcess(binary, directory, port, *own, *options)
