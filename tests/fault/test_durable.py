@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.replicated import replicated
+from benchmarks.replicated import replicated
 from tests.support.servers import BACKENDS, binary_of, running
 from tests.support.serving import serving
 

@@ -1,4 +1,4 @@
-"""A real Redis Cluster for tests: three primaries with a replica each."""
+"""A real Redis Cluster: three primaries with a replica each."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from redis.crc import key_slot
 
-from tests.support.redis_processes import RedisProcess, data_server, free_ports, until
+from benchmarks.redis_processes import RedisProcess, data_server, free_ports, until
 
 NODE_TIMEOUT_MS = 1000
 SLOTS = 16384
@@ -64,6 +64,13 @@ class Cluster:
         while self.move_keys(slot, source, target, 3):
             pass
         self.end_migration(slot, target)
+
+    def fail_over(self, victim: RedisProcess) -> None:
+        """Kill a primary, wait until its replica has its place, start it again and wait until it follows."""
+        victim.kill()
+        until(lambda: len(self.primaries()) == 3, "a replica takes over")
+        victim.start()
+        self.settle()
 
     def settle(self) -> None:
         """Return when all servers run, and every primary has a replica that follows it."""

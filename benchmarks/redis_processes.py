@@ -1,4 +1,4 @@
-"""Redis servers on ports of this machine, which tests kill, start again, and make replicas of each other."""
+"""Redis servers on ports of this machine, which tests and measurements kill, start again, and make replicas of each other."""
 
 import contextlib
 import socket
