@@ -115,6 +115,7 @@ def test_the_balancer_knows_every_broker_and_outlasts_the_longest_wait(brokers: 
     # Any server takes any call, none is sent twice, and a worker that goes away is gone for its server too.
     assert ["balance", "roundrobin"] in words
     assert ["option", "abortonclose"] in words
+    assert ["option", "clitcpka"] in words and ["option", "srvtcpka"] in words
     assert not {"cookie", "stick", "stick-table", "retry-on"} & {word for line in words for word in line}
     for side in ("client", "server"):
         (timeout,) = (line[2] for line in words if line[:2] == ["timeout", side])
