@@ -236,8 +236,8 @@ def test_c45_servers_drained_under_load_lose_nothing_and_end_in_time(servers: Se
 
     account = asyncio.run(run(servers.url, 2500, 10, 6, in_turn, "drained"))
     assert account.unmet() == []
-    # No server lost a call that it had begun, so no delivery waited out its ack wait.
-    assert account.delivered_again().total() == 0
+    # No server lost a call that it had begun, so no delivery waited out its ack wait for that.
+    assert set(account.delivered_again()) <= {"ack came after the ack wait"}
     assert set(account.errors) <= CURABLE
     assert max(took) < 10
 
