@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -42,13 +44,19 @@ class ServeProcess:
 
     def wait_ready(self, timeout: float = 30) -> "ServeProcess":
         """Return when the server is ready."""
-        deadline = time.monotonic() + timeout
-        while True:
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(self.url + "/health/ready").status_code == 200:
-                    return self
-            if time.monotonic() > deadline:
-                raise TimeoutError(self.url)
+        await_ready(self.url, timeout)
+        return self
+
+    def restart(self) -> None:
+        """Start anew what was ended, with the same options; returns when it is ready."""
+        self.process = self._spawn()
+        self.greeting, self.url = self._greeted()
+        self.wait_ready()
+
+    def worker_pids(self) -> list[int]:
+        """The process ids of the workers of `--workers N`. Linux only."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(pid) for pid in children if b"http_api.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     def kill(self) -> None:
         """kill -9."""
@@ -65,6 +73,25 @@ class ServeProcess:
         if self.process.stderr is not None:
             self.process.stderr.close()
         return status
+
+
+def await_ready(url: str, timeout: float = 30) -> None:
+    """Return when a server at `url` is ready. TimeoutError."""
+    deadline = time.monotonic() + timeout
+    while True:
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(url + "/health/ready").status_code == 200:
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError(url)
+
+
+def free_port() -> int:
+    """A port of loopback that a server can be started on again and again: no outgoing connection gets one below 32768."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ class Delivered:
     made: tuple[float, float]
     settled: tuple[float, float] | None = None
     acked: bool = False
+    unanswered: bool = False  # a call to settle it got no answer
 
 
 @dataclass
@@ -45,10 +46,19 @@ class Log:
     """What the workers saw. Times are of the machine that Redis runs on, in seconds."""
 
     total: int
+    ack_wait_s: float = ACK_WAIT_S
+    nacked: float = NACKED
+    dropped: float = DROPPED
+    publishing: bool = False
     deliveries: dict[str, list[Delivered]] = field(default_factory=dict)
     ack_calls: list[tuple[float, float, int]] = field(default_factory=list)
     replies: list[tuple[float, float, int, int]] = field(default_factory=list)
-    unknown: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def unknown(self) -> int:
+        """How many calls got no answer, or 502, 503 or 504."""
+        return self.errors.total()
 
     def acked(self) -> Counter[str]:
         """How often each message was acked."""
@@ -60,7 +70,7 @@ class Log:
         for message, deliveries in self.deliveries.items():
             ordered = sorted(deliveries, key=lambda d: d.count)
             for first, second in pairwise(ordered):
-                over = first.made[0] + ACK_WAIT_S
+                over = first.made[0] + self.ack_wait_s
                 if first.settled is not None:
                     over = min(over, first.settled[0])
                 if second.made[1] < over - 0.002:
@@ -95,7 +105,7 @@ async def worker(urls: Callable[[], str], consumer: str, log: Log, patience: flo
     async with httpx.AsyncClient(timeout=30) as client:
         while time.time() < give_up:
             start = time.time()
-            reply = await _try(client, "GET", urls, path + "/next", log, params={"batch_size": BATCH, "wait_for": "200ms"})
+            reply = await attempt(client, "GET", urls, path + "/next", log, params={"batch_size": BATCH, "wait_for": "200ms"})
             end = time.time()
             if reply is None:
                 continue
@@ -106,13 +116,13 @@ async def worker(urls: Callable[[], str], consumer: str, log: Log, patience: flo
                 delivered = Delivered(row["deliver_count"], (start, end))
                 log.deliveries.setdefault(row["id"], []).append(delivered)
                 fate = random_.random()
-                if fate >= NACKED + DROPPED:
+                if fate >= log.nacked + log.dropped:
                     ack.append((row["ack_token"], delivered))
-                elif fate < NACKED:
+                elif fate < log.nacked:
                     nack.append((row["ack_token"], delivered))
             await _settle(client, urls, path, "ack", ack, log)
             await _settle(client, urls, path, "nack", nack, log)
-            if not reply["data"] and reply["info"] == {"num_pending": 0, "num_ack_pending": 0}:
+            if not log.publishing and not reply["data"] and reply["info"] == {"num_pending": 0, "num_ack_pending": 0}:
                 return
     raise TimeoutError(f"{consumer} was not done in {patience} s")
 
@@ -122,30 +132,35 @@ async def _settle(
 ) -> None:
     if not chosen:
         return
-    start = time.time()
-    answer = await _try(client, "POST", urls, f"{path}/{verb}", log, json={"ack_tokens": [token for token, _ in chosen]})
-    end = time.time()
-    if answer is None:
+    while True:
+        start = time.time()
+        answer = await attempt(client, "POST", urls, f"{path}/{verb}", log, json={"ack_tokens": [token for token, _ in chosen]})
+        end = time.time()
+        if answer is not None:
+            break
+        # It may have been done, from its beginning on, so it is made again: to repeat it is safe.
         log.ack_calls.append((start, end + 3600, len(chosen) if verb == "ack" else 0))
-        return
+        for _, delivered in chosen:
+            if not delivered.unanswered:
+                delivered.settled, delivered.unanswered = (start, end + 3600), True
     stale = set(answer["stale"])
     for token, delivered in chosen:
         if token not in stale:
-            delivered.settled = (start, end)
+            delivered.settled = (delivered.settled[0] if delivered.settled else start, end)
             delivered.acked = verb == "ack"
     if verb == "ack":
         log.ack_calls.append((start, end, answer["acked"]))
 
 
-async def _try(client: httpx.AsyncClient, method: str, urls: Callable[[], str], path: str, log: Log, **options: Any) -> Any:
+async def attempt(client: httpx.AsyncClient, method: str, urls: Callable[[], str], path: str, log: Log, **options: Any) -> Any:
     """The answer, or None where a server was gone, Redis was, or the outcome is unknown."""
     try:
         reply = await client.request(method, urls() + path, **options)
-    except httpx.HTTPError:
-        log.unknown += 1
+    except httpx.HTTPError as exc:
+        log.errors[type(exc).__name__] += 1
         return None
-    if reply.status_code in (503, 504):
-        log.unknown += 1
+    if reply.status_code in (502, 503, 504):
+        log.errors[str(reply.status_code)] += 1
         return None
     reply.raise_for_status()
     return reply.json()

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from functools import cache
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
+_COUNTS_AT = "PROMETHEUS_MULTIPROC_DIR"
 _REGISTRY = CollectorRegistry()
 _REQUESTS = Histogram(
     "broker_request_seconds", "Time of a request, waiting included.", ["operation", "status"], buckets=_BUCKETS, registry=_REGISTRY
@@ -58,11 +59,21 @@ def settled(consumer: str, outcome: str, count: int) -> None:
         _settled(consumer, outcome).inc(count)
 
 
+def waits_now(calls: int) -> None:
+    """So many calls of `next` wait in this process."""
+    _WAITING.set(calls)
+
+
 def exposition(waiting: int) -> tuple[bytes, str]:
     """The text of /metrics and its content type; of all worker processes where there are several."""
-    _WAITING.set(waiting)
+    waits_now(waiting)
     registry = _REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    if _COUNTS_AT in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def process_ended(pid: int, environment: Mapping[str, str]) -> None:
+    """Leave a worker process that has ended out of what waits now. Its environment names where the counts lie."""
+    mark_process_dead(pid, environment[_COUNTS_AT])  # type: ignore[no-untyped-call]

@@ -5,10 +5,8 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from types import FrameType
 
@@ -20,10 +18,11 @@ from broker.broker import Broker
 from broker.embedded import Embedded
 from broker.promises import Promises, examine
 from broker.store import Store
+from http_api import metrics
 from http_api.app import create_app
 from http_api.settings import Settings, WrongSetting
+from http_api.supervisor import supervise
 
-logger = logging.getLogger("broker")
 # Of the 10 s that C45 gives: what a call in flight may still take.
 GRACE_S = 7
 _BACKLOG = 4096
@@ -45,7 +44,7 @@ def serve_worker(settings: Settings, listener: socket.socket) -> None:
     """Serve on a listening socket until told to stop. `settings.redis_url` is set."""
     assert settings.redis_url is not None  # noqa: S101 - the parent has chosen one
     _exit_on_signals()
-    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    _log_to_stderr(settings)
 
     async def run(url: str) -> None:
         broker = Broker.from_url(url, max_message_bytes=settings.max_message_bytes)
@@ -55,11 +54,25 @@ def serve_worker(settings: Settings, listener: socket.socket) -> None:
             server_header=False, date_header=False, proxy_headers=False, timeout_keep_alive=75,
         )  # fmt: skip
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        showing = asyncio.create_task(_show_waiting(broker)) if settings.workers > 1 else None
         await _Server(config, broker).serve([listener])
+        if showing is not None:
+            showing.cancel()
 
     factory = uvicorn.Config(app=run, loop="auto").get_loop_factory()
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(run(settings.redis_url))
+
+
+async def _show_waiting(broker: Broker) -> None:
+    """Tell the process that answers /metrics, which may be another one, how many calls wait in this one."""
+    while True:
+        metrics.waits_now(broker.waiting.count)
+        await asyncio.sleep(1)
+
+
+def _log_to_stderr(settings: Settings) -> None:
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -68,11 +81,21 @@ def listen(settings: Settings) -> socket.socket:
         family, kind, proto, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, proto)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _ask_silent_peers(listener)
         listener.bind(address)
     except OSError as exc:
         raise WrongSetting(f"cannot listen on {settings.host}:{settings.port}: {exc.strerror or exc}.") from exc
     listener.set_inheritable(True)
     return listener
+
+
+def _ask_silent_peers(listener: socket.socket) -> None:
+    """Notice within half a minute that a client's machine has vanished, so that no waiting call takes messages for nobody (C21)."""
+    # Connections have what their listener has.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 async def _look(url: str, settings: Settings) -> tuple[Promises, bool]:
@@ -88,6 +111,7 @@ async def _look(url: str, settings: Settings) -> tuple[Promises, bool]:
 def serve(settings: Settings) -> None:
     """`broker serve`: until a signal ends it. WrongSetting, EmbeddedFailed, BrokerError: it cannot start."""
     _exit_on_signals()
+    _log_to_stderr(settings)
     embedded = None if settings.redis_url else Embedded(settings.data_dir)
     if embedded is not None:
         embedded.start()
@@ -147,35 +171,4 @@ def _run(settings: Settings, url: str, listener: socket.socket) -> None:
             "BROKER_MAX_BODY_BYTES": str(settings.max_body_bytes),
             "BROKER_WORKERS": str(settings.workers),
         }
-        _supervise(settings.workers, listener, environment)
-
-
-def _supervise(count: int, listener: socket.socket, environment: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "http_api.worker", str(listener.fileno())]
-
-    def spawn() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, env=environment, pass_fds=(listener.fileno(),))  # noqa: S603 - our own module
-
-    stopping: list[int] = []
-
-    def stop(number: int, _: FrameType | None) -> None:
-        stopping.append(number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    workers = [spawn() for _ in range(count)]
-    try:
-        while not stopping:
-            time.sleep(0.2)
-            for i, worker in enumerate(workers):
-                if worker.poll() is not None and not stopping:
-                    logger.warning("a worker ended with %s; starting another", worker.returncode)
-                    workers[i] = spawn()
-    finally:
-        for worker in workers:
-            worker.terminate()
-        for worker in workers:
-            worker.wait()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
+        supervise(settings.workers, listener, environment)

@@ -5,6 +5,8 @@ import sys
 
 from http_api.server import serve_worker
 from http_api.settings import load
+from http_api.supervisor import end_with_parent
 
 if __name__ == "__main__":
+    end_with_parent()
     serve_worker(load({}), socket.socket(fileno=int(sys.argv[1])))

@@ -16,6 +16,8 @@ import pytest
 
 from benchmarks.processes import ServeProcess, serving, valkey_pid
 from benchmarks.workers import run
+from http_api.server import listen
+from http_api.settings import Settings
 
 EVENT = {"messages": [{"collection_id": "a:b", "data": 1}]}
 
@@ -172,3 +174,13 @@ def test_c46_several_workers_and_servers_behave_as_one(data_dir: Path) -> None:
         assert log.wrong_counts() == []
         assert log.unknown == 0
         assert first.terminate() == 0
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="this system has no TCP_KEEPIDLE")
+def test_c21_clients_that_are_silent_are_asked_whether_they_are_still_there() -> None:
+    with listen(Settings(port=0)) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
+            asked = [connection.getsockopt(socket.IPPROTO_TCP, n) for n in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)]
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert asked[0] + asked[1] * asked[2] <= 30

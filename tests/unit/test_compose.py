@@ -5,6 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from http_api.endpoints.deliveries import MAX_WAIT_MS
+from http_api.server import GRACE_S
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -47,9 +50,9 @@ def brokers(compose: Compose) -> dict[str, Service]:
     return {name: service for name, service in compose.services.items() if service.build}
 
 
-def test_there_are_two_brokers_over_one_redis_behind_a_balancer(compose: Compose, brokers: dict[str, Service]) -> None:
+def test_there_are_three_brokers_over_one_redis_behind_a_balancer(compose: Compose, brokers: dict[str, Service]) -> None:
     assert set(compose.services) == {"redis", "balancer", *brokers}
-    assert len(brokers) == 2
+    assert len(brokers) == 3
     assert {service.environment["BROKER_REDIS_URL"] for service in brokers.values()} == {"redis://redis:6379"}
 
 
@@ -109,6 +112,12 @@ def test_the_balancer_knows_every_broker_and_outlasts_the_longest_wait(brokers: 
     servers = {line[1]: line[2] for line in words if line[:1] == ["server"]}
     assert servers == {name: f"{name}:8080" for name in brokers}
     assert ["option", "httpchk", "GET", "/health/ready"] in words
+    # Any server takes any call, none is sent twice, and a worker that goes away is gone for its server too.
+    assert ["balance", "roundrobin"] in words
+    assert ["option", "abortonclose"] in words
+    assert ["option", "clitcpka"] in words and ["option", "srvtcpka"] in words
+    assert not {"cookie", "stick", "stick-table", "retry-on"} & {word for line in words for word in line}
     for side in ("client", "server"):
         (timeout,) = (line[2] for line in words if line[:2] == ["timeout", side])
-        assert int(timeout.removesuffix("s")) > 300
+        # What Redis may take behind the wait, 5 s, comes on top; and a server that stops still has its grace.
+        assert int(timeout.removesuffix("s")) > MAX_WAIT_MS / 1000 + 5 + GRACE_S

@@ -32,7 +32,7 @@ LAYERS = [
     "http_api.endpoints.deliveries http_api.endpoints.dead_letters",
     "http_api.routes",
     "http_api.openapi",
-    "http_api.app",
+    "http_api.app http_api.supervisor",
     "http_api.server",
     "http_api.worker http_api.command_line",
 ]

@@ -1,0 +1,302 @@
+"""Three servers behind haproxy, configured as compose.yaml has it: round robin, no stickiness (C21, C45, C46)."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import permutations
+from typing import Any
+
+import httpx
+import pytest
+
+from benchmarks.balanced import killing, run, three_servers
+from benchmarks.balancer import BINARY, balancing
+from benchmarks.processes import ServeProcess
+from broker.access import AccessTokens
+from broker.store import Store
+from tests.support.slow_clients import slow
+
+pytestmark = pytest.mark.skipif(BINARY is None, reason="haproxy is not installed")
+
+# What a client may see of a server that stops or dies. Each is cured by making the call again.
+CURABLE = {"502", "503", "504", "RemoteProtocolError", "ReadError", "WriteError", "ConnectError"}
+
+
+@dataclass
+class Servers:
+    """Three servers, and the balancer before them."""
+
+    processes: list[ServeProcess]
+    redis_url: str
+    url: str
+
+    @property
+    def urls(self) -> list[str]:
+        """Each server's own address."""
+        return [process.url for process in self.processes]
+
+    def waiting(self) -> int:
+        """How many calls of next wait, in all servers."""
+        found = 0.0
+        for url in self.urls:
+            lines = httpx.get(url + "/metrics").text.splitlines()
+            found += sum(float(line.split()[1]) for line in lines if line.startswith("broker_waiting_calls "))
+        return int(found)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Servers]:
+    """Servers that are shared by the tests of this file; each test makes streams and consumers of its own."""
+    with three_servers() as (processes, redis_url), balancing([process.url for process in processes]) as url:
+        yield Servers(processes, redis_url, url)
+
+
+def until(true: Callable[[], bool], seconds: float = 5) -> None:
+    """Return when it is so."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def call(method: str, url: str, **options: Any) -> Any:
+    """The answer of a call that must succeed."""
+    return httpx.request(method, url, timeout=30, **options).raise_for_status().json()
+
+
+def make(url: str, name: str, **fields: Any) -> str:
+    """A stream and a consumer of this name; gives the consumer's path."""
+    call("POST", url + "/v1/streams", json={"name": name, "kind": "events"})
+    call("POST", url + "/v1/http-consumers", json={"name": name, "stream_id": name} | fields)
+    return f"/v1/http-consumers/{name}"
+
+
+def publish(url: str, stream: str, *data: Any) -> None:
+    """One event each."""
+    call("POST", f"{url}/v1/streams/{stream}/messages", json={"messages": [{"collection_id": "a:b", "data": d} for d in data]})
+
+
+def fetch(url: str, path: str, **asked: Any) -> Any:
+    """The answer of next."""
+    return call("GET", url + path + "/next", params=asked)
+
+
+def data(batch: Any) -> list[Any]:
+    """The data of a batch's messages."""
+    return [row["event"]["data"] for row in batch["data"]]
+
+
+@contextmanager
+def answered(*calls: Callable[[], Any]) -> Iterator[list[Any]]:
+    """Make calls side by side; when the block is left, they have all been answered."""
+    answers: list[Any] = []
+
+    def one(call: Callable[[], Any]) -> None:
+        answers.append(call())
+
+    threads = [threading.Thread(target=one, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    yield answers
+    for thread in threads:
+        thread.join(30)
+    assert len(answers) == len(calls)
+
+
+# -- round robin, one behaviour
+
+
+def test_c46_calls_of_one_connection_go_to_the_servers_in_turn(servers: Servers) -> None:
+    with httpx.Client(base_url=servers.url) as client:
+        # A request id begins with what its server chose at its start.
+        asked = [client.get("/v1/streams").headers["x-request-id"][:12] for _ in range(9)]
+    assert len(set(asked[:3])) == 3
+    assert asked == asked[:3] * 3
+
+
+def test_c46_a_worker_whose_calls_go_to_the_servers_in_turn_just_works(servers: Servers) -> None:
+    path = make(servers.url, "in-turn")
+    publish(servers.url, "in-turn", *range(40))
+    seen: list[int] = []
+    with httpx.Client(base_url=servers.url + path) as client:
+        while len(seen) < 40:
+            fetched = client.get("/next", params={"batch_size": 4})
+            batch = fetched.json()
+            acked = client.post("/ack", json={"ack_tokens": [row["ack_token"] for row in batch["data"]]})
+            assert acked.json() == {"acked": 4, "stale": []}
+            assert acked.headers["x-request-id"][:12] != fetched.headers["x-request-id"][:12]
+            seen += data(batch)
+    assert seen == list(range(40))
+
+
+def test_c46_what_one_server_makes_the_others_have_at_once(servers: Servers) -> None:
+    for n, (first, second, third) in enumerate(permutations(servers.urls)):
+        path = make(first, f"made-{n}")
+        publish(second, f"made-{n}", n)
+        batch = fetch(third, path)
+        assert data(batch) == [n]
+        settled = call("POST", second + path + "/ack", json={"ack_tokens": [batch["data"][0]["ack_token"]]})
+        assert settled == {"acked": 1, "stale": []}
+        assert call("GET", first + path)["info"]["num_ack_pending"] == 0
+
+
+def test_c46_a_waiting_call_is_answered_by_what_another_server_publishes(servers: Servers) -> None:
+    path = make(servers.url, "woken")
+    for waits, publishes in permutations(servers.urls, 2):
+        with answered(partial(fetch, waits, path, wait_for="20s")) as answers:
+            until(lambda: servers.waiting() == 1)
+            started = time.monotonic()
+            publish(publishes, "woken", publishes)
+        assert time.monotonic() - started < 2
+        assert data(answers[0]) == [publishes]
+
+
+def test_c29_c46_a_changed_bound_holds_at_once_on_every_server(servers: Servers) -> None:
+    first, second, third = servers.urls
+    path = make(first, "bound", max_ack_pending=1)
+    publish(first, "bound", *range(6))
+    assert data(fetch(second, path, batch_size=10)) == [0]
+
+    with answered(partial(fetch, third, path, batch_size=2, wait_for="20s")) as answers:
+        until(lambda: servers.waiting() == 1)
+        started = time.monotonic()
+        call("PATCH", first + path, json={"max_ack_pending": 4})
+    assert time.monotonic() - started < 2
+    assert data(answers[0]) == [1, 2]
+    assert data(fetch(second, path, batch_size=10)) == [3]
+
+
+def test_c39_c46_a_pause_holds_at_once_on_every_server_and_so_does_its_end(servers: Servers) -> None:
+    first, second, third = servers.urls
+    path = make(first, "paused")
+    waiting = [partial(fetch, url, path, wait_for="20s") for url in servers.urls]
+    with answered(*waiting) as answers:
+        until(lambda: servers.waiting() == 3)
+        started = time.monotonic()
+        call("POST", first + path + "/pause", json={"until": None})
+    assert time.monotonic() - started < 2
+    assert [answer["data"] for answer in answers] == [[], [], []]
+
+    publish(second, "paused", "held back")
+    assert [data(fetch(at, path)) for at in servers.urls] == [[], [], []]
+    call("POST", third + path + "/resume")
+    assert data(fetch(first, path)) == ["held back"]
+
+
+@pytest.mark.anyio
+async def test_c51_an_access_token_holds_at_once_on_every_server_and_so_does_its_end(servers: Servers) -> None:
+    def statuses(token: str) -> list[int]:
+        headers = {"Authorization": f"Bearer {token}"}
+        return [httpx.get(url + "/v1/streams", headers=headers).status_code for url in servers.urls]
+
+    store = Store.from_url(servers.redis_url)
+    try:
+        tokens = AccessTokens(store)
+        root = await tokens.create("root", ["admin"])
+        other = await tokens.create("other", ["admin"])
+        until(lambda: statuses(root) == statuses(other) == [200] * 3, 1)
+        assert statuses("unknown") == [401] * 3
+        await tokens.revoke("other")
+        until(lambda: statuses(other) == [401] * 3, 1)
+        assert statuses(root) == [200] * 3
+        await tokens.revoke("root")
+        until(lambda: [httpx.get(url + "/v1/streams").status_code for url in servers.urls] == [200] * 3, 1)
+    finally:
+        await store.close()
+
+
+# -- servers that die or stop under load
+
+
+def test_c46_c47_servers_killed_and_started_again_under_load_lose_nothing(servers: Servers) -> None:
+    account = asyncio.run(run(servers.url, 2500, 10, 7, killing(servers.processes, 2), "killed"))
+    assert account.unmet() == []
+    assert account.disturbed >= 3
+    assert set(account.errors) <= CURABLE
+
+
+def test_c45_servers_drained_under_load_lose_nothing_and_end_in_time(servers: Servers) -> None:
+    took: list[float] = []
+
+    def drain(process: ServeProcess) -> None:
+        started = time.monotonic()
+        assert process.terminate() == 0
+        took.append(time.monotonic() - started)
+        process.restart()
+
+    async def in_turn(done: asyncio.Event) -> int:
+        for process in servers.processes:
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(drain, process)
+        return len(servers.processes)
+
+    account = asyncio.run(run(servers.url, 2500, 10, 6, in_turn, "drained"))
+    assert account.unmet() == []
+    # No server lost a call that it had begun, so no delivery waited out its ack wait for that.
+    assert set(account.delivered_again()) <= {"ack came after the ack wait"}
+    assert set(account.errors) <= CURABLE
+    assert max(took) < 10
+
+
+# -- waits that are longer than the balancer's patience
+
+
+@pytest.mark.parametrize("cut_by", ["balancer", "client"])
+def test_c21_a_wait_that_is_cut_takes_no_message_with_it(servers: Servers, cut_by: str) -> None:
+    path = make(servers.url, f"cut-by-{cut_by}")
+    with balancing(servers.urls, {"timeout server": "1s"} if cut_by == "balancer" else {}) as url:
+        for n in range(3):
+            if cut_by == "balancer":
+                reply = httpx.get(url + path + "/next", params={"wait_for": "30s"}, timeout=30)
+                assert (reply.status_code, reply.json()["code"]) == (504, "OUTCOME_UNKNOWN")
+            else:
+                with pytest.raises(httpx.ReadTimeout):
+                    httpx.get(url + path + "/next", params={"wait_for": "30s"}, timeout=0.5)
+            until(lambda: servers.waiting() == 0)
+
+            publish(url, f"cut-by-{cut_by}", n)
+            batch = fetch(url, path)
+            assert (data(batch), batch["data"][0]["deliver_count"]) == ([n], 1)
+            assert batch["info"] == {"num_pending": 0, "num_ack_pending": n + 1}
+
+
+def test_c21_a_client_that_waits_is_not_cut_for_its_silence(servers: Servers) -> None:
+    path = make(servers.url, "silent")
+    with balancing(servers.urls, {"timeout client": "1s"}) as url:
+        started = time.monotonic()
+        assert fetch(url, path, wait_for="2s")["data"] == []
+        assert time.monotonic() - started >= 2
+
+
+# -- slow clients
+
+
+@pytest.mark.anyio
+async def test_slow_clients_do_not_hold_others_up(servers: Servers) -> None:
+    make(servers.url, "slow")
+    path = make(servers.url, "quick")
+    for _ in range(8):
+        publish(servers.url, "slow", *["x" * 8000] * 125)
+    longest = 0.0
+    async with slow(servers.url, "slow") as clients:
+        async with httpx.AsyncClient(base_url=servers.url) as client:
+            until = time.monotonic() + 2
+            while time.monotonic() < until:
+                started = time.monotonic()
+                message = {"collection_id": "a:b", "data": started}
+                (await client.post("/v1/streams/quick/messages", json={"messages": [message]})).raise_for_status()
+                batch = (await client.get(path + "/next", params={"wait_for": "5s"})).raise_for_status().json()
+                assert data(batch) == [started]
+                acked = await client.post(path + "/ack", json={"ack_tokens": [batch["data"][0]["ack_token"]]})
+                assert acked.json() == {"acked": 1, "stale": []}
+                longest = max(longest, time.monotonic() - started)
+        assert not any(task.done() for task in clients)
+    answers = [await task for task in clients]
+
+    assert longest < 1
+    assert answers[:10] == [b"HTTP/1.1 200 OK\r\n"] * 10
+    assert all(len(answer["data"]) == 1000 for answer in answers[10:])

@@ -1,0 +1,125 @@
+"""`broker serve --workers N`: the processes behave as one, and one that dies is replaced (C45, C46)."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from benchmarks.balanced import run
+from benchmarks.processes import await_ready, free_port, serving
+from http_api.supervisor import Worker
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds worker processes in /proc")
+
+
+@pytest.fixture
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with a short path, for the socket in it."""
+    return tmp_path_factory.mktemp("d") / "data"
+
+
+def until(true: Callable[[], bool], seconds: float = 15) -> None:
+    """Return when it is so."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_c46_a_worker_killed_under_load_is_replaced_and_every_message_is_acked_once(data_dir: Path) -> None:
+    with serving("--port", "0", "--data-dir", str(data_dir), "--workers", "3") as server:
+
+        def replaced(pid: int) -> bool:
+            return len(set(server.worker_pids()) - {pid}) == 3
+
+        async def kill_workers(done: asyncio.Event) -> int:
+            kills = 0
+            while not done.is_set():
+                await asyncio.sleep(1)
+                killed = server.worker_pids()[0]
+                os.kill(killed, signal.SIGKILL)
+                kills += 1
+                await asyncio.to_thread(until, partial(replaced, killed))
+            return kills
+
+        account = asyncio.run(run(server.url, 1500, 8, 4, kill_workers))
+
+        assert account.unmet() == []
+        assert account.disturbed >= 2
+        assert server.terminate() == 0
+
+
+def test_a_worker_that_dies_is_replaced_at_once_and_its_waiting_calls_are_counted_no_more(data_dir: Path) -> None:
+    with serving("--port", "0", "--data-dir", str(data_dir), "--workers", "2") as server:
+        httpx.post(server.url + "/v1/http-consumers", json={"name": "c", "stream_id": "events"})
+        lost: list[Exception] = []
+
+        def wait() -> None:
+            try:
+                httpx.get(server.url + "/v1/http-consumers/c/next", params={"wait_for": "5m"}, timeout=60)
+            except httpx.HTTPError as exc:
+                lost.append(exc)
+
+        waiting = [threading.Thread(target=wait) for _ in range(6)]
+        for thread in waiting:
+            thread.start()
+        # Whichever process answers knows of those that wait in the other.
+        until(lambda: "broker_waiting_calls 6.0" in httpx.get(server.url + "/metrics").text)
+
+        killed = server.worker_pids()
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        for thread in waiting:
+            thread.join()
+
+        until(lambda: len(set(server.worker_pids()) - set(killed)) == 2)
+        await_ready(server.url)
+        assert len(lost) == 6
+        assert "broker_waiting_calls 0.0" in httpx.get(server.url + "/metrics").text
+
+
+def test_a_killed_serve_leaves_no_worker_on_its_port(data_dir: Path) -> None:
+    options = ("--port", str(free_port()), "--data-dir", str(data_dir), "--workers", "2")
+    with serving(*options) as server:
+        orphans = server.worker_pids()
+        server.kill()
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
+        server.restart()
+        assert not set(server.worker_pids()) & set(orphans)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """What a worker process needs of its environment."""
+    return {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+
+
+def test_a_worker_that_dies_at_its_start_is_started_less_and_less_often(
+    environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = Worker([sys.executable, "-c", "raise SystemExit(3)"], environment, 0)
+
+    def kept(times: int) -> bool:
+        worker.keep()
+        return len(caplog.messages) == times
+
+    until(lambda: kept(3))
+    assert [re.findall(r"ended with 3 .* in (.*) s$", line) for line in caplog.messages] == [["0.5"], ["1.0"], ["2.0"]]
+
+
+def test_c45_a_worker_that_does_not_stop_in_time_is_killed(environment: dict[str, str]) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which a child inherits
+    worker = Worker([sys.executable, "-c", "import time; time.sleep(60)"], environment, 0)
+    signal.signal(signal.SIGTERM, before)
+    worker.process.terminate()
+    worker.end(time.monotonic() + 0.2)
+    assert worker.process.returncode == -signal.SIGKILL
