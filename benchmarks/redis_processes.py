@@ -71,6 +71,11 @@ class RedisProcess:
         """Whether it takes writes, as far as it knows."""
         return bool(self.client.role()[0] == "master")
 
+    @property
+    def replicated(self) -> bool:
+        """Whether a replica follows it and has what is written now."""
+        return len(self.client.role()[2]) == 1 and bool(self.client.set("followed", 1)) and self.client.wait(1, 500) == 1
+
     def kill(self) -> None:
         """kill -9."""
         assert self.process is not None

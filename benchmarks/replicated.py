@@ -13,7 +13,7 @@ _SENTINEL = """
 port {port}
 sentinel monitor {service} 127.0.0.1 {primary} 2
 sentinel down-after-milliseconds {service} 500
-sentinel failover-timeout {service} 3000
+sentinel failover-timeout {service} 1000
 sentinel parallel-syncs {service} 1
 """
 
@@ -45,20 +45,29 @@ class Guarded:
         return "redis+sentinel://" + ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels) + f"/{SERVICE}"
 
     def primary(self) -> RedisProcess | None:
-        """The server that all sentinels name, None where they do not agree."""
+        """The server that all sentinels name, None where they do not agree.
+
+        In the middle of a failover they name the new one to some commands and the old one to others; a client may ask either.
+        """
         ports = {int(sentinel.run("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1]) for sentinel in self.sentinels}
+        ports |= {int(sentinel.client.sentinel_master(SERVICE)["port"]) for sentinel in self.sentinels}  # type: ignore[index]
         return next((server for server in self.servers if ports == {server.port}), None)
 
     def fail_over(self) -> None:
         """Kill the primary, wait until the sentinels name its replica, and start it again as the replica of that."""
+        self.settle()
         old = self.primary()
-        assert old is not None
         new = next(server for server in self.servers if server is not old)
+        assert old is not None
         old.kill()
         until(lambda: self.primary() is new, "the replica takes over")
         old.start()
         old.run("REPLICAOF", "127.0.0.1", new.port)
-        until(lambda: len(new.client.role()[2]) == 1, "the old primary follows")
+        self.settle()
+
+    def settle(self) -> None:
+        """Return when the sentinels agree on the primary, and its replica follows it."""
+        until(lambda: (found := self.primary()) is not None and found.replicated, "the replica follows the primary")
 
 
 @contextmanager

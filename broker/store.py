@@ -86,6 +86,7 @@ class Store:
         self._links: dict[Node, Link] = {}
         self._opening = asyncio.Lock()
         self._owner = True
+        self._closed = False
 
     @classmethod
     def from_url(cls, url: str, *, timeout: float = 5.0) -> "Store":
@@ -193,6 +194,8 @@ class Store:
 
     async def _open(self, node: Node) -> Link:
         async with self._opening:
+            if self._closed:
+                raise StoreUnavailable("The connection to Redis was closed; nothing happened.")
             link = self._links.get(node)
             if link is None or link.closed:
                 if link is not None:
@@ -214,6 +217,7 @@ class Store:
 
     async def close(self) -> None:
         """Close the connections; calls that await a reply fail."""
+        self._closed = True
         links, self._links = list(self._links.values()), {}
         for link in links:
             await link.close()

@@ -58,6 +58,19 @@ class Topology(Protocol):
         """Close what was opened to look."""
 
 
+class _Sentinels(Sentinel):
+    """redis-py's, asked by one at a time: it moves the sentinel that answered to the front of its list, and loses one when two do so."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+        self._asking = asyncio.Lock()
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Host and port of the primary. MasterNotFoundError."""
+        async with self._asking:
+            return await super().discover_master(service_name)  # type: ignore[no-any-return]
+
+
 class One:
     """One server, whoever it is at the moment: what the pool's connections connect to."""
 
@@ -227,7 +240,7 @@ def _sentinel(url: str, options: dict[str, Any], timeout: float) -> One:
         raise ValueError("the service is missing: redis+sentinel://host:port/service")
     asking = {"socket_connect_timeout": timeout, "socket_timeout": timeout, "retry": Retry(NoBackoff(), 0)}
     ssl = issubclass(shared.pop("connection_class", Connection), SSLConnection)
-    sentinel = Sentinel(addresses, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+    sentinel = _Sentinels(addresses, sentinel_kwargs=asking)
     pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
         service, sentinel, ssl=ssl, db=int(db or 0), retry=Retry(NoBackoff(), 0), **shared
     )
