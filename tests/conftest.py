@@ -1,4 +1,4 @@
-"""Fixtures: a private Redis a session, an empty broker a test, over the library and over HTTP."""
+"""Fixtures: a private Redis a session, an empty broker a test, over the library, over functions and over HTTP."""
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from broker.embedded import Embedded
 from http_api.app import create_app
 from http_api.settings import Settings
 from tests.support.api import Api, HttpApi, LibraryApi
-from tests.support.clock import advance, shifted_scripts
+from tests.support.clock import advance, shifted_library, shifted_scripts
+from tests.support.functions import FunctionStore, load_library
 from tests.support.servers import BACKENDS, running
 
 
@@ -26,6 +27,7 @@ def anyio_backend() -> str:
 def redis_server(request: pytest.FixtureRequest) -> Iterator[Embedded]:
     """A private server of each kind that is there."""
     with running(request.param) as server:
+        load_library(server.url, shifted_library())  # FLUSHALL leaves it
         yield server
 
 
@@ -75,7 +77,17 @@ async def http(broker: Broker) -> AsyncIterator[httpx.AsyncClient]:
     await tokens.close()
 
 
-@pytest.fixture(params=["library", "http"])
-async def api(request: pytest.FixtureRequest, broker: Broker, http: httpx.AsyncClient) -> Api:
-    """The broker by the library, and by HTTP."""
-    return LibraryApi(broker) if request.param == "library" else HttpApi(http)
+@pytest.fixture
+async def function_broker(redis_server: Embedded, broker: Broker) -> AsyncIterator[Broker]:
+    """Another broker over the same store, which calls functions in place of scripts."""
+    other = Broker(FunctionStore.from_url(redis_server.url))
+    yield other
+    await other.close()
+
+
+@pytest.fixture(params=["library", "http", "functions"])
+async def api(request: pytest.FixtureRequest, broker: Broker, function_broker: Broker, http: httpx.AsyncClient) -> Api:
+    """The broker by the library, by HTTP, and by the library over functions."""
+    if request.param == "http":
+        return HttpApi(http)
+    return LibraryApi(broker if request.param == "library" else function_broker)

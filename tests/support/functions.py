@@ -1,0 +1,23 @@
+"""The Python library over FCALL: a store that calls the functions of the library that Redis holds in place of scripts."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import redis
+
+from broker.functions import function_name, library
+from broker.scripts import Script
+from broker.store import Argument, Store
+
+
+class FunctionStore(Store):
+    """A store that knows no scripts: what it runs, it runs by FCALL."""
+
+    async def run(self, script: Script, key: str, args: Iterable[Argument]) -> Any:
+        return await self.call("FCALL", function_name(script.name), 1, key, *args)
+
+
+def load_library(url: str, text: str | None = None) -> None:
+    """Put a text of the library, else the one that users get, into the Redis at `url`."""
+    with redis.Redis.from_url(url) as client:
+        client.function_load(text or library(), replace=True)
