@@ -16,8 +16,8 @@ from http_api.settings import Settings
 def show() -> None:
     """Print the library's text."""
     try:
-        sys.stdout.write(library())
-        sys.stdout.flush()
+        sys.stdout.buffer.write(library().encode())
+        sys.stdout.buffer.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
