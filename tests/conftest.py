@@ -80,7 +80,7 @@ async def http(broker: Broker) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def function_broker(redis_server: Embedded, broker: Broker) -> AsyncIterator[Broker]:
     """Another broker over the same store, which calls functions in place of scripts."""
-    other = Broker(FunctionStore.from_url(redis_server.url))
+    other = Broker(FunctionStore.from_url(redis_server.url), scripts=shifted_scripts())  # of these only the names are used
     yield other
     await other.close()
 

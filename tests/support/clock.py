@@ -4,6 +4,8 @@ TIME is later by the offset, and the idle times that XPENDING tells have grown b
 delivery. Nothing sleeps, and the scripts themselves are the ones that users run.
 """
 
+from functools import lru_cache
+
 from broker.functions import library
 from broker.scripts import Scripts, prelude
 from broker.store import Store
@@ -51,6 +53,7 @@ local redis = {
 """
 
 
+@lru_cache(maxsize=1)
 def shifted_scripts() -> Scripts:
     """The scripts behind the movable clock."""
     return Scripts(_SHIFTED_CLOCK + prelude())
