@@ -9,9 +9,11 @@ import redis
 
 from broker import Broker, ConsumerSpec, Delivery, Nack, Store, StreamSpec
 from broker.embedded import Embedded
-from broker.errors import StoreFault, StoreFull, StoreUnavailable
+from broker.errors import BrokerError, StoreFault, StoreFull, StoreUnavailable
 from broker.functions import LIBRARY, digest_of, function_name, library, load, loaded, same
 from broker.scripts import names
+from broker.times import rfc3339
+from tests.contract.helpers import now_ms
 from tests.support.functions import FunctionStore, load_library
 from tests.support.page import lines
 from tests.support.servers import BACKENDS, running
@@ -196,6 +198,23 @@ async def blocked(store: Store) -> None:
     """Returns when a client waits in Redis."""
     while b"blocked_clients:1" not in await store.call("INFO", "clients"):
         pass
+
+
+async def test_a_worker_of_delayed_events_may_append_them(server: Embedded, users: Users, broker: Broker, store: Store) -> None:
+    with redis.Redis.from_url(server.url) as client:
+        (line,) = (line for line in lines("ACL") if "worker" in line.text)
+        client.execute_command(*(word.replace(":wake ", ":wake ~broker:{demo}:log ") for word in line.arguments({})))
+    soon = rfc3339(await now_ms(store) + 50)
+    assert [row.message_id for row in await broker.publish("demo", [EVENT | {"deliver_at": soon}])] == [None]
+    assert len((await users.worker.next("w", wait_ms=5000)).deliveries) == 1
+
+
+async def test_a_worker_that_may_not_append_fails_while_a_delayed_event_is_due(users: Users, broker: Broker, store: Store) -> None:
+    soon = rfc3339(await now_ms(store) + 50)
+    await broker.publish("demo", [EVENT | {"deliver_at": soon}])
+    with pytest.raises(BrokerError):
+        await users.worker.next("w", wait_ms=5000)
+    assert len((await broker.next("w")).deliveries) == 1  # nothing was lost by it
 
 
 CALLS = {

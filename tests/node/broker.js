@@ -61,16 +61,24 @@ export class Broker {
   async next(stream, consumer, batch, { acks = [], waitMs = 0 } = {}) {
     const end = Date.now() + waitMs;
     for (let groups = this.groups(acks); ; groups = [0]) {
+      const woken = waitMs > 0 ? await this.lastWake(stream) : "$"; // asked before, so that no wake falls between
       const [epoch, , , dueIn, , seen, , settled, ...rows] = await this.callReady("next", stream, consumer, batch, 1, ...groups);
       if (settled[0] !== acks.length && groups[0]) throw new Error(`stale tokens: ${settled}`);
       const left = end - Date.now();
       if (rows.length || left <= 0) return this.deliveries(epoch, rows);
-      if (dueIn !== 0) await this.wait(stream, seen, dueIn < 0 ? left : Math.min(left, dueIn));
+      if (dueIn !== 0) await this.wait(stream, seen, woken, dueIn < 0 ? left : Math.min(left, dueIn));
     }
   }
 
-  wait(stream, seen, ms) {
-    return this.redis.xread("BLOCK", Math.max(1, Math.min(ms, 1000)), "STREAMS", `broker:{${stream}}:log`, `broker:{${stream}}:wake`, seen, "$");
+  async lastWake(stream) {
+    const [last] = await this.redis.xrevrange(`broker:{${stream}}:wake`, "+", "-", "COUNT", 1);
+    return last ? last[0] : "0-0";
+  }
+
+  // A plain client's XACK wakes nobody, so a wait is short.
+  wait(stream, seen, woken, ms) {
+    const key = `broker:{${stream}}`;
+    return this.redis.xread("BLOCK", Math.max(1, Math.min(ms, 5000)), "STREAMS", `${key}:log`, `${key}:wake`, seen, woken);
   }
 
   deliveries(epoch, rows) {

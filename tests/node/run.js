@@ -38,7 +38,7 @@ console.log("ready"); // others may join
 async function publish() {
   for (let n = 1; n < Number(events); n += 5) {
     await broker.publish(stream, [...Array(Math.min(5, events - n)).keys()].map((i) => event(n + i)));
-    await new Promise((done) => setTimeout(done, 5));
+    await new Promise((done) => setTimeout(done, 10));
   }
 }
 
