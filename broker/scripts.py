@@ -23,15 +23,21 @@ class Script:
     sha: str
 
 
-def _read(path: str) -> str:
+def read(path: str) -> str:
+    """The text of a file below `lua/`, named without its ending."""
     return (LUA / f"{path}.lua").read_text(encoding="utf-8")
+
+
+def uses(command: str) -> list[str]:
+    """The shared files that a command's text names, in their order."""
+    line = _USES.search(command)
+    return line.group(1).split() if line else []
 
 
 def build(name: str, prelude: str) -> Script:
     """Put the command `name` together behind `prelude`."""
-    command = _read(name)
-    uses = _USES.search(command)
-    shared = [_read(f"shared/{part}") for part in uses.group(1).split()] if uses else []
+    command = read(name)
+    shared = [read(f"shared/{part}") for part in uses(command)]
     text = "\n".join([prelude, *shared, command])
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
@@ -44,7 +50,7 @@ def names() -> list[str]:
 @lru_cache(maxsize=1)
 def prelude() -> str:
     """The text that stands before every command."""
-    return _read("prelude")
+    return read("prelude")
 
 
 class Scripts:

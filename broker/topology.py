@@ -206,7 +206,7 @@ def _key(args: Sequence[Argument]) -> str | None:
     command = args[0]
     if command in ("EVALSHA", "EVAL", "FCALL"):
         return str(args[3])
-    if command == "XREAD":
+    if command in ("XREAD", "XREADGROUP"):
         return str(args[args.index("STREAMS") + 1])
     return None if command in _KEYLESS else str(args[1])
 

@@ -12,7 +12,7 @@ from broker import __version__
 from broker.embedded import EmbeddedFailed
 from broker.errors import BrokerError
 from broker.names import is_name
-from http_api.cli import consume, demo, objects, publish, store
+from http_api.cli import consume, demo, functions, objects, publish, store
 from http_api.cli.client import Client, Refused
 from http_api.settings import SOURCES, Settings, WrongSetting, load
 
@@ -27,6 +27,9 @@ _HELP = {
     "max_body_bytes": "largest JSON body (8388608)",
 }
 
+# A command gives its exit status, or None for 0.
+_Run = Callable[[argparse.Namespace], int | None]
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives its exit status."""
@@ -34,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A command says in its one line what is wrong; only `serve` logs.
     logging.getLogger("broker").addHandler(logging.NullHandler())
     try:
-        args.run(args)
+        return args.run(args) or 0
     except WrongSetting as exc:
         return _fail(str(exc), 2)
     except (Refused, EmbeddedFailed) as exc:
@@ -43,7 +46,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{exc.code}: {exc.summary}", 1)
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 def _fail(text: str, status: int) -> int:
@@ -89,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     _consumer_commands(commands)
     _dead_letter_commands(commands)
     _token_commands(commands)
+    _function_commands(commands)
 
     checking = _command(commands, "check", "print what the Redis at hand promises", lambda args: store.check(_settings(args)))
     _setting_options(checking, "redis_url", "data_dir")
@@ -96,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, summary: str, run: Callable[[argparse.Namespace], None] | None) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, summary: str, run: _Run | None) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
     if run is not None:
         parser.set_defaults(run=run)
@@ -117,7 +120,7 @@ def _client_options(parser: argparse.ArgumentParser) -> None:
 def _actions(commands: Any, name: str, summary: str) -> Callable[..., argparse.ArgumentParser]:
     group = _command(commands, name, summary, None).add_subparsers(metavar="ACTION", required=True, dest="action")
 
-    def add(action: str, text: str, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+    def add(action: str, text: str, run: _Run) -> argparse.ArgumentParser:
         return _command(group, action, text, run)
 
     return add
@@ -215,6 +218,15 @@ def _token_commands(commands: Any) -> None:
     revoking = add("revoke", "make a token invalid", run)
     revoking.add_argument("name", metavar="NAME")
     for parser in (creating, revoking, add("list", "list tokens", run)):
+        _setting_options(parser, "redis_url", "data_dir")
+
+
+def _function_commands(commands: Any) -> None:
+    add = _actions(commands, "functions", "the library of Redis Functions, for clients in any language")
+    add("print", "print the library, for FUNCTION LOAD", lambda _: functions.show())
+    loading = add("load", "load the library into Redis, in place of another text of it", lambda args: functions.put(_settings(args)))
+    checking = add("check", "say whether Redis has this very library; status 0 = yes", lambda args: functions.check(_settings(args)))
+    for parser in (loading, checking):
         _setting_options(parser, "redis_url", "data_dir")
 
 

@@ -1,4 +1,4 @@
-"""Fixtures: a private Redis a session, an empty broker a test, over the library and over HTTP."""
+"""Fixtures: a private Redis a session, an empty broker a test, over the library, over functions and over HTTP."""
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
+from benchmarks.cluster import Cluster
 from broker import Broker, Store
 from broker.access import AccessTokens
 from broker.embedded import Embedded
 from http_api.app import create_app
 from http_api.settings import Settings
 from tests.support.api import Api, HttpApi, LibraryApi
-from tests.support.clock import advance, shifted_scripts
+from tests.support.clock import advance, shifted_library, shifted_scripts
+from tests.support.functions import FunctionStore, load_library
 from tests.support.servers import BACKENDS, running
 
 
@@ -26,6 +28,7 @@ def anyio_backend() -> str:
 def redis_server(request: pytest.FixtureRequest) -> Iterator[Embedded]:
     """A private server of each kind that is there."""
     with running(request.param) as server:
+        load_library(server.url, shifted_library())  # FLUSHALL leaves it
         yield server
 
 
@@ -34,31 +37,39 @@ class Clock:
     """Redis' clock, as the scripts see it."""
 
     store: Store
+    clustered: bool
 
     async def advance(self, ms: int) -> None:
         """Let time pass: deliveries grow older, and what is due becomes due."""
-        await advance(self.store, ms)
+        await advance(self.store, ms, self.clustered)
 
 
 @pytest.fixture
-async def store(redis_server: Embedded) -> AsyncIterator[Store]:
+def clustered(redis_server: Embedded | Cluster) -> bool:
+    """Whether the Redis is a cluster."""
+    return isinstance(redis_server, Cluster)
+
+
+@pytest.fixture
+async def store(redis_server: Embedded | Cluster) -> AsyncIterator[Store]:
     """An empty store."""
     store = Store.from_url(redis_server.url)
-    await store.call("FLUSHALL")
+    for key in await store.primaries():
+        await store.call("FLUSHALL", at=key)
     yield store
     await store.close()
 
 
 @pytest.fixture
-def clock(store: Store) -> Clock:
+def clock(store: Store, clustered: bool) -> Clock:
     """The clock of the test's broker."""
-    return Clock(store)
+    return Clock(store, clustered)
 
 
 @pytest.fixture
-async def broker(redis_server: Embedded, store: Store) -> AsyncIterator[Broker]:
+async def broker(redis_server: Embedded | Cluster, store: Store, clustered: bool) -> AsyncIterator[Broker]:
     """A broker over the empty store, behind the movable clock."""
-    broker = Broker(Store.from_url(redis_server.url), scripts=shifted_scripts())
+    broker = Broker(Store.from_url(redis_server.url), scripts=shifted_scripts(clustered))
     await broker.start()
     yield broker
     await broker.close()
@@ -75,7 +86,17 @@ async def http(broker: Broker) -> AsyncIterator[httpx.AsyncClient]:
     await tokens.close()
 
 
-@pytest.fixture(params=["library", "http"])
-async def api(request: pytest.FixtureRequest, broker: Broker, http: httpx.AsyncClient) -> Api:
-    """The broker by the library, and by HTTP."""
-    return LibraryApi(broker) if request.param == "library" else HttpApi(http)
+@pytest.fixture
+async def function_broker(redis_server: Embedded | Cluster, broker: Broker) -> AsyncIterator[Broker]:
+    """Another broker over the same store, which calls functions in place of scripts."""
+    other = Broker(FunctionStore.from_url(redis_server.url), scripts=shifted_scripts())  # of these only the names are used
+    yield other
+    await other.close()
+
+
+@pytest.fixture(params=["library", "http", "functions"])
+async def api(request: pytest.FixtureRequest, broker: Broker, function_broker: Broker, http: httpx.AsyncClient) -> Api:
+    """The broker by the library, by HTTP, and by the library over functions."""
+    if request.param == "http":
+        return HttpApi(http)
+    return LibraryApi(broker if request.param == "library" else function_broker)

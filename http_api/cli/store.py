@@ -17,7 +17,7 @@ from http_api.settings import Settings
 
 
 @contextlib.contextmanager
-def _redis(settings: Settings) -> Iterator[str]:
+def redis_of(settings: Settings) -> Iterator[str]:
     """The URL of the Redis that `serve` would use; the embedded one is started for the while if it does not run."""
     if settings.redis_url is not None:
         yield settings.redis_url
@@ -53,7 +53,7 @@ def token(settings: Settings, args: Namespace) -> None:
         finally:
             await store.close()
 
-    with _redis(settings) as url:
+    with redis_of(settings) as url:
         asyncio.run(work(url))
 
 
@@ -68,5 +68,5 @@ def check(settings: Settings) -> None:
             await store.close()
         print("\n".join([*promises.lines(), *(f"warning: {warning}" for warning in promises.warnings)]))
 
-    with _redis(settings) as url:
+    with redis_of(settings) as url:
         asyncio.run(work(url))

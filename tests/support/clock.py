@@ -4,26 +4,39 @@ TIME is later by the offset, and the idle times that XPENDING tells have grown b
 delivery. Nothing sleeps, and the scripts themselves are the ones that users run.
 """
 
+from functools import lru_cache
+
+from broker import keys
+from broker.functions import library
 from broker.scripts import Scripts, prelude
 from broker.store import Store
 
 OFFSET = "broker:test:offset"
+# In a cluster a script may read keys of its own slot alone, so there each stream has an offset.
+_OFFSET_KEYS = {False: f"'{OFFSET}'", True: f"'{OFFSET}:' .. tag"}
 
+# A library of functions finds the whole `redis` only once it is loaded, and has no metatables while
+# it is: so `redis` is looked up, and the offset read, at the call.
 _SHIFTED_CLOCK = """
-local real = redis
-local offset = tonumber(real.call('GET', 'broker:test:offset') or '0')
+local function real() return redis end
+local tag
+local function moved() return tonumber(real().call('GET', OFFSET_KEY) or '0') end
 local function note(log, group, entries)
-  for _, entry in ipairs(entries) do real.call('HSET', 'broker:test:at:' .. log .. ':' .. group, entry[1], offset) end
+  local offset = moved()
+  for _, entry in ipairs(entries) do real().call('HSET', 'broker:test:at:' .. log .. ':' .. group, entry[1], offset) end
 end
 local function shifted(command, ...)
-  local reply = real.call(command, ...)
+  local reply = real().call(command, ...)
   local a = { ... }
+  tag = string.match(tostring(a[1]), '{.-}') or tag
   if command == 'TIME' then
+    local offset = moved()
     reply[1] = reply[1] + math.floor(offset / 1000)
     reply[2] = reply[2] + (offset % 1000) * 1000
   elseif command == 'XPENDING' and #a > 2 then
+    local offset = moved()
     for _, row in ipairs(reply) do
-      local at = tonumber(real.call('HGET', 'broker:test:at:' .. a[1] .. ':' .. a[2], row[1]) or '0')
+      local at = tonumber(real().call('HGET', 'broker:test:at:' .. a[1] .. ':' .. a[2], row[1]) or '0')
       row[3] = row[3] + offset - at
     end
   elseif command == 'XREADGROUP' and reply then
@@ -35,15 +48,33 @@ local function shifted(command, ...)
   end
   return reply
 end
-local redis = setmetatable({ call = shifted }, { __index = real })
+local redis = {
+  call = shifted,
+  pcall = function(...) return real().pcall(...) end,
+  error_reply = function(...) return real().error_reply(...) end,
+  status_reply = function(...) return real().status_reply(...) end,
+  register_function = function(...) return real().register_function(...) end,
+}
 """
 
 
-def shifted_scripts() -> Scripts:
+def _shifted_prelude(clustered: bool) -> str:
+    return _SHIFTED_CLOCK.replace("OFFSET_KEY", _OFFSET_KEYS[clustered]) + prelude()
+
+
+@lru_cache(maxsize=2)
+def shifted_scripts(clustered: bool = False) -> Scripts:
     """The scripts behind the movable clock."""
-    return Scripts(_SHIFTED_CLOCK + prelude())
+    return Scripts(_shifted_prelude(clustered))
 
 
-async def advance(store: Store, ms: int) -> None:
-    """Let time pass for the scripts."""
-    await store.call("INCRBY", OFFSET, ms)
+def shifted_library(clustered: bool = False) -> str:
+    """The library of functions behind the movable clock."""
+    return library(_shifted_prelude(clustered))
+
+
+async def advance(store: Store, ms: int, clustered: bool = False) -> None:
+    """Let time pass for the scripts, in a cluster for the streams that exist."""
+    names = await store.call("HKEYS", keys.STREAMS) if clustered else []
+    for key in [f"{OFFSET}:{{{name.decode()}}}" for name in names] or [OFFSET]:
+        await store.call("INCRBY", key, ms)

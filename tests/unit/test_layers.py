@@ -15,6 +15,7 @@ LAYERS = [
     "broker.ack_tokens broker.filters broker.validation broker.link",
     "broker.topology",
     "broker.store",
+    "broker.functions",
     "broker.engine broker.messages broker.promises broker.watching broker.durability",
     "broker.streams broker.access",
     "broker.consumers broker.delivery broker.publishing",
@@ -25,6 +26,7 @@ LAYERS = [
     # The command line's client side knows the API by its addresses alone.
     "http_api http_api.settings http_api.metrics http_api.cli http_api.cli.client",
     "http_api.cli.consume http_api.cli.demo http_api.cli.objects http_api.cli.publish http_api.cli.store",
+    "http_api.cli.functions",
     # The facade.
     "http_api.codec http_api.shapes http_api.context http_api.auth http_api.endpoints",
     "http_api.problems",

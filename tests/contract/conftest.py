@@ -1,0 +1,25 @@
+"""The contract's tests run on each kind of server, and on a cluster of six."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks.cluster import Cluster, running_cluster
+from broker.embedded import Embedded
+from tests.support.clock import shifted_library
+from tests.support.functions import load_library
+from tests.support.servers import BACKENDS, binary_of, running
+
+
+@pytest.fixture(scope="session", params=[*BACKENDS, "cluster"])
+def redis_server(request: pytest.FixtureRequest) -> Iterator[Embedded | Cluster]:
+    """A private server of each kind that is there, and a cluster."""
+    if request.param != "cluster":
+        with running(request.param) as server:
+            load_library(server.url, shifted_library())  # FLUSHALL leaves it
+            yield server
+        return
+    with running_cluster(binary_of(BACKENDS[0])) as cluster:
+        for primary in cluster.primaries():
+            load_library(primary.url, shifted_library(clustered=True))
+        yield cluster

@@ -1,0 +1,128 @@
+// A client of the broker in one file: streams of events by the functions of the library `broker_v1` (lua/README.md).
+
+import { createHash } from "node:crypto";
+
+// Letters of fields that a stored body lacks -> what they are then.
+const LACKING = {
+  r: ["resource_id", null],
+  u: ["upstream_id", null],
+  k: ["key", null],
+  e: ["event", "created"],
+  c: ["changes", null],
+  a: ["upstream_created_at", null],
+  b: ["upstream_updated_at", null],
+};
+
+export class Broker {
+  constructor(redis) {
+    this.redis = redis;
+  }
+
+  call(command, stream, ...args) {
+    return this.redis.fcall(`broker_v1_${command}`, 1, `broker:{${stream}}`, ...args);
+  }
+
+  // A command that may answer `behind`, again until it is not.
+  async callReady(command, stream, ...args) {
+    for (;;) {
+      const [behind, ...reply] = await this.call(command, stream, ...args);
+      if (behind === 0) return reply;
+    }
+  }
+
+  async createStream(stream) {
+    await this.redis.hset("broker:streams", stream, "");
+    return this.call("stream_create", stream, "kind", "events", "max_messages", "", "max_age_ms", "",
+      "dedupe_window_ms", 120000, "metadata", "{}");
+  }
+
+  // `filters`: key -> one pattern. The consumer's name must be free, or be one of this stream.
+  async createConsumer(stream, name, filters = {}) {
+    await this.redis.hsetnx("broker:consumers", name, stream);
+    const wanted = ["collection_id", "provider", "resource_id"].filter((key) => (filters[key] ?? "*") !== "*");
+    const canonical = wanted.length ? JSON.stringify(Object.fromEntries(wanted.map((key) => [key, [filters[key]]]))) : "";
+    const id = canonical && createHash("sha256").update(canonical).digest("hex").slice(0, 16);
+    return this.call("consumer_create", stream, name, "all", id, canonical, "ack_wait_ms", 30000, "max_deliver", -1,
+      "max_ack_pending", 1000, "max_waiting", 512, "deliver_policy", "all", "ordering", "none", "backoff_ms", "",
+      "metadata", "{}", "filters", JSON.stringify(filters));
+  }
+
+  // Events of collection_id, id, data, [key]. Gives a status and a message id for each.
+  async publish(stream, events) {
+    const args = events.flatMap(({ collection_id, id, key, data }) => [
+      id, collection_id, "", key === undefined ? "rukeabc" : "rueabc",
+      JSON.stringify({ collection_id, key, id, provider: collection_id.split(":")[0], data }), "", "",
+    ]);
+    const reply = await this.call("publish_events", stream, ...args);
+    return events.map((_, i) => ({ status: reply[2 * i], messageId: reply[2 * i + 1] }));
+  }
+
+  // Settle the tokens in `acks`, then fetch. Waits up to `waitMs` where there is nothing.
+  async next(stream, consumer, batch, { acks = [], waitMs = 0 } = {}) {
+    const end = Date.now() + waitMs;
+    for (let groups = this.groups(acks); ; groups = [0]) {
+      const woken = waitMs > 0 ? await this.lastWake(stream) : "$"; // asked before, so that no wake falls between
+      const [epoch, , , dueIn, , seen, , settled, ...rows] = await this.callReady("next", stream, consumer, batch, 1, ...groups);
+      if (settled[0] !== acks.length && groups[0]) throw new Error(`stale tokens: ${settled}`);
+      const left = end - Date.now();
+      if (rows.length || left <= 0) return this.deliveries(epoch, rows);
+      if (dueIn !== 0) await this.wait(stream, seen, woken, dueIn < 0 ? left : Math.min(left, dueIn));
+    }
+  }
+
+  async lastWake(stream) {
+    const [last] = await this.redis.xrevrange(`broker:{${stream}}:wake`, "+", "-", "COUNT", 1);
+    return last ? last[0] : "0-0";
+  }
+
+  // A plain client's XACK wakes nobody, so a wait is short.
+  wait(stream, seen, woken, ms) {
+    const key = `broker:{${stream}}`;
+    return this.redis.xread("BLOCK", Math.max(1, Math.min(ms, 5000)), "STREAMS", `${key}:log`, `${key}:wake`, seen, woken);
+  }
+
+  deliveries(epoch, rows) {
+    const found = [];
+    for (let i = 0; i < rows.length; i += 5) {
+      const [id, number, count, head, body] = rows.slice(i, i + 5);
+      found.push({ id, number, epoch, count, event: this.message(head, body) });
+    }
+    return found;
+  }
+
+  message(head, body) {
+    const [idx, lacks] = head.split(" ");
+    const fields = JSON.parse(body);
+    if (lacks === "plain") return { updated_idx: Number(idx), ...fields, data: JSON.parse(fields.data ?? "null") };
+    const defaults = Object.fromEntries([...lacks].map((letter) => LACKING[letter]));
+    return { updated_idx: Number(idx), ...defaults, ...fields };
+  }
+
+  // Tokens by epoch and delivery number, as ack takes them.
+  groups(deliveries) {
+    const groups = new Map();
+    for (const { epoch, number, id } of deliveries) {
+      const group = `${epoch} ${number}`;
+      if (!groups.has(group)) groups.set(group, [epoch, number, 0]);
+      groups.get(group)[2] += 1;
+      groups.get(group).push(id);
+    }
+    return [groups.size, ...[...groups.values()].flat()];
+  }
+
+  async ack(stream, consumer, deliveries) {
+    const [acked, ...stale] = await this.call("ack", stream, consumer, ...this.groups(deliveries));
+    return { acked, stale };
+  }
+
+  async nack(stream, consumer, deliveries, { delayMs = "", outcome = "retry", reason = "" } = {}) {
+    const args = deliveries.flatMap(({ epoch, id, number }) => [epoch, id, number, delayMs, outcome, reason]);
+    const [nacked, ...stale] = await this.call("nack", stream, consumer, ...args);
+    return { nacked, stale };
+  }
+
+  async counts(stream, consumer) {
+    const [pending, out] = await this.callReady("consumer_info", stream, consumer);
+    return { pending, out };
+  }
+}
