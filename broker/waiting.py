@@ -24,6 +24,12 @@ LOOK_AGAIN_S = 5.0
 RETRY_MS = 200
 # After growth that no waiting call could use, others get this long to come together.
 PAUSE_S = 0.005
+# So long a waiting call of a paused consumer is held, so that its workers do not ask all the time.
+PAUSED_S = 1.0
+
+
+# Returns when the caller has gone away.
+Gone = Callable[[], Coroutine[Any, Any, None]]
 
 
 class CallerGone(Exception):
@@ -127,7 +133,7 @@ class _Queue:
         self.waiters.append(waiter)
         self.poke()
 
-    async def wait(self, waiter: _Waiter, seconds: float, gone: Callable[[], Coroutine[Any, Any, None]] | None) -> Batch | None:
+    async def wait(self, waiter: _Waiter, seconds: float, gone: Gone | None) -> Batch | None:
         """Wait for the waiter's batch; None: the time is over, and no message was taken. CallerGone: `gone` returned."""
         leaving = asyncio.create_task(gone()) if gone is not None else None
         try:
@@ -208,6 +214,20 @@ class _StreamWatch:
         return list(self.queues.values())
 
 
+async def _hold(seconds: float, gone: Gone | None) -> None:
+    """Let time pass. CallerGone: `gone` returned in it."""
+    if gone is None:
+        await asyncio.sleep(seconds)
+        return
+    leaving = asyncio.create_task(gone())
+    try:
+        await asyncio.wait((leaving,), timeout=seconds)
+        if leaving.done():
+            raise CallerGone
+    finally:
+        leaving.cancel()
+
+
 def _order(message_id: str) -> tuple[int, int]:
     ms, _, seq = message_id.partition("-")
     return int(ms), int(seq)
@@ -236,16 +256,32 @@ class Waiting:
         wait_ms: int = 0,
         ack: Sequence[str] = (),
         nack: Sequence[Nack] = (),
-        gone: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        gone: Gone | None = None,
     ) -> Batch:
         """Settle and deliver up to `batch_size` messages, waiting up to `wait_ms` until `min_batch` are deliverable.
 
         TooManyWaiting: max_waiting calls of the consumer wait here already. CallerGone: `gone` returned while it waited.
+        A call that has settled something does not fail any more: its caller would take that for not done.
         """
         waits = wait_ms > 0 and not self._draining
         batch = await self._deliveries.next(consumer, batch_size, min_batch if waits else 1, ack, nack)
-        if batch.deliveries or batch.paused or not waits:
+        if batch.deliveries or not waits:
             return batch
+        try:
+            answer = await self._wait(consumer, batch_size, min_batch, wait_ms / 1000, batch, gone)
+        except BrokerError:
+            if not ack and not nack:
+                raise
+            return batch
+        return msgspec.structs.replace(answer, settled=batch.settled) if answer is not None else batch
+
+    async def _wait(
+        self, consumer: str, batch_size: int, min_batch: int, seconds: float, batch: Batch, gone: Gone | None
+    ) -> Batch | None:
+        """Wait in the consumer's queue after an empty batch; None: the time is over, and there is nothing newer to tell."""
+        if batch.paused:
+            await _hold(min(seconds, PAUSED_S), gone)
+            return await self._deliveries.next(consumer, batch_size)
         watch = await self._watch_of(consumer)
         queue = watch.queues.get(consumer)
         if queue is None:
@@ -256,10 +292,8 @@ class Waiting:
         waiter = _Waiter(batch_size, min_batch)
         queue.add(waiter)
         watch.want()
-        answer = await queue.wait(waiter, wait_ms / 1000, gone)
-        if answer is None and not self._draining:
-            answer = await self._deliveries.next(consumer, batch_size)
-        return msgspec.structs.replace(answer, settled=batch.settled) if answer is not None else batch
+        answer = await queue.wait(waiter, seconds, gone)
+        return answer if answer is not None or self._draining else await self._deliveries.next(consumer, batch_size)
 
     async def _watch_of(self, consumer: str) -> _StreamWatch:
         stream = await self._engine.stream_of(consumer)

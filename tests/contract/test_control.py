@@ -242,6 +242,45 @@ async def test_c39_a_paused_consumer_delivers_nothing_and_settles_still_work(api
     assert given(await api.next("c", 9)) == [(2, 1)]
 
 
+async def test_c39_a_waiting_call_of_a_paused_consumer_is_held_a_moment_and_gives_what_a_resume_allows(api: HttpApi) -> None:
+    await consumer(api)
+    await publish(api, 1)
+    await post(api, "pause", {"until": None})
+    call = asyncio.ensure_future(api.next("c", 1, wait_ms=300_000))
+    for _ in range(20):
+        assert (await api.get_consumer("c"))["paused"]
+    assert not call.done()
+    await post(api, "resume")
+    assert given(await asyncio.wait_for(call, 10)) == [(1, 1)]
+
+
+async def test_c35_what_was_settled_is_told_also_where_the_call_may_not_wait(api: HttpApi) -> None:
+    await consumer(api, max_waiting=1)
+    await publish(api, 1, 2)
+    one, two = tokens(await api.next("c", 2))
+    waiting = asyncio.ensure_future(api.next("c", 1, wait_ms=300_000))
+    while "broker_waiting_calls 1.0" not in (await api.client.get("/metrics")).text:
+        await api.get_consumer("c")
+    with pytest.raises(Refused) as refused:
+        await api.next("c", 1, wait_ms=1000)
+    assert refused.value.code == "TOO_MANY_WAITING"
+    answer = await post(api, "next", {"ack": [one, two], "wait_for": 1000})
+    assert (answer["data"], answer["settled"]) == ([], {"acked": 2, "nacked": 0, "stale": []})
+    await publish(api, 3)
+    assert given(await waiting) == [(3, 1)]
+
+
+async def test_c35_what_was_settled_is_told_also_where_the_consumer_ends_meanwhile(api: HttpApi) -> None:
+    await consumer(api)
+    await publish(api, 1)
+    held = tokens(await api.next("c"))
+    call = asyncio.ensure_future(post(api, "next", {"ack": held, "wait_for": "5m"}))
+    while "broker_waiting_calls 1.0" not in (await api.client.get("/metrics")).text:
+        await api.get_consumer("c")
+    await api.delete_consumer("c")
+    assert (await call)["settled"] == {"acked": 1, "nacked": 0, "stale": []}
+
+
 async def test_c39_a_pause_ends_by_itself_and_ends_waiting_calls(api: HttpApi, clock: Clock) -> None:
     await consumer(api)
     call = asyncio.ensure_future(api.next("c", 1, wait_ms=300_000))
