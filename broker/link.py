@@ -1,7 +1,6 @@
 """A connection to one Redis server that many calls share: commands go out as they come, replies are matched in order."""
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -13,8 +12,6 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from broker.errors import StoreUnavailable
-
-logger = logging.getLogger("broker")
 
 # How long making a connection may take.
 CONNECT_S = 5.0
@@ -122,7 +119,6 @@ async def connect(node: Node, timeout: float) -> Link:
         async with asyncio.timeout(min(timeout, CONNECT_S)):
             await connection.connect()  # type: ignore[no-untyped-call]
     except (RedisError, OSError, TimeoutError) as exc:
-        logger.warning("Redis cannot be reached: %s", exc)
         await connection.disconnect(nowait=True)
         raise StoreUnavailable("Redis cannot be reached; nothing happened.") from exc
     except BaseException:

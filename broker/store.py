@@ -41,6 +41,8 @@ logger = logging.getLogger("broker")
 # Between two tries of a call that was refused.
 PAUSE_S = 0.05
 REDIRECTIONS = 16
+# Between two lines of the log about the same outage.
+WARN_S = 1.0
 
 # Replies by which Redis refuses a command before it does anything.
 _REFUSALS = (
@@ -64,7 +66,6 @@ def from_reply(error: RedisError) -> BrokerError:
     if isinstance(error, OutOfMemoryError) or word == "OOM":
         return StoreFull("Redis is at its memory limit; nothing was stored.")
     if isinstance(error, _REFUSALS) or word in _REFUSAL_WORDS:
-        logger.warning("Redis refuses commands: %s", error)
         return StoreUnavailable("Redis does not take commands at the moment; nothing happened.")
     if word == "NOGROUP":
         word = "CONSUMER_NOT_FOUND"
@@ -87,6 +88,7 @@ class Store:
         self._opening = asyncio.Lock()
         self._owner = True
         self._closed = False
+        self._warned = -WARN_S
 
     @classmethod
     def from_url(cls, url: str, *, timeout: float = 5.0) -> "Store":
@@ -135,6 +137,7 @@ class Store:
                 return await self._redirected(args, at)
             except (StoreUnavailable, *_PASSING) as exc:
                 now = asyncio.get_running_loop().time()
+                self._warn(exc, now)
                 until = until or now + self._servers.patience_s
                 if now >= until:
                     raise
@@ -143,6 +146,13 @@ class Store:
             await asyncio.sleep(PAUSE_S)
             with contextlib.suppress(StoreUnavailable):
                 await self._servers.refresh()
+
+    def _warn(self, refusal: Exception, now: float) -> None:
+        """Log why calls are refused, once a second."""
+        if now >= self._warned + WARN_S:
+            self._warned = now
+            reason, _, _ = str(refusal.__cause__ or refusal).partition(" : ")  # redis-py lists its sentinels with all of their settings
+            logger.warning("Redis cannot be reached, or takes no commands: %s", reason)
 
     async def _redirected(self, args: Sequence[Argument], at: str | None) -> Any:
         for _ in range(REDIRECTIONS):

@@ -5,7 +5,6 @@ failures, and learns how long a call that cannot have taken effect is worth tryi
 """
 
 import asyncio
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -21,8 +20,6 @@ from redis.exceptions import AskError, MovedError, RedisClusterException, RedisE
 from broker import keys
 from broker.errors import StoreUnavailable
 from broker.link import CONNECT_S, Argument, Node
-
-logger = logging.getLogger("broker")
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 # A primary that is gone is replaced within some seconds: so long a call may wait for the new one.
@@ -168,7 +165,6 @@ class Cluster:
             async with asyncio.timeout(CONNECT_S):
                 await self._nodes.initialize()
         except (RedisError, RedisClusterException, OSError, TimeoutError) as exc:
-            logger.warning("the Redis Cluster cannot be reached: %s", exc)
             raise StoreUnavailable("Redis cannot be reached; nothing happened.") from exc
 
     async def moved(self, error: MovedError) -> None:
