@@ -18,6 +18,7 @@ from redis.exceptions import (
     AuthorizationError,
     BusyLoadingError,
     ClusterDownError,
+    ExecAbortError,
     MasterDownError,
     NoPermissionError,
     NoScriptError,
@@ -84,7 +85,8 @@ class _Link(asyncio.Protocol):
     def __init__(self, connection: AbstractConnection, timeout: float) -> None:
         self.connection = connection
         self.timeout = timeout
-        self.awaiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self.awaiting: deque[tuple[asyncio.Future[Any] | None, float]] = deque()
+        self.refusal: Exception | None = None
         self.closed = False
         self.loop = asyncio.get_running_loop()
         self.replies = hiredis.Reader(replyError=connection._parser.parse_error)
@@ -92,16 +94,21 @@ class _Link(asyncio.Protocol):
         self.transport.set_protocol(self)
         self.watch = self.loop.call_later(timeout / 4, self._watch)
 
-    def call(self, args: Sequence[Argument]) -> asyncio.Future[Any]:
-        """Send a command. _NotSent: the connection is gone; then Redis cannot have the whole command."""
-        packed = hiredis.pack_command(args)  # type: ignore[arg-type]
+    def call(self, *commands: Sequence[Argument]) -> asyncio.Future[Any]:
+        """Send a command, or a transaction from MULTI to EXEC in one write; gives the last one's reply.
+
+        _NotSent: the connection is gone; then Redis cannot have the whole last command.
+        """
+        packed = b"".join(map(hiredis.pack_command, commands))  # type: ignore[arg-type]
         if not self.transport.is_closing():
             self.transport.write(packed)
         if self.transport.is_closing():  # it was, or the write failed at once
             self.fail(RedisConnectionError("closed"))
             raise _NotSent
         future: asyncio.Future[Any] = self.loop.create_future()
-        self.awaiting.append((future, self.loop.time()))
+        now = self.loop.time()
+        self.awaiting.extend((None, now) for _ in commands[1:])
+        self.awaiting.append((future, now))
         return future
 
     def data_received(self, data: bytes) -> None:
@@ -116,6 +123,13 @@ class _Link(asyncio.Protocol):
     def answer(self, reply: Any) -> None:
         """Give a reply to the call that has waited longest."""
         future, _ = self.awaiting.popleft()
+        if future is None:  # on the way to EXEC: where a command was refused, this tells why
+            if isinstance(reply, Exception):
+                self.refusal = self.refusal or reply
+            return
+        if isinstance(reply, ExecAbortError):
+            reply = self.refusal or reply
+        self.refusal = None
         if future.done():
             return
         if isinstance(reply, Exception):
@@ -139,7 +153,7 @@ class _Link(asyncio.Protocol):
         self.watch.cancel()
         while self.awaiting:
             future, _ = self.awaiting.popleft()
-            if not future.done():
+            if future is not None and not future.done():
                 future.set_exception(RedisConnectionError(str(cause)))
         self.transport.abort()
 
@@ -176,8 +190,11 @@ class Store:
         Raises StoreUnavailable (nothing happened), OutcomeUnknown (it may have happened), StoreFull, or what
         `from_reply` makes of the reply.
         """
+        return await self._reply(args)
+
+    async def _reply(self, *commands: Sequence[Argument]) -> Any:
         try:
-            return await self._send(args)
+            return await self._send(*commands)
         except NoScriptError:
             raise
         except (*_REFUSALS, ResponseError) as exc:
@@ -192,15 +209,32 @@ class Store:
             await self.call("SCRIPT", "LOAD", script.text)
             return await self.call("EVALSHA", script.sha, 1, key, *args)
 
-    async def _send(self, args: Sequence[Argument]) -> Any:
+    async def run_then(
+        self, script: Script, key: str, args: Iterable[Argument], then: Sequence[Sequence[Argument]]
+    ) -> tuple[Any, list[Any]]:
+        """Run a script, and commands behind it in the same transaction; gives its reply and theirs, error replies among these.
+
+        Where Redis does not know the script yet, the commands behind it run nevertheless, and all is done again with it:
+        they must do nothing that the script has not made possible.
+        """
+        transaction = (("MULTI",), ("EVALSHA", script.sha, 1, key, *args), *then, ("EXEC",))
+        replies = await self._reply(*transaction)
+        if isinstance(replies[0], NoScriptError):
+            await self.call("SCRIPT", "LOAD", script.text)
+            replies = await self._reply(*transaction)
+        if isinstance(replies[0], RedisError):
+            raise from_reply(replies[0]) from replies[0]
+        return replies[0], replies[1:]
+
+    async def _send(self, *commands: Sequence[Argument]) -> Any:
         link = self._link
         if link is None or link.closed:
             link = await self._open()
         try:
             try:
-                return await link.call(args)
+                return await link.call(*commands)
             except _NotSent:
-                return await (await self._open()).call(args)
+                return await (await self._open()).call(*commands)
         except _NotSent as exc:
             raise StoreUnavailable("The connection to Redis is lost; nothing happened.") from exc
         except _REFUSALS:

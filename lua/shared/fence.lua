@@ -2,7 +2,8 @@
 
 -- The row of the PEL, {id, name, idle in ms, delivery number}, of each live delivery, by its place in the lists; each
 -- message once. A number that is false names none. The ids of a batch lie together and come in order: then the rows of
--- the range are they. Else one range answers for most, and what it did not reach is asked for one by one.
+-- the range are they, and all are live, which the second result tells. Else one range answers for most, and what it did not
+-- reach is asked for one by one.
 local function live_rows(s, c, ids, numbers)
   if #ids == 0 then return {} end
   local pending = redis.call('XPENDING', s.log, c.name, ids[1], ids[#ids], #ids)
@@ -11,7 +12,7 @@ local function live_rows(s, c, ids, numbers)
     local p = pending[i]
     if p[1] ~= ids[i] or p[4] ~= numbers[i] then same = false break end
   end
-  if same then return pending end
+  if same then return pending, true end
 
   local low, high
   for i, id in ipairs(ids) do
@@ -30,13 +31,16 @@ local function live_rows(s, c, ids, numbers)
   return live
 end
 
--- What an ack or a nack leaves behind: the rows out of the PEL, and a place under max_ack_pending for a waiting call.
--- Returns whether a waiting call was told.
-local function take_out(s, c, ids)
+-- What an ack or a nack leaves behind: the rows out of the PEL, and a place under max_ack_pending for a waiting call. Of
+-- acked messages the notes go too. Returns whether a waiting call was told.
+local function take_out(s, c, ids, acked)
   if #ids == 0 then return true end
   redis.call('XACK', s.log, c.name, unpack(ids))
-  if redis.call('EXISTS', c.deadlines) == 1 then
-    for _, id in ipairs(ids) do redis.call('ZREM', c.deadlines, sortable(id)) end
+  if redis.call('EXISTS', c.deadlines, acked and c.notes or c.deadlines) > 0 then
+    local members = {}
+    for i, id in ipairs(ids) do members[i] = sortable(id) end
+    redis.call('ZREM', c.deadlines, unpack(members))
+    if acked then redis.call('HDEL', c.notes, unpack(ids)) end
   end
   local full = c.full
   if full then
@@ -62,17 +66,15 @@ local function token_groups(c, args, at, groups)
   return ids, numbers, at
 end
 
--- Ack groups of tokens. Returns how many, the positions of the stale ones, and the position behind the last group.
+-- Ack groups of tokens. Returns the ids of the acked messages, the positions of the stale tokens, the position behind the
+-- last group, and how many tokens there were. The caller frees the keys that the messages held.
 local function ack_tokens(s, c, args, at, groups)
   local ids, numbers, behind = token_groups(c, args, at, groups)
-  local live, acked, stale = live_rows(s, c, ids, numbers), {}, {}
-  for i, id in ipairs(ids) do
-    if live[i] then acked[#acked + 1] = id else stale[#stale + 1] = i end
+  local live, all = live_rows(s, c, ids, numbers)
+  local acked, stale = all and ids or {}, {}
+  for i = 1, all and 0 or #ids do
+    if live[i] then acked[#acked + 1] = ids[i] else stale[#stale + 1] = i end
   end
-  if #acked > 0 then
-    take_out(s, c, acked)
-    if redis.call('EXISTS', c.notes) == 1 then redis.call('HDEL', c.notes, unpack(acked)) end
-    if c.keyed then free_keys(s, c, acked) end
-  end
-  return #acked, stale, behind, #ids
+  take_out(s, c, acked, true)
+  return acked, stale, behind, #ids
 end

@@ -45,6 +45,7 @@ end
 
 -- Likewise for many. Where no message waits for a key there is nothing to release.
 local function free_keys(s, c, ids)
+  if #ids == 0 then return end
   if redis.call('EXISTS', s.key .. ':queue:' .. c.name) == 1 then
     for _, id in ipairs(ids) do free_key(s, c.name, id) end
     return
