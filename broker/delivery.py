@@ -1,7 +1,6 @@
 """Delivery: next, ack, nack, and what an operator sees of it (sections 6 and 7)."""
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -255,13 +254,9 @@ def _deliveries(
 
 
 def _group_arguments(calls: Sequence[_Call]) -> list[Argument]:
-    """How many groups of acks the calls have, and these: neighbours of one epoch and delivery number as one."""
-    rows, count = list[Argument](), 0
-    for (epoch, number), groups in groupby((group for call in calls for group in call.acks), lambda group: (group.epoch, group.number)):
-        ids = flatten(group.ids for group in groups)
-        count += 1
-        rows += (epoch, number, len(ids), *ids)
-    return [count, *rows]
+    """How many groups of acks the calls have, and these."""
+    groups = [group for call in calls for group in call.acks]
+    return [len(groups), *flatten((group.epoch, group.number, len(group.ids), *group.ids) for group in groups)]
 
 
 def _nack_arguments(nacks: Sequence[Nack]) -> list[Argument]:

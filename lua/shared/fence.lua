@@ -51,26 +51,31 @@ local function take_out(s, c, ids, acked)
   return full
 end
 
--- The deliveries of groups of tokens: per group epoch, delivery number, how many, the message ids. Returns the ids and
--- the numbers (false = of another epoch), and the position in ARGV behind the last group.
-local function token_groups(c, args, at, groups)
-  local ids, numbers, n = {}, {}, 0
+-- Groups of tokens, each of one epoch and delivery number: epoch, number, how many, the message ids. A group is what one
+-- caller was given at once, so it is looked for by itself. Returns the ids, the rows of the live ones by their
+-- place, each message once, the position in ARGV behind the last group, and whether all are live.
+local function token_groups(s, c, args, at, groups)
+  local ids, live, taken, all, n = {}, {}, {}, true, 0
   for _ = 1, groups do
     local number, count = args[at] == c.epoch and tonumber(args[at + 1]), tonumber(args[at + 2])
-    for i = at + 3, at + 2 + count do
-      n = n + 1
-      ids[n], numbers[n] = args[i], number
-    end
+    local group, numbers = { unpack(args, at + 3, at + 2 + count) }, {}
+    for i = 1, count do numbers[i] = number end
+    local rows, whole = live_rows(s, c, group, numbers)
     at = at + 3 + count
+    if groups == 1 then return group, rows, at, whole end
+    for i, id in ipairs(group) do
+      n = n + 1
+      ids[n], live[n] = id, not taken[id] and rows[i] or false
+      all, taken[id] = all and live[n], taken[id] or live[n]
+    end
   end
-  return ids, numbers, at
+  return ids, live, at, all
 end
 
 -- Ack groups of tokens. Returns the ids of the acked messages, the positions of the stale tokens, the position behind the
 -- last group, and how many tokens there were. The caller frees the keys that the messages held.
 local function ack_tokens(s, c, args, at, groups)
-  local ids, numbers, behind = token_groups(c, args, at, groups)
-  local live, all = live_rows(s, c, ids, numbers)
+  local ids, live, behind, all = token_groups(s, c, args, at, groups)
   local acked, stale = all and ids or {}, {}
   for i = 1, all and 0 or #ids do
     if live[i] then acked[#acked + 1] = ids[i] else stale[#stale + 1] = i end
