@@ -1,6 +1,7 @@
 """Delivery: next, ack, nack, and what an operator sees of it (sections 6 and 7)."""
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -250,7 +251,8 @@ def _deliveries(
     tokens = [
         name + (first if number == 1 else ack_tokens.tail(number, epoch)) for name, number in zip(names, numbers, strict=True)
     ]
-    return list(map(Delivery, tokens, names, counts, map(label_of, heads), complete(stream, ids, heads, bodies)))
+    label = repeat(label_of(heads[0])) if heads else ()
+    return list(map(Delivery, tokens, names, counts, label, complete(stream, ids, heads, bodies)))
 
 
 def _group_arguments(calls: Sequence[_Call]) -> list[Argument]:
