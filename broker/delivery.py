@@ -8,6 +8,7 @@ import msgspec
 
 from broker import ack_tokens
 from broker.engine import Engine, flatten
+from broker.errors import StoreFull
 from broker.group_commit import GroupCommit
 from broker.messages import complete, label_of
 from broker.store import Argument
@@ -175,7 +176,10 @@ class Deliveries:
             if rounds > 1:
                 self._rounds_without_read[consumer] = rounds - 1
             return None
-        stream, reply = await self._engine.on_consumer("read", consumer, batch, *groups)
+        try:
+            stream, reply = await self._engine.on_consumer("read", consumer, batch, *groups)
+        except StoreFull:  # Redis 7 takes no transaction at its memory limit, but goes on to run scripts
+            stream, reply = "", [1]
         if reply[0]:
             self._rounds_without_read[consumer] = _READ_AGAIN[reply[0]]
             return None
