@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.processes import serving
-from benchmarks.redis_time import evalsha_usec
+from benchmarks.redis_time import redis_usec
 from broker import Broker, ConsumerSpec, Nack
 
 MESSAGES = 10_000
@@ -22,12 +22,15 @@ MESSAGES = 10_000
 
 async def consume_cost(broker: Broker, consumer: str) -> float:
     """Microseconds of Redis time a message, of next and ack at batch 100."""
-    before, count = await evalsha_usec(broker), 0
-    while deliveries := (await broker.next(consumer, 100)).deliveries:
-        count += len(deliveries)
-        await broker.ack(consumer, [d.ack_token for d in deliveries])
+    total, count = 0.0, 0
+    while True:
+        batch, next_usec = await redis_usec(broker, broker.next(consumer, 100))
+        if not batch.deliveries:
+            break
+        _, ack_usec = await redis_usec(broker, broker.ack(consumer, [d.ack_token for d in batch.deliveries]))
+        total, count = total + next_usec + ack_usec, count + len(batch.deliveries)
     assert count == MESSAGES
-    return (await evalsha_usec(broker) - before) / count
+    return total / count
 
 
 async def keyed(broker: Broker) -> None:

@@ -9,6 +9,7 @@ import statistics
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 from broker import Broker, ConsumerSpec, Filters, StreamSpec
 from broker.embedded import Embedded
@@ -16,6 +17,7 @@ from broker.embedded import Embedded
 BATCH = 10
 CALLS = 400
 BODY = "x" * 300
+Result = TypeVar("Result")
 
 
 async def fill(broker: Broker, stream: str, count: int) -> None:
@@ -32,29 +34,33 @@ async def next_cost(broker: Broker, consumer: str, calls: int = CALLS, batch: in
     """Microseconds of Redis time a call of `next`, over `calls` calls that each deliver a full batch."""
     total = 0.0
     for _ in range(calls):
-        before = await evalsha_usec(broker)
-        got = await broker.next(consumer, batch)
-        total += await evalsha_usec(broker) - before
+        got, usec = await redis_usec(broker, broker.next(consumer, batch))
+        total += usec
         assert len(got.deliveries) == batch, len(got.deliveries)
         if ack:
             await broker.ack(consumer, [d.ack_token for d in got.deliveries])
     return total / calls
 
 
-async def evalsha_usec(broker: Broker) -> float:
-    """Redis time spent in scripts so far."""
-    text = (await broker.store.call("INFO", "commandstats")).decode()
-    line = next((line for line in text.splitlines() if line.startswith("cmdstat_evalsha:")), "")
-    return float(line.split("usec=")[1].split(",")[0]) if line else 0.0
+async def redis_usec(broker: Broker, call: Awaitable[Result]) -> tuple[Result, float]:
+    """Make a call; gives its result, and the Redis time that it took: of its script, or of the transaction around it."""
+
+    async def spent() -> list[float]:
+        lines = (await broker.store.call("INFO", "commandstats")).decode().splitlines()
+        usec = {line.partition(":")[0]: float(line.split("usec=")[1].split(",")[0]) for line in lines if "usec=" in line}
+        return [usec.get(f"cmdstat_{name}", 0.0) for name in ("evalsha", "exec")]
+
+    before = await spent()
+    result = await call
+    return result, max(now - then for now, then in zip(await spent(), before, strict=True))
 
 
 async def publish_cost(broker: Broker, stream: str, calls: int = CALLS) -> float:
     """Microseconds of Redis time a publish of ten events, each matched by one filter."""
     total = 0.0
     for _ in range(calls):
-        before = await evalsha_usec(broker)
-        await broker.publish(stream, [{"collection_id": "c:0", "data": BODY}] * 10)
-        total += await evalsha_usec(broker) - before
+        _, usec = await redis_usec(broker, broker.publish(stream, [{"collection_id": "c:0", "data": BODY}] * 10))
+        total += usec
     return total / calls
 
 

@@ -1,12 +1,14 @@
 """Delivery: next, ack, nack, and what an operator sees of it (sections 6 and 7)."""
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from broker import ack_tokens
 from broker.engine import Engine, flatten
+from broker.errors import StoreFull
 from broker.group_commit import GroupCommit
 from broker.link import Argument
 from broker.messages import complete, label_of
@@ -102,11 +104,20 @@ class _Call(msgspec.Struct, frozen=True):
 
 
 class _Answer(NamedTuple):
-    """What a round's script answered: positions of stale tokens, and where it fetched, all of it behind the first 0."""
+    """What a round's script answered: positions of stale tokens, and where it fetched, its head and the message rows as
+    columns: ids, delivery numbers, deliver counts, heads, bodies."""
 
     stream: str
     stale: list[int]
-    fetched: list[Any] | None = None
+    head: list[Any] | None = None
+    columns: Sequence[Sequence[Any]] = ((),) * 5
+
+
+# The script `read` is tried where it was of use the last time; else again after so many rounds, by its answer: it was not
+# of use now, or is never of this consumer, until another one of that name is made.
+_READ_AGAIN = {1: 8, 2: 10_000}
+# A plain client has read what the script counted on: its count is right again this soon.
+_SYNC_MS = 1000
 
 
 class Deliveries:
@@ -115,6 +126,7 @@ class Deliveries:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._commit = GroupCommit(self._send, self._share, self.release)
+        self._rounds_without_read: dict[str, int] = {}
 
     async def next(
         self, consumer: str, batch_size: int = 1, min_batch: int = 1, ack: Sequence[str] = (), nack: Sequence["Nack"] = ()
@@ -145,27 +157,47 @@ class Deliveries:
         if any(call.batch_size for call in calls) or (acks and any(call.nacks for call in calls)):
             return await self._fetch(consumer, calls)
         if acks:
-            groups = [group for call in calls for group in call.acks]
-            stream, reply = await self._engine.on_consumer("ack", consumer, len(groups), *_group_arguments(groups))
+            stream, reply = await self._engine.on_consumer("ack", consumer, *_group_arguments(calls))
         else:
             stream, reply = await self._engine.on_consumer("nack", consumer, *flatten(call.nack_arguments for call in calls))
         return _Answer(stream, reply[1:])
 
     async def _fetch(self, consumer: str, calls: Sequence[_Call], min_batch: int = 1) -> _Answer:
-        groups = [group for call in calls for group in call.acks]
-        stream, reply = await self._engine.on_consumer(
-            "next", consumer, sum(call.batch_size for call in calls), min_batch,
-            len(groups), *_group_arguments(groups), *flatten(call.nack_arguments for call in calls), ready=True,
-        )  # fmt: skip
-        return _Answer(stream, reply[7][2:], reply)
+        groups = _group_arguments(calls)
+        nacks, batch = flatten(call.nack_arguments for call in calls), sum(call.batch_size for call in calls)
+        if min_batch == 1 and not nacks and batch and (answer := await self._read(consumer, batch, groups)) is not None:
+            return answer
+        stream, reply = await self._engine.on_consumer("next", consumer, batch, min_batch, *groups, *nacks, ready=True)
+        return _Answer(stream, reply[7][2:], reply[:8], [reply[8 + column :: 5] for column in range(5)])
+
+    async def _read(self, consumer: str, batch: int, groups: Sequence[Argument]) -> _Answer | None:
+        """Fetch by the read that follows a script. None: nothing happened, for there is more to do than that."""
+        if rounds := self._rounds_without_read.pop(consumer, 0):
+            if rounds > 1:
+                self._rounds_without_read[consumer] = rounds - 1
+            return None
+        try:
+            stream, reply = await self._engine.on_consumer("read", consumer, batch, *groups)
+        except StoreFull:  # Redis 7 takes no transaction at its memory limit, but goes on to run scripts
+            stream, reply = "", [1]
+        if reply[0]:
+            self._rounds_without_read[consumer] = _READ_AGAIN[reply[0]]
+            return None
+        _, *head, count, found = reply
+        entries = found[0][1] if found else []
+        if len(entries) < count:
+            head[2] -= count - len(entries)
+            head[3] = _SYNC_MS
+        ones = [1] * len(entries)
+        columns = [id_ for id_, _ in entries], ones, ones, [fields[1] for _, fields in entries], [fields[3] for _, fields in entries]
+        return _Answer(stream, head[7][2:], head, columns)
 
     def _share(self, calls: Sequence[_Call], answer: _Answer) -> list[Batch]:
         settlements = _settlements(calls, answer.stale)
-        if answer.fetched is None:
+        if answer.head is None:
             return [Batch(settled=settlement) for settlement in settlements]
-        epoch, num_pending, num_ack_pending, due_in, max_waiting, seen, paused, _ = answer.fetched[:8]
-        columns = (answer.fetched[8 + column :: 5] for column in range(5))
-        deliveries = _deliveries(answer.stream, int(epoch), *columns)
+        epoch, num_pending, num_ack_pending, due_in, max_waiting, seen, paused, _ = answer.head
+        deliveries = _deliveries(answer.stream, int(epoch), *answer.columns)
         batches, given = [], 0
         for call, settlement in zip(calls, settlements, strict=True):
             batches.append(
@@ -179,9 +211,9 @@ class Deliveries:
 
     async def extend(self, consumer: str, tokens: Sequence[str]) -> Settled:
         """Begin the ack wait of deliveries anew (C33). InvalidAckToken: one is no token, and nothing is extended."""
-        groups = ack_tokens.parse(tokens)
-        _, reply = await self._engine.on_consumer("extend", consumer, len(groups), *_group_arguments(groups))
-        return Settled(reply[0], _named(_Call(tokens, groups), reply[1:]))
+        call = _Call(tokens, ack_tokens.parse(tokens))
+        _, reply = await self._engine.on_consumer("extend", consumer, *_group_arguments([call]))
+        return Settled(reply[0], _named(call, reply[1:]))
 
     async def release(self, consumer: str, batch: Batch) -> None:
         """Give back what was delivered to a caller that has gone: it takes no message with it, and the delivery does not count."""
@@ -210,18 +242,27 @@ class Deliveries:
 
 
 def _deliveries(
-    stream: str, epoch: int, ids: list[bytes], numbers: list[int], counts: list[int], heads: list[bytes], bodies: list[bytes]
+    stream: str,
+    epoch: int,
+    ids: Sequence[bytes],
+    numbers: Sequence[int],
+    counts: Sequence[int],
+    heads: Sequence[bytes],
+    bodies: Sequence[bytes],
 ) -> list[Delivery]:
     first = ack_tokens.tail(1, epoch)
     names = [message.decode() for message in ids]
     tokens = [
         name + (first if number == 1 else ack_tokens.tail(number, epoch)) for name, number in zip(names, numbers, strict=True)
     ]
-    return list(map(Delivery, tokens, names, counts, map(label_of, heads), complete(stream, ids, heads, bodies)))
+    label = repeat(label_of(heads[0])) if heads else ()
+    return list(map(Delivery, tokens, names, counts, label, complete(stream, ids, heads, bodies)))
 
 
-def _group_arguments(groups: Sequence[ack_tokens.Group]) -> list[Argument]:
-    return flatten((group.epoch, group.number, len(group.ids), *group.ids) for group in groups)
+def _group_arguments(calls: Sequence[_Call]) -> list[Argument]:
+    """How many groups of acks the calls have, and these."""
+    groups = [group for call in calls for group in call.acks]
+    return [len(groups), *flatten((group.epoch, group.number, len(group.ids), *group.ids) for group in groups)]
 
 
 def _nack_arguments(nacks: Sequence[Nack]) -> list[Argument]:

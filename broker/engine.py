@@ -20,8 +20,18 @@ class Engine:
         self._stream_of: dict[str, str] = {}
 
     async def run(self, command: str, stream: str, *args: Argument) -> Any:
-        """Run a command on a stream."""
+        """Run a command on a stream. Behind the reply of `read` stands that of the XREADGROUP that follows it."""
+        if command == "read":
+            return await self._read(stream, *args)
         return await self.store.run(self._scripts[command], keys.stream(stream), args)
+
+    async def _read(self, stream: str, consumer: Argument, batch: Argument, *args: Argument) -> list[Any]:
+        log, gate = keys.log(stream), keys.gate(stream, str(consumer))
+        reply, (entries, _) = await self.store.run_then(
+            self._scripts["read"], keys.stream(stream), (consumer, batch, *args),
+            (("XREADGROUP", "GROUP", consumer, "http", "COUNT", batch, "STREAMS", log, gate, ">", ">"), ("DEL", gate)),
+        )  # fmt: skip
+        return [*reply, entries]
 
     async def run_ready(self, command: str, stream: str, *args: Argument) -> list[Any]:
         """Run a command that may answer `behind`, again until it is not: each call is one bounded step of upkeep."""

@@ -18,6 +18,11 @@ def log(name: str) -> str:
     return stream(name) + ":log"
 
 
+def gate(name: str, consumer: str) -> str:
+    """The key without which the XREADGROUP behind the script `read` fails."""
+    return f"{stream(name)}:gate:{consumer}"
+
+
 def wake(name: str) -> str:
     """The Redis Stream that names consumers with something to deliver that the log does not show."""
     return stream(name) + ":wake"

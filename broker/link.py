@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import ExecAbortError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from broker.errors import StoreUnavailable
@@ -39,7 +39,8 @@ class Link(asyncio.Protocol):
     def __init__(self, connection: AbstractConnection, timeout: float) -> None:
         self.connection = connection
         self.timeout = timeout
-        self.awaiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self.awaiting: deque[tuple[asyncio.Future[Any] | None, float]] = deque()
+        self.refusal: Exception | None = None
         self.closed = False
         self.retired = False
         self.loop = asyncio.get_running_loop()
@@ -48,16 +49,21 @@ class Link(asyncio.Protocol):
         self.transport.set_protocol(self)
         self.watch = self.loop.call_later(timeout / 4, self._watch)
 
-    def call(self, args: Sequence[Argument]) -> asyncio.Future[Any]:
-        """Send a command. NotSent: the connection is gone; then Redis cannot have the whole command."""
-        packed = hiredis.pack_command(args)  # type: ignore[arg-type]
+    def call(self, *commands: Sequence[Argument]) -> asyncio.Future[Any]:
+        """Send a command, or a transaction from MULTI to EXEC in one write; gives the last one's reply.
+
+        NotSent: the connection is gone; then Redis cannot have the whole last command.
+        """
+        packed = b"".join(map(hiredis.pack_command, commands))  # type: ignore[arg-type]
         if not self.transport.is_closing():
             self.transport.write(packed)
         if self.transport.is_closing():  # it was, or the write failed at once
             self.fail(RedisConnectionError("closed"))
             raise NotSent
         future: asyncio.Future[Any] = self.loop.create_future()
-        self.awaiting.append((future, self.loop.time()))
+        now = self.loop.time()
+        self.awaiting.extend((None, now) for _ in commands[1:])
+        self.awaiting.append((future, now))
         return future
 
     def data_received(self, data: bytes) -> None:
@@ -72,6 +78,13 @@ class Link(asyncio.Protocol):
     def answer(self, reply: Any) -> None:
         """Give a reply to the call that has waited longest."""
         future, _ = self.awaiting.popleft()
+        if future is None:  # on the way to EXEC: where a command was refused, this tells why
+            if isinstance(reply, Exception):
+                self.refusal = self.refusal or reply
+            return
+        if isinstance(reply, ExecAbortError):
+            reply = self.refusal or reply
+        self.refusal = None
         if not future.done():
             if isinstance(reply, Exception):
                 future.set_exception(reply)
@@ -102,7 +115,7 @@ class Link(asyncio.Protocol):
         self.watch.cancel()
         while self.awaiting:
             future, _ = self.awaiting.popleft()
-            if not future.done():
+            if future is not None and not future.done():
                 future.set_exception(RedisConnectionError(str(cause)))
         self.transport.abort()
 

@@ -286,17 +286,18 @@ def complete(stream: str, ids: Sequence[bytes], heads: Sequence[bytes], bodies: 
 
     Heads and bodies are those of lua/shared/entries.lua.
     """
-    begin, moments, found = b'{"stream_id":"%b","updated_idx":' % stream.encode(), dict[bytes, bytes](), []
+    begin, fillings, found = b'{"stream_id":"%b","updated_idx":' % stream.encode(), dict[tuple[bytes, bytes], bytes](), []
     for message_id, head, body in zip(ids, heads, bodies, strict=True):
-        idx, _, letters = head.partition(b" ")
-        letters, _, ms = letters.partition(b" ")
-        if letters == b"plain":
-            letters, body = _from_fields(stream, message_id, body)
-        ms = ms or message_id.partition(b"-")[0]
-        moment = moments.get(ms)
-        if moment is None:
-            moment = moments[ms] = b',"inserted_at":"%b",' % times.rfc3339(int(ms)).encode()
-        found.append(b"".join((begin, idx, moment, _FILLINGS[letters], body[1:])))
+        idx, _, rest = head.partition(b" ")
+        ms = message_id.partition(b"-")[0]
+        if rest == b"plain":
+            rest, body = _from_fields(stream, message_id, body)
+        filling = fillings.get((ms, rest))
+        if filling is None:
+            letters, _, inserted_ms = rest.partition(b" ")
+            filling = b',"inserted_at":"%b",%b' % (times.rfc3339(int(inserted_ms or ms)).encode(), _FILLINGS[letters])
+            fillings[ms, rest] = filling
+        found.append(b"".join((begin, idx, filling, body[1:])))
     return found
 
 

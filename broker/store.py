@@ -66,6 +66,7 @@ def from_reply(error: RedisError) -> BrokerError:
     if isinstance(error, OutOfMemoryError) or word == "OOM":
         return StoreFull("Redis is at its memory limit; nothing was stored.")
     if isinstance(error, _REFUSALS) or word in _REFUSAL_WORDS:
+        logger.warning("Redis refuses commands: %s", error)
         return StoreUnavailable("Redis does not take commands at the moment; nothing happened.")
     if word == "NOGROUP":
         word = "CONSUMER_NOT_FOUND"
@@ -101,8 +102,11 @@ class Store:
         Raises StoreUnavailable (nothing happened), OutcomeUnknown (it may have happened), StoreFull, or what
         `from_reply` makes of the reply.
         """
+        return await self._reply(args, at=at)
+
+    async def _reply(self, *commands: Sequence[Argument], at: str | None = None) -> Any:
         try:
-            return await self._send(args, at)
+            return await self._send(commands, at)
         except NoScriptError:
             raise
         except (*_REFUSALS, ResponseError) as exc:
@@ -110,12 +114,31 @@ class Store:
 
     async def run(self, script: Script, key: str, args: Iterable[Argument]) -> Any:
         """Run a script over one stream's keys, sending its text where the server does not know it yet."""
-        keys = self._servers.script_keys(key)
-        rest = (len(keys), *keys, *args)
+        rest = self._script_arguments(key, args)
         try:
             return await self.call("EVALSHA", script.sha, *rest)
         except NoScriptError:
             return await self.call("EVAL", script.text, *rest)
+
+    async def run_then(
+        self, script: Script, key: str, args: Iterable[Argument], then: Sequence[Sequence[Argument]]
+    ) -> tuple[Any, list[Any]]:
+        """Run a script, and commands behind it in the same transaction; gives its reply and theirs, error replies among these.
+
+        Where Redis does not know the script yet, the commands behind it run nevertheless, and all is done again with it:
+        they must do nothing that the script has not made possible.
+        """
+        rest = self._script_arguments(key, args)
+        replies = await self._reply(("MULTI",), ("EVALSHA", script.sha, *rest), *then, ("EXEC",), at=key)
+        if isinstance(replies[0], NoScriptError):
+            replies = await self._reply(("MULTI",), ("EVAL", script.text, *rest), *then, ("EXEC",), at=key)
+        if isinstance(replies[0], RedisError):
+            raise from_reply(replies[0]) from replies[0]
+        return replies[0], replies[1:]
+
+    def _script_arguments(self, key: str, args: Iterable[Argument]) -> tuple[Argument, ...]:
+        keys = self._servers.script_keys(key)
+        return (len(keys), *keys, *args)
 
     async def together(self, at: str, *commands: Sequence[Argument]) -> list[Any]:
         """Send commands to the server that holds a key, on one connection, one behind the other; gives their replies.
@@ -129,12 +152,12 @@ class Store:
         await self._node(("PING",), None)
         return self._servers.primaries()
 
-    async def _send(self, args: Sequence[Argument], at: str | None) -> Any:
-        """Send a command, and again while it was refused before anything was done and another server may take it."""
+    async def _send(self, commands: Sequence[Sequence[Argument]], at: str | None) -> Any:
+        """Send a command or a transaction, again while it was refused before anything was done and another server may take it."""
         until = 0.0
         while True:
             try:
-                return await self._redirected(args, at)
+                return await self._redirected(commands, at)
             except (StoreUnavailable, *_PASSING) as exc:
                 now = asyncio.get_running_loop().time()
                 self._warn(exc, now)
@@ -142,7 +165,7 @@ class Store:
                 if now >= until:
                     raise
                 if isinstance(exc, ReadOnlyError):
-                    self._retire(args, at)
+                    self._retire(commands[0], at)
             await asyncio.sleep(PAUSE_S)
             with contextlib.suppress(StoreUnavailable):
                 await self._servers.refresh()
@@ -154,26 +177,28 @@ class Store:
             reason, _, _ = str(refusal.__cause__ or refusal).partition(" : ")  # redis-py lists its sentinels with all of their settings
             logger.warning("Redis cannot be reached, or takes no commands: %s", reason)
 
-    async def _redirected(self, args: Sequence[Argument], at: str | None) -> Any:
+    async def _redirected(self, commands: Sequence[Sequence[Argument]], at: str | None) -> Any:
         for _ in range(REDIRECTIONS):
-            node = self._servers.node_of(args, at) or await self._node(args, at)
+            node = self._servers.node_of(commands[0], at) or await self._node(commands[0], at)
             try:
-                return await self._attempt(node, args)
+                return await self._attempt(node, commands)
             except MovedError as exc:
                 await self._servers.moved(exc)
             except AskError as exc:
-                return _or_raise((await self._exchange(self._servers.asked(exc), ("ASKING",), args))[-1])
+                if len(commands) > 1:  # ASKING is for one command
+                    raise TryAgainError(str(exc)) from exc
+                return _or_raise((await self._exchange(self._servers.asked(exc), ("ASKING",), *commands))[-1])
         raise StoreUnavailable("Redis sends the call from server to server; nothing happened.")
 
-    async def _attempt(self, node: Node, args: Sequence[Argument]) -> Any:
+    async def _attempt(self, node: Node, commands: Sequence[Sequence[Argument]]) -> Any:
         link = self._links.get(node)
         if link is None or link.closed:
             link = await self._open(node)
         try:
             try:
-                return await link.call(args)
+                return await link.call(*commands)
             except NotSent:
-                return await (await self._open(node)).call(args)
+                return await (await self._open(node)).call(*commands)
         except NotSent as exc:
             raise _not_sent() from exc
         except _REFUSALS:

@@ -5,8 +5,8 @@
 -- returns  [acked, positions of the stale tokens among all, from 1]
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(tokens)
-local s = open_stream(KEYS[1])
-local c = open_consumer(s, ARGV[1])
+local s, c = open_settling(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 local acked, stale = ack_tokens(s, c, ARGV, 3, tonumber(ARGV[2]))
-return { acked, unpack(stale) }
+if c.keyed then free_keys(s, c, acked) end
+return { #acked, unpack(stale) }

@@ -33,5 +33,5 @@ if group.err then return redis.error_reply('CONSUMER_EXISTS as a group that anot
 redis.call('HSET', key, 'filter', filter, 'created_at', now, 'updated_at', now, unpack(ARGV, 5))
 redis.call('SADD', s.key .. ':consumers', name)
 if filter ~= '' then use_filter(s, filter, canonical) end
-begin(s, key, name, start, indexed, now)
+begin(s, key, name, start, indexed)
 return 'created'

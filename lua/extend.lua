@@ -8,8 +8,8 @@
 local s = open_stream(KEYS[1])
 local c = open_consumer(s, ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
-local ids, numbers = token_groups(c, ARGV, 3, tonumber(ARGV[2]))
-local live, stale, now = live_rows(s, c, ids, numbers), {}, now_ms()
+local ids, live = token_groups(s, c, ARGV, 3, tonumber(ARGV[2]))
+local stale, now = {}, now_ms()
 for i, id in ipairs(ids) do
   if live[i] then
     -- JUSTID leaves the delivery number as it is, so the token stays good. Of a message that has left the stream XCLAIM
@@ -18,7 +18,7 @@ for i, id in ipairs(ids) do
       redis.call('XCLAIM', s.log, c.name, 'http', 0, id, 'IDLE', 0, 'JUSTID')
     end
     local _, given_back = note_of(c, id)
-    redis.call('ZADD', c.deadlines, now + redelivery_delay(c, numbers[i] - given_back), sortable(id))
+    redis.call('ZADD', c.deadlines, now + redelivery_delay(c, live[i][4] - given_back), sortable(id))
   else
     stale[#stale + 1] = i
   end

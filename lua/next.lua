@@ -9,7 +9,7 @@
 --          head, body]. due_in: ms until something may come due, -1 = not by time alone; told only where nothing was
 --          delivered. seen: the last id of the log, from where a waiting reader goes on. head, body: shared/entries.lua
 -- errors   CONSUMER_NOT_FOUND
--- cost     O(batch + log n), whatever waits and whatever is out; with ordering by key it parks 150 messages at most
+-- cost     O(batch + log n), whatever waits and whatever is out; with ordering by key it parks 125 messages at most, 50 where some wait already
 local s = open_stream(KEYS[1])
 local c = open_consumer(s, ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
@@ -21,14 +21,14 @@ local settled = { 0, 0 }
 if settles then
   local acked, stale_acks, behind, acks = ack_tokens(s, c, ARGV, 5, tonumber(ARGV[4]))
   local nacked, stale_nacks = nack_tokens(s, c, ARGV, behind, now)
-  settled[1], settled[2] = acked, nacked
+  if c.keyed then free_keys(s, c, acked) end
+  settled[1], settled[2] = #acked, nacked
   for _, position in ipairs(stale_acks) do settled[#settled + 1] = position end
   for _, position in ipairs(stale_nacks) do settled[#settled + 1] = acks + position end
 end
 local paused = c.paused_until > now
 if paused then batch = 0 end
 
-s.has_lapsed = s.schedules and redis.call('EXISTS', s.key .. ':lapsed') == 1
 local out, before = num_ack_pending(s, c), { sweep = c.sweep, sweep_at = c.sweep_at }
 local reply, delivered, budget = { 0, c.epoch, 0, 0, -1, c.max_waiting, s.seen, paused and 1 or 0, settled }, 0, ROWS_A_CALL
 
@@ -89,9 +89,14 @@ end
 local function claim_new(count)
   if not c.filtered then
     local read = redis.call('XREADGROUP', 'GROUP', c.name, 'http', 'COUNT', count, 'STREAMS', s.log, '>')
-    if not read then return nil end
+    if not read then
+      c.position = s.idx
+      return nil
+    end
     local entries = read[1][2]
-    c.cursor = entries[#entries][1]
+    local last = entries[#entries]
+    c.cursor = last[1]
+    if not c.index then c.position = idx_of(s, last) end
     return entries
   end
   local ids = redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(c.cursor), '+', 'LIMIT', 0, count)
@@ -102,17 +107,19 @@ local function claim_new(count)
   return redis.call('XCLAIM', s.log, c.name, 'http', 0, unpack(ids))
 end
 
--- What a parked message costs, in rows that are looked at; and how many are claimed at once where they may be parked.
-local PARKING, KEYED_CLAIM = 60, 100
+-- What a parked message costs, in rows that are looked at; and how many are claimed at once where some are parked already, and
+-- so more may be. Else a claim is parked whole at most once.
+local PARKING, CLAIM = 120, 25
+local crowded = c.keyed and redis.call('EXISTS', s.key .. ':parked:' .. c.name) == 1
 
 -- Deliver new messages but for those whose time to live is over or whose key is busy. Returns how many, and whether there
 -- may be more.
 local function deliver_new(count)
-  local limit = c.keyed and math.min(count, KEYED_CLAIM) or count
+  local limit = c.keyed and math.min(count, crowded and CLAIM or 4 * CLAIM) or count
   local claimed = claim_new(limit)
   if not claimed then return 0, false end
   local entries, back, got = claimed, {}, 0
-  if s.has_lapsed then
+  if any_lapsed(s) then
     entries = {}
     for _, entry in ipairs(claimed) do
       local kept = has_lapsed(s, entry[1]) and back or entries
@@ -123,20 +130,21 @@ local function deliver_new(count)
   for i, entry in ipairs(entries) do
     if parked[i] then
       back[#back + 1] = entry[1]
-      budget = budget - PARKING
+      budget, crowded = budget - PARKING, true
     else
       deliver(entry, 1, 0)
       got = got + 1
     end
   end
   if #back > 0 then redis.call('XACK', s.log, c.name, unpack(back)) end
-  redis.call('HSET', c.key, 'cursor', c.cursor)
+  redis.call('HSET', c.key, 'cursor', c.cursor, 'position', c.position)
   budget = budget - #back
   return got, #claimed == limit
 end
 
 if c.keyed then verify_keys(s, c, now, out) end
-local rows = paused and {} or candidates(batch)
+local quiet = now < c.sweep_at and redis.call('EXISTS', c.deadlines, c.retry) == 0
+local rows = (paused or quiet) and {} or candidates(batch)
 local waiting = (c.index and not c.keyed or min_batch > 1) and num_new(s, c)
 if min_batch <= 1 or #rows + math.min(waiting, math.max(0, c.max_ack_pending - out)) >= min_batch then
   while #rows > 0 and budget > 0 do
@@ -156,7 +164,7 @@ waiting = waiting or num_new(s, c)
 keep_sweep(c, before)
 if delivered == 0 and c.unfinished and not settles then return { 1 } end
 if delivered < batch and out >= c.max_ack_pending and not c.full then redis.call('HSET', c.key, 'full', 1) end
-reply[3] = waiting + num_set_back(s, c)
+reply[3] = waiting + (quiet and not c.keyed and 0 or num_set_back(s, c))
 reply[4] = out
 if delivered == 0 then reply[5] = c.unfinished and 0 or due_in(s, c, now, out) end
 return reply

@@ -5,7 +5,8 @@
 -- consumer group C on the log: the group's pending list (PEL) is the truth of what is out. Side keys only index what
 -- the PEL and the log cannot answer:
 --
---   broker:{S}                 hash    kind, limits, idx and seen (the number and the id of the last counted message)
+--   broker:{S}                 hash    kind, limits, idx and seen (the number and the id of the last counted message),
+--                                      first (the number of the first entry that the limits have left)
 --   broker:{S}:log             stream  entries: head, body (shared/entries.lua)
 --   broker:{S}:records         hash    record id -> "entry-id inserted_at upstream_updated_us digest"
 --   broker:{S}:dedupe[:old]    hash    event id -> "entry-id time": this and the previous dedupe window
@@ -21,7 +22,8 @@
 --   broker:{S}:consumers       set     names
 --   broker:{S}:wake            stream  names of consumers with something to deliver that the log does not tell
 --   broker:{S}:retrying        zset    "id:consumer" of all that lies in a retry set or is parked
---   broker:{S}:consumer:C      hash    configuration, epoch, cursor, sweep position
+--   broker:{S}:consumer:C      hash    configuration, epoch, cursor, position, sweep position
+--   broker:{S}:gate:C          stream  there between a `read` and the XREADGROUP that follows it in a transaction: lets it pass
 --   broker:{S}:retry:C         zset    nacked messages, score = time due, 0 = now. Not in the PEL while here
 --   broker:{S}:deadlines:C     zset    out rows that do not expire in stream order, score = when their ack wait began, 0 = over
 --   broker:{S}:notes:C         hash    id -> "delivery-number given-back reason" of nacked messages
@@ -67,22 +69,23 @@ end
 -- A stream, or nil where there is none.
 local function open_stream(key)
   local f = redis.call('HMGET', key, 'kind', 'idx', 'seen', 'max_messages', 'max_age_ms', 'dedupe_window_ms', 'schedules',
-    'replicas', 'fsync')
+    'first', 'replicas', 'fsync')
   if not f[1] then return nil end
   return {
     key = key, log = key .. ':log', kind = f[1], idx = tonumber(f[2]), seen = f[3],
     max_messages = tonumber(f[4] or ''), max_age_ms = tonumber(f[5] or ''), dedupe_window_ms = tonumber(f[6] or ''),
-    schedules = f[7], replicas = tonumber(f[8] or ''), fsync = f[9] == '1',
+    schedules = f[7], first = tonumber(f[8] or 1), replicas = tonumber(f[9] or ''), fsync = f[10] == '1',
   }
 end
 
 -- A consumer of the stream, or nil. `index` is what counts its messages; `filtered` tells that it also reads by it.
+-- Without an index `position` counts: the number of the last entry behind it; `cursor`, its id, may be '' = ask the group.
 local function open_consumer(s, name)
   if not s then return nil end
   local key = s.key .. ':consumer:' .. name
   local f = redis.call('HMGET', key, 'epoch', 'filter', 'cursor', 'sweep', 'sweep_at', 'synced_at', 'ack_wait_ms',
     'max_deliver', 'max_ack_pending', 'backoff_ms', 'full', 'start', 'max_waiting', 'paused_until', 'ordering',
-    'verify_from', 'verified_at')
+    'verify_from', 'verified_at', 'position')
   if not f[1] then return nil end
   local backoff = {}
   for delay in string.gmatch(f[10], '%d+') do backoff[#backoff + 1] = tonumber(delay) end
@@ -96,9 +99,19 @@ local function open_consumer(s, name)
     backoff = backoff, full = f[11], start = f[12], max_waiting = tonumber(f[13]),
     paused_until = f[14] == 'inf' and math.huge or tonumber(f[14] or '') or 0,
     keyed = f[15] == 'key', verify_from = f[16] or '0', verified_at = tonumber(f[17] or 0),
+    position = tonumber(f[18] or 0),
     retry = s.key .. ':retry:' .. name, deadlines = s.key .. ':deadlines:' .. name,
     notes = s.key .. ':notes:' .. name, dead = s.key .. ':dead:' .. name, dead_ids = s.key .. ':dead-ids:' .. name,
   }
+end
+
+-- As much of both as an ack needs. A consumer that exists has a stream.
+local function open_settling(key, name)
+  local s, c = { key = key, log = key .. ':log' }, key .. ':consumer:' .. name
+  local f = redis.call('HMGET', c, 'epoch', 'full', 'ordering')
+  if not f[1] then return s, nil end
+  return s, { key = c, name = name, epoch = f[1], full = f[2], keyed = f[3] == 'key',
+    deadlines = key .. ':deadlines:' .. name, notes = key .. ':notes:' .. name }
 end
 
 -- What is kept of a nacked message until it is acked: its delivery number, how many deliveries do not count, the reason.

@@ -40,16 +40,11 @@ def _consumer(request: Request) -> str:
 
 def batch_json(batch: Batch) -> bytes:
     """A batch as the API shows it: stored bytes joined, nothing decoded."""
-    rows = [
-        b'{"ack_token":"%b","id":"%b","deliver_count":%d,"%b":%b}'
-        % (d.ack_token.encode(), d.id.encode(), d.deliver_count, d.label.encode(), d.json)
-        for d in batch.deliveries
-    ]
-    return b'{"data":[%b],"info":{"num_pending":%d,"num_ack_pending":%d}}' % (
-        b",".join(rows),
-        batch.num_pending,
-        batch.num_ack_pending,
-    )
+    parts: list[bytes] = []
+    for d in batch.deliveries:
+        parts += (f'}},{{"ack_token":"{d.ack_token}","id":"{d.id}","deliver_count":{d.deliver_count},"{d.label}":'.encode(), d.json)
+    rows = b"".join(parts)[2:] + b"}" if parts else b""
+    return b'{"data":[%b],"info":{"num_pending":%d,"num_ack_pending":%d}}' % (rows, batch.num_pending, batch.num_ack_pending)
 
 
 @lru_cache(maxsize=1024)

@@ -1,15 +1,18 @@
 -- counts: what waits and what is out, exactly, in O(log n).
 
+-- Whether events of the stream lie in the log whose time to live is over.
+local function any_lapsed(s)
+  if s.any_lapsed == nil then s.any_lapsed = s.schedules and redis.call('EXISTS', s.key .. ':lapsed') == 1 end
+  return s.any_lapsed
+end
+
 -- Messages behind the cursor. An unfiltered event consumer needs no index: idx has no gaps from the first
 -- undelivered entry to the last counted one, whatever was trimmed before it.
 local function num_new(s, c)
   if c.index then return redis.call('ZLEXCOUNT', c.index, '(' .. sortable(c.cursor), '+') end
-  if c.cursor == s.seen then return 0 end
-  local first = redis.call('XRANGE', s.log, '(' .. c.cursor, '+', 'COUNT', 1)[1]
-  if not first then return 0 end
-  local ahead = s.idx - idx_of(s, first) + 1
-  if not s.schedules then return ahead end
-  return ahead - redis.call('ZLEXCOUNT', s.key .. ':lapsed', '(' .. sortable(c.cursor), '+')
+  local ahead = s.idx - math.max(c.position, s.first - 1)
+  if ahead == 0 or not any_lapsed(s) then return ahead end
+  return ahead - redis.call('ZLEXCOUNT', s.key .. ':lapsed', '(' .. sortable(cursor_of(s, c)), '+')
 end
 
 -- Messages behind which the cursor has moved: waiting for a retry, or for their key.

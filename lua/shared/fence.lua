@@ -2,7 +2,8 @@
 
 -- The row of the PEL, {id, name, idle in ms, delivery number}, of each live delivery, by its place in the lists; each
 -- message once. A number that is false names none. The ids of a batch lie together and come in order: then the rows of
--- the range are they. Else one range answers for most, and what it did not reach is asked for one by one.
+-- the range are they, and all are live, which the second result tells. Else one range answers for most, and what it did not
+-- reach is asked for one by one.
 local function live_rows(s, c, ids, numbers)
   if #ids == 0 then return {} end
   local pending = redis.call('XPENDING', s.log, c.name, ids[1], ids[#ids], #ids)
@@ -11,7 +12,7 @@ local function live_rows(s, c, ids, numbers)
     local p = pending[i]
     if p[1] ~= ids[i] or p[4] ~= numbers[i] then same = false break end
   end
-  if same then return pending end
+  if same then return pending, true end
 
   local low, high
   for i, id in ipairs(ids) do
@@ -30,13 +31,16 @@ local function live_rows(s, c, ids, numbers)
   return live
 end
 
--- What an ack or a nack leaves behind: the rows out of the PEL, and a place under max_ack_pending for a waiting call.
--- Returns whether a waiting call was told.
-local function take_out(s, c, ids)
+-- What an ack or a nack leaves behind: the rows out of the PEL, and a place under max_ack_pending for a waiting call. Of
+-- acked messages the notes go too. Returns whether a waiting call was told.
+local function take_out(s, c, ids, acked)
   if #ids == 0 then return true end
   redis.call('XACK', s.log, c.name, unpack(ids))
-  if redis.call('EXISTS', c.deadlines) == 1 then
-    for _, id in ipairs(ids) do redis.call('ZREM', c.deadlines, sortable(id)) end
+  if redis.call('EXISTS', c.deadlines, acked and c.notes or c.deadlines) > 0 then
+    local members = {}
+    for i, id in ipairs(ids) do members[i] = sortable(id) end
+    redis.call('ZREM', c.deadlines, unpack(members))
+    if acked then redis.call('HDEL', c.notes, unpack(ids)) end
   end
   local full = c.full
   if full then
@@ -47,32 +51,35 @@ local function take_out(s, c, ids)
   return full
 end
 
--- The deliveries of groups of tokens: per group epoch, delivery number, how many, the message ids. Returns the ids and
--- the numbers (false = of another epoch), and the position in ARGV behind the last group.
-local function token_groups(c, args, at, groups)
-  local ids, numbers, n = {}, {}, 0
+-- Groups of tokens, each of one epoch and delivery number: epoch, number, how many, the message ids. A group is what one
+-- caller was given at once, so it is looked for by itself. Returns the ids, the rows of the live ones by their
+-- place, each message once, the position in ARGV behind the last group, and whether all are live.
+local function token_groups(s, c, args, at, groups)
+  local ids, live, taken, all, n = {}, {}, {}, true, 0
   for _ = 1, groups do
     local number, count = args[at] == c.epoch and tonumber(args[at + 1]), tonumber(args[at + 2])
-    for i = at + 3, at + 2 + count do
-      n = n + 1
-      ids[n], numbers[n] = args[i], number
-    end
+    local group, numbers = { unpack(args, at + 3, at + 2 + count) }, {}
+    for i = 1, count do numbers[i] = number end
+    local rows, whole = live_rows(s, c, group, numbers)
     at = at + 3 + count
+    if groups == 1 then return group, rows, at, whole end
+    for i, id in ipairs(group) do
+      n = n + 1
+      ids[n], live[n] = id, not taken[id] and rows[i] or false
+      all, taken[id] = all and live[n], taken[id] or live[n]
+    end
   end
-  return ids, numbers, at
+  return ids, live, at, all
 end
 
--- Ack groups of tokens. Returns how many, the positions of the stale ones, and the position behind the last group.
+-- Ack groups of tokens. Returns the ids of the acked messages, the positions of the stale tokens, the position behind the
+-- last group, and how many tokens there were. The caller frees the keys that the messages held.
 local function ack_tokens(s, c, args, at, groups)
-  local ids, numbers, behind = token_groups(c, args, at, groups)
-  local live, acked, stale = live_rows(s, c, ids, numbers), {}, {}
-  for i, id in ipairs(ids) do
-    if live[i] then acked[#acked + 1] = id else stale[#stale + 1] = i end
+  local ids, live, behind, all = token_groups(s, c, args, at, groups)
+  local acked, stale = all and ids or {}, {}
+  for i = 1, all and 0 or #ids do
+    if live[i] then acked[#acked + 1] = ids[i] else stale[#stale + 1] = i end
   end
-  if #acked > 0 then
-    take_out(s, c, acked)
-    if redis.call('EXISTS', c.notes) == 1 then redis.call('HDEL', c.notes, unpack(acked)) end
-    if c.keyed then free_keys(s, c, acked) end
-  end
-  return #acked, stale, behind, #ids
+  take_out(s, c, acked, true)
+  return acked, stale, behind, #ids
 end

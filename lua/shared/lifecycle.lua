@@ -14,11 +14,12 @@ local function start_id(s, start, indexed, now)
   return id_before(string.format('%.0f-0', ms))
 end
 
--- The state of a consumer that has delivered nothing yet. Tokens of an earlier epoch are stale.
-local function begin(s, key, name, start, indexed, now)
+-- The state of a consumer that has delivered nothing yet; its position is told by the first sync. Tokens of an earlier
+-- epoch are stale.
+local function begin(s, key, name, start, indexed)
   local time = redis.call('TIME')
   redis.call('HSET', key, 'epoch', string.format('%.0f', time[1] * 1000000 + time[2]),
-    'cursor', group_position(s, name), 'sweep', '0-0', 'sweep_at', 0, 'synced_at', now)
+    'cursor', group_position(s, name), 'position', 0, 'sweep', '0-0', 'sweep_at', 0, 'synced_at', 0)
   if start == 'last' and indexed then redis.call('HSET', key, 'start', 'last') end
 end
 

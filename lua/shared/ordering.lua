@@ -12,11 +12,18 @@ local function hold_key(s, name, key, id)
   redis.call('HSET', s.key .. ':held:' .. name, id, key)
 end
 
-local function park(s, name, key, id)
-  local member = sortable(id)
-  redis.call('ZADD', s.key .. ':parked:' .. name, 0, member)
-  redis.call('ZADD', s.key .. ':queue:' .. name, 0, #key .. ':' .. key .. ':' .. member)
-  redis.call('ZADD', s.key .. ':retrying', 0, member .. ':' .. name)
+-- Messages, as pairs of key and id, that wait for their key.
+local function park(s, name, messages)
+  local parked, queue, retrying = {}, {}, {}
+  for i = 1, #messages, 2 do
+    local key, member = messages[i], sortable(messages[i + 1])
+    parked[i], parked[i + 1] = 0, member
+    queue[i], queue[i + 1] = 0, #key .. ':' .. key .. ':' .. member
+    retrying[i], retrying[i + 1] = 0, member .. ':' .. name
+  end
+  redis.call('ZADD', s.key .. ':parked:' .. name, unpack(parked))
+  redis.call('ZADD', s.key .. ':queue:' .. name, unpack(queue))
+  redis.call('ZADD', s.key .. ':retrying', unpack(retrying))
 end
 
 -- The message no longer holds its key: the next of the key may be delivered.
@@ -45,6 +52,7 @@ end
 
 -- Likewise for many. Where no message waits for a key there is nothing to release.
 local function free_keys(s, c, ids)
+  if #ids == 0 then return end
   if redis.call('EXISTS', s.key .. ':queue:' .. c.name) == 1 then
     for _, id in ipairs(ids) do free_key(s, c.name, id) end
     return
@@ -64,7 +72,7 @@ local function wait_for_key(s, c, id)
   if key == '' then return end
   if redis.call('HEXISTS', s.key .. ':busy:' .. c.name, key) == 1 then
     redis.call('ZREM', c.retry, sortable(id))
-    park(s, c.name, key, id)
+    park(s, c.name, { key, id })
   else
     hold_key(s, c.name, key, id)
   end
@@ -85,26 +93,35 @@ local function verify_keys(s, c, now, out)
   redis.call('HSET', c.key, 'verify_from', found[1], 'verified_at', now)
 end
 
+-- A small hash is a list, which is looked through for each field. One long value makes it a table of Redis', for good.
+local function set_many(key, fields)
+  local many = #fields > 32
+  if many then fields[#fields + 1], fields[#fields + 2] = '', string.rep(' ', 1024) end
+  redis.call('HSET', key, unpack(fields))
+  if many then redis.call('HDEL', key, '') end
+end
+
 -- Messages claimed for their first delivery: those whose key is free take it, the others are parked. Returns the set of
 -- positions of the parked ones.
 local function take_keys(s, c, entries)
-  local parked, keys, taken, now_busy, now_held, n = {}, {}, {}, {}, {}, 0
+  local parked, waiting, keys, taken, now_busy, now_held, n = {}, {}, {}, {}, {}, {}, 0
   for i, entry in ipairs(entries) do keys[i] = key_of(s, entry) end
   local busy = #keys > 0 and redis.call('HMGET', s.key .. ':busy:' .. c.name, unpack(keys)) or {}
   for i, key in ipairs(keys) do
     local id = entries[i][1]
     if key ~= '' and (busy[i] or taken[key]) then
       parked[i] = true
-      park(s, c.name, key, id)
+      waiting[#waiting + 1], waiting[#waiting + 2] = key, id
     elseif key ~= '' then
       taken[key] = true
       now_busy[n + 1], now_busy[n + 2], now_held[n + 1], now_held[n + 2] = key, id, id, key
       n = n + 2
     end
   end
+  if #waiting > 0 then park(s, c.name, waiting) end
   if n > 0 then
-    redis.call('HSET', s.key .. ':busy:' .. c.name, unpack(now_busy))
-    redis.call('HSET', s.key .. ':held:' .. c.name, unpack(now_held))
+    set_many(s.key .. ':busy:' .. c.name, now_busy)
+    set_many(s.key .. ':held:' .. c.name, now_held)
   end
   return parked
 end

@@ -14,9 +14,18 @@ local function drop_waiting(s, from, to)
   end
 end
 
-local function first_member(s)
-  local first = redis.call('XRANGE', s.log, '-', '+', 'COUNT', 1)[1]
+local function first_entry(s)
+  return redis.call('XRANGE', s.log, '-', '+', 'COUNT', 1)[1]
+end
+
+local function member_bound(first)
   return first and '(' .. sortable(first[1]) or '+'
+end
+
+-- The number of the last counted entry before this one (nil = before the end of the log).
+local function number_before(s, entry)
+  local idx = entry and idx_of(s, entry) or 0
+  return idx > 0 and idx - 1 or s.idx
 end
 
 -- Drop what the limits of an event stream no longer allow, and its places in the given indexes.
@@ -27,7 +36,10 @@ local function trim(s, now, indexes)
     dropped = dropped + redis.call('XTRIM', s.log, 'MINID', '=', string.format('%.0f', math.max(0, now - s.max_age_ms)))
   end
   if dropped > 0 then
-    local bound = first_member(s)
+    local first = first_entry(s)
+    local bound = member_bound(first)
+    s.first = number_before(s, first) + 1
+    redis.call('HSET', s.key, 'first', s.first)
     drop_waiting(s, '-', bound)
     redis.call('ZREMRANGEBYLEX', s.key .. ':plain', '-', bound)
     redis.call('ZREMRANGEBYLEX', s.key .. ':lapsed', '-', bound)
@@ -92,14 +104,24 @@ local function group_position(s, name)
   end
 end
 
+-- The id of the last entry behind an unfiltered consumer.
+local function cursor_of(s, c)
+  if c.cursor == '' then c.cursor = group_position(s, c.name) or '0-0' end
+  return c.cursor
+end
+
 local SYNC_MS = 1000
 
--- Plain XREADGROUPs move the group without telling: learn its position from Redis now and then.
+-- Plain XREADGROUPs move the group without telling: learn its position from Redis now and then. They are not for a consumer
+-- with order by key, which is asked for once.
 local function sync_cursor(s, c, now)
-  if c.filtered or c.keyed or now - c.synced_at < SYNC_MS then return end
+  if c.filtered or (c.keyed and c.synced_at > 0) or now - c.synced_at < SYNC_MS then return end
   c.cursor = group_position(s, c.name) or c.cursor
   c.synced_at = now
-  redis.call('HSET', c.key, 'cursor', c.cursor, 'synced_at', now)
+  if not c.index then
+    c.position = number_before(s, redis.call('XRANGE', s.log, '(' .. c.cursor, '+', 'COUNT', 1)[1])
+  end
+  redis.call('HSET', c.key, 'cursor', c.cursor, 'position', c.position, 'synced_at', now)
 end
 
 -- What a stream must have done before it is read or counted. False: call again, a step was made.
@@ -113,7 +135,7 @@ local function ready(s, c, now)
   if not up_to_date(s, now) then return false end
   if c.filtered then
     if not build_index(s, c.filter) then return false end
-    if s.kind == 'events' then redis.call('ZREMRANGEBYLEX', c.index, '-', first_member(s)) end
+    if s.kind == 'events' then redis.call('ZREMRANGEBYLEX', c.index, '-', member_bound(first_entry(s))) end
   end
   if c.start then place_at_last(s, c) end
   sync_cursor(s, c, now)

@@ -57,6 +57,13 @@ def id_of(token: str) -> str:
     return parse([token])[0].ids[0]
 
 
+class Eager(dict[str, int]):
+    """Remembers no round without `read`, so that it is tried at each."""
+
+    def __setitem__(self, consumer: str, rounds: int) -> None:
+        """Not kept."""
+
+
 class Machine(RuleBasedStateMachine):
     """Publishers, workers over HTTP-like calls, plain Redis clients, and time."""
 
@@ -77,14 +84,16 @@ class Machine(RuleBasedStateMachine):
         """Wait for a call."""
         return self.runner.run(awaitable)
 
-    @initialize(early=st.sets(st.sampled_from(sorted(CONSUMERS)), min_size=1))
-    def begin(self, early: set[str]) -> None:
+    @initialize(early=st.sets(st.sampled_from(sorted(CONSUMERS)), min_size=1), eager=st.booleans())
+    def begin(self, early: set[str], eager: bool) -> None:
         """An empty Redis, a broker with a movable clock, and some of the consumers."""
 
         async def open_all() -> None:
             self.store = Store.from_url(self.url)
             await self.store.call("FLUSHALL")
             self.broker = Broker(Store.from_url(self.url), scripts=shifted_scripts())
+            if eager:
+                self.broker.deliveries._rounds_without_read = Eager()
             await self.broker.start()
             await self.broker.streams.delete("events")
             for name, model in STREAMS.items():

@@ -37,8 +37,17 @@ async def publish(broker: Broker, count: int, stream: str = "events") -> None:
     await broker.publish(stream, [{"collection_id": "a:b", "upstream_id": str(n), "data": n} for n in range(count)])
 
 
-NEXT = {
-    "evalsha": 1, "hmget": 2, "time": 1, "xpending": 1, "exists": 2, "zcard": 1, "hset": 1,
+async def until_read(broker: Broker, store: Store) -> None:
+    """Take messages until the script `read` is used, and let it be long until plain clients are looked for."""
+    await broker.next("c")
+    await store.call("HSET", "broker:{events}:consumer:c", "synced_at", 2**43)
+    for _ in range(9):
+        await broker.next("c")
+
+
+NEXT = {"evalsha": 1, "hmget": 2, "time": 1, "xpending": 1, "exists": 1, "hset": 1}
+READ = NEXT | {
+    "multi": 1, "exec": 1, "exists": 2, "xrange": 1, "xgroup|create": 1, "xreadgroup": 1, "del": 2,
 }  # fmt: skip
 
 
@@ -46,8 +55,18 @@ NEXT = {
 async def test_next_of_an_event_stream(plain: Broker, store: Store, batch: int) -> None:
     await plain.consumers.create(ConsumerSpec(name="c", stream_id="events"))
     await publish(plain, 1000)
+    await until_read(plain, store)
     found = await cost(plain, store, lambda: plain.next("c", batch))
-    assert found == NEXT | {"xrange": 2, "xreadgroup": 1}
+    assert found == READ
+
+
+@pytest.mark.parametrize("batch", [1, 10, 100])
+async def test_next_of_an_event_stream_through_the_script_alone(plain: Broker, store: Store, batch: int) -> None:
+    await plain.consumers.create(ConsumerSpec(name="c", stream_id="events"))
+    await publish(plain, 1000)
+    await plain.next("c")  # a first one tries `read`, which leaves it to `next`
+    found = await cost(plain, store, lambda: plain.next("c", batch))
+    assert found == NEXT | {"xrange": 1, "xreadgroup": 1}
 
 
 @pytest.mark.parametrize("batch", [1, 10, 100])
@@ -64,20 +83,21 @@ async def test_ack(plain: Broker, store: Store, batch: int) -> None:
     await publish(plain, 1000)
     batches = [[d.ack_token for d in (await plain.next("c", batch)).deliveries] for _ in range(2)]
     found = await cost(plain, store, lambda: plain.ack("c", batches.pop()))
-    assert found == {"evalsha": 1, "hmget": 2, "xpending": 1, "xack": 1, "exists": 2}
+    assert found == {"evalsha": 1, "hmget": 1, "xpending": 1, "xack": 1, "exists": 1}
 
 
 @pytest.mark.parametrize("batch", [1, 10, 100])
 async def test_settling_with_the_fetch_costs_one_round_trip(plain: Broker, store: Store, batch: int) -> None:
     await plain.consumers.create(ConsumerSpec(name="c", stream_id="events"))
     await publish(plain, 1000)
+    await until_read(plain, store)
     tokens = [d.ack_token for d in (await plain.next("c", batch)).deliveries]
 
     async def both() -> None:
         tokens[:] = [d.ack_token for d in (await plain.next("c", batch, ack=tokens)).deliveries]
 
     found = await cost(plain, store, both)
-    assert found == NEXT | {"xrange": 2, "xreadgroup": 1, "xpending": 2, "xack": 1, "exists": 4}
+    assert found == READ | {"xpending": 2, "xack": 1, "exists": 3}
 
 
 @pytest.mark.parametrize("count", [1, 100])

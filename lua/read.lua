@@ -1,0 +1,75 @@
+-- read: settle acks, and let the XREADGROUP that follows in the same transaction deliver.
+-- uses: fence
+-- KEYS[1]  broker:{S}
+-- ARGV     consumer; batch, 1...1000; how many groups of acks; these, as for ack
+-- returns  [1]: nothing was done and nothing is delivered, call next; [2]: likewise, and so it always is of this consumer;
+--          else what next returns without the messages, and how many these are: [0, epoch, num_pending, num_ack_pending,
+--          -1, max_waiting, seen, 0, settled, count]
+-- errors   CONSUMER_NOT_FOUND
+-- cost     O(tokens + log n)
+--
+-- The next new messages of an unfiltered, unordered consumer need not come through Lua. Where there is nothing to do beside
+-- delivering them, this counts them as out and makes the gate, a stream without which the read that follows fails before
+-- it has given anything:
+--
+--   MULTI
+--   EVALSHA read 1 broker:{S} C batch ...
+--   XREADGROUP GROUP C http COUNT batch STREAMS broker:{S}:log broker:{S}:gate:C > >
+--   DEL broker:{S}:gate:C
+--   EXEC
+local key, name, batch = KEYS[1], ARGV[1], tonumber(ARGV[2])
+local own, log, gate = key .. ':consumer:' .. name, key .. ':log', key .. ':gate:' .. name
+local epoch, filter, ordering, full, start, paused, max_ack_pending, max_waiting, ack_wait_ms, sweep_at, synced_at, cursor,
+  position = unpack(redis.call('HMGET', own, 'epoch', 'filter', 'ordering', 'full', 'start', 'paused_until',
+  'max_ack_pending', 'max_waiting', 'ack_wait_ms', 'sweep_at', 'synced_at', 'cursor', 'position'))
+if not epoch then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
+if filter ~= '' or ordering == 'key' then return { 2 } end
+
+-- Upkeep is left to next: to sweep, to sync, to trim, to count what plain clients have added (their entries have their number
+-- elsewhere), to append what was delayed, to pass over what has lapsed.
+local now = now_ms()
+if start or now >= tonumber(sweep_at) or now - synced_at >= 1000 then return { 1 } end
+if paused and paused ~= '' and (paused == 'inf' or tonumber(paused) > now) then return { 1 } end
+local kind, idx, seen, first, max_messages, max_age_ms, schedules = unpack(redis.call('HMGET', key, 'kind', 'idx', 'seen',
+  'first', 'max_messages', 'max_age_ms', 'schedules'))
+local index = kind == 'records' and key .. ':index:all'
+if not index then
+  if #redis.call('XRANGE', log, '(' .. seen, '+', 'COUNT', 1) > 0 or redis.call('EXISTS', key .. ':plain') == 1
+    or max_messages ~= '' and redis.call('XLEN', log) > tonumber(max_messages)
+    or max_age_ms ~= '' and #redis.call('XRANGE', log, '-', string.format('%.0f', math.max(0, now - max_age_ms - 1)), 'COUNT', 1) > 0
+    or schedules and (redis.call('EXISTS', key .. ':lapsed') == 1 or redis.call('ZCOUNT', key .. ':ttl', '-inf', now) > 0
+      or redis.call('ZCOUNT', key .. ':delayed', '-inf', now) > 0) then
+    return { 1 }
+  end
+end
+
+-- Nothing may be due to be delivered again, nor the bound on what is out be near.
+local deadlines, retry, set_back = key .. ':deadlines:' .. name, key .. ':retry:' .. name, 0
+if redis.call('EXISTS', deadlines, retry) > 0 then
+  if redis.call('ZCOUNT', retry, '-inf', now) > 0 or redis.call('ZCOUNT', deadlines, '-inf', now - ack_wait_ms) > 0 then
+    return { 1 }
+  end
+  set_back = redis.call('ZCARD', retry)
+end
+local out = redis.call('XPENDING', log, name)[1]
+local before = index or math.max(tonumber(position), (first or 1) - 1)
+local ahead = index and redis.call('ZLEXCOUNT', index, '(' .. sortable(cursor), '+') or idx - before
+if ahead == 0 or out + batch > tonumber(max_ack_pending) then return { 1 } end
+
+local settled = { 0, 0 }
+if ARGV[3] ~= '0' then
+  local c = { key = own, name = name, epoch = epoch, full = full, deadlines = deadlines, notes = key .. ':notes:' .. name }
+  local acked, stale = ack_tokens({ key = key, log = log }, c, ARGV, 4, tonumber(ARGV[3]))
+  settled, out = { #acked, 0, unpack(stale) }, out - #acked
+end
+-- First a command that frees: a Redis at its memory limit lets a script go on with others behind it.
+redis.call('DEL', gate)
+local count = math.min(batch, ahead)
+if index then
+  cursor = stream_id(redis.call('ZRANGEBYLEX', index, '(' .. sortable(cursor), '+', 'LIMIT', count - 1, 1)[1])
+  redis.call('HSET', own, 'cursor', cursor)
+else
+  redis.call('HSET', own, 'cursor', '', 'position', before + count)
+end
+redis.call('XGROUP', 'CREATE', gate, name, '0', 'MKSTREAM')
+return { 0, epoch, ahead - count + set_back, out + count, -1, tonumber(max_waiting), seen, 0, settled, count }
