@@ -190,6 +190,14 @@ async def test_what_a_plain_client_has_read_in_between(broker: Broker, store: St
     assert (await broker.ack("c", [last.ack_token])).count == 1
 
 
+async def test_a_token_is_stale_once_a_plain_client_has_claimed_its_message(broker: Broker, store: Store) -> None:
+    await begin(broker)
+    taken, kept = (await broker.next("c", 2)).deliveries
+    await store.call("XCLAIM", LOG, "c", "plain", 0, taken.id)
+    settled = await broker.ack("c", [taken.ack_token, kept.ack_token])
+    assert (settled.count, settled.stale, await out(store)) == (1, [taken.ack_token], 1)
+
+
 async def test_reset_and_deletion_leave_nothing_behind(broker: Broker, store: Store) -> None:
     await begin(broker)
     old = (await broker.next("c", 4)).deliveries
