@@ -106,7 +106,7 @@ def message_id(text: str) -> str:
         raise InvalidRequest(f"{text[:64]!r} is not a message id; use a cursor that the list gave.")
     if int(ms) >= 1 << 64 or int(seq) >= 1 << 64:
         raise InvalidRequest(f"{text!r} is not a message id; use a cursor that the list gave.")
-    return text
+    return f"{int(ms)}-{int(seq)}"
 
 
 class Streams:

@@ -65,6 +65,12 @@ local function redeliver(row, notes)
   if row.retry then
     redis.call('ZREM', c.retry, row.member)
     redis.call('ZREM', s.key .. ':retrying', row.member .. ':' .. c.name)
+    if exhausted(c, number - given_back) then -- max_deliver was lowered meanwhile
+      bury(s, c, { id = row.id, count = number, idle = 0 }, 'max_deliver', now)
+      if c.keyed then free_key(s, c.name, row.id) end
+      budget = budget - 1
+      return
+    end
     number = number + 1
     entry = redis.call('XCLAIM', s.log, c.name, 'http', 0, row.id, 'FORCE', 'RETRYCOUNT', number)[1]
   else

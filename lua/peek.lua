@@ -19,7 +19,7 @@ end
 
 -- Messages behind the cursor in stream order, with their bodies.
 local function entries_ahead(s, c, limit)
-  if not c.index then return redis.call('XRANGE', s.log, '(' .. cursor_of(s, c), '+', 'COUNT', limit) end
+  if not c.index then return entries_behind(s.log, cursor_of(s, c), limit) end
   local entries = {}
   for _, member in ipairs(redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(c.cursor), '+', 'LIMIT', 0, limit)) do
     local id = stream_id(member)

@@ -11,7 +11,7 @@ if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') en
 local reply, now = {}, now_ms()
 sweep_dead(s, c, now)
 local limit = tonumber(ARGV[3])
-local rows = redis.call('XPENDING', s.log, c.name, ARGV[2] == '' and '-' or '(' .. ARGV[2], '+', limit + 1)
+local rows = ARGV[2] == GREATEST and {} or redis.call('XPENDING', s.log, c.name, ARGV[2] == '' and '-' or '(' .. ARGV[2], '+', limit + 1)
 reply[1] = rows[limit + 1] and rows[limit][1] or ''
 for i = 1, math.min(limit, #rows) do
   local p = rows[i]

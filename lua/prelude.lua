@@ -66,6 +66,13 @@ local function id_before(id)
   return one_less(ms) .. '-18446744073709551615'
 end
 
+-- Entries of a stream behind an id. Nothing is behind the greatest id, which Redis takes for a fault.
+local GREATEST = '18446744073709551615-18446744073709551615'
+local function entries_behind(stream, id, count)
+  if id == GREATEST then return {} end
+  return redis.call('XRANGE', stream, '(' .. id, '+', 'COUNT', count)
+end
+
 -- A stream, or nil where there is none.
 local function open_stream(key)
   local f = redis.call('HMGET', key, 'kind', 'idx', 'seen', 'max_messages', 'max_age_ms', 'dedupe_window_ms', 'schedules',

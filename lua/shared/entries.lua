@@ -83,7 +83,7 @@ end
 
 -- At most `limit` entries of a stream behind an id ('' = from the first), and the id to go on after ('' = that was all).
 local function page(stream, after, limit)
-  local entries = redis.call('XRANGE', stream, after == '' and '-' or '(' .. after, '+', 'COUNT', limit + 1)
+  local entries = after == '' and redis.call('XRANGE', stream, '-', '+', 'COUNT', limit + 1) or entries_behind(stream, after, limit + 1)
   if #entries <= limit then return entries, '' end
   entries[limit + 1] = nil
   return entries, entries[limit][1]

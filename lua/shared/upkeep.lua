@@ -50,7 +50,7 @@ end
 -- Take note of entries that plain clients have added since: they get their idx and their places in the indexes.
 -- True when all are seen.
 local function catch_up(s)
-  local entries = redis.call('XRANGE', s.log, '(' .. s.seen, '+', 'COUNT', STEP)
+  local entries = entries_behind(s.log, s.seen, STEP)
   if #entries == 0 then return true end
   local memo, touched = {}, {}
   for _, entry in ipairs(entries) do
@@ -119,7 +119,7 @@ local function sync_cursor(s, c, now)
   c.cursor = group_position(s, c.name) or c.cursor
   c.synced_at = now
   if not c.index then
-    c.position = number_before(s, redis.call('XRANGE', s.log, '(' .. c.cursor, '+', 'COUNT', 1)[1])
+    c.position = number_before(s, entries_behind(s.log, c.cursor, 1)[1])
   end
   redis.call('HSET', c.key, 'cursor', c.cursor, 'position', c.position, 'synced_at', now)
 end

@@ -254,6 +254,19 @@ async def test_c39_a_waiting_call_of_a_paused_consumer_is_held_a_moment_and_give
     assert given(await asyncio.wait_for(call, 10)) == [(1, 1)]
 
 
+async def test_c27_a_limit_that_was_lowered_holds_for_what_waits_for_a_retry(api: HttpApi) -> None:
+    await consumer(api, max_deliver=5, ordering="key")
+    await publish(api, 1, 2)
+    for _ in range(3):
+        first, *_ = tokens(await api.next("c"))
+        await post(api, "nack", {"nacks": [{"ack_token": first, "delay_ms": 0, "reason": "no"}]})
+    await api.update_consumer("c", max_deliver=2)
+    assert given(await api.next("c", 9)) == [(2, 1)]
+    [dead] = (await api.dead_letters("c"))["data"]
+    assert (dead["event"]["data"], dead["deliver_count"], dead["reason"], dead["last_nack_reason"]) == (1, 3, "max_deliver", "no")
+    assert await counts(api) == (0, 1, 1, 0)
+
+
 async def test_c35_what_was_settled_is_told_also_where_the_call_may_not_wait(api: HttpApi) -> None:
     await consumer(api, max_waiting=1)
     await publish(api, 1, 2)

@@ -6,8 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
+from broker import Store
 from tests.conftest import Clock
-from tests.contract.helpers import TIME, body, counted, counts, event, publish_each, record, tokens
+from tests.contract.helpers import TIME, body, counted, counts, data, event, publish_each, record, tokens
 from tests.support.api import Api, Json, Refused
 
 pytestmark = pytest.mark.anyio
@@ -299,3 +300,20 @@ async def test_c37_dead_letters_keep_the_spelling_of_data(http: httpx.AsyncClien
     out = tokens((await http.get("/v1/http-consumers/c/next")).json())
     await http.post("/v1/http-consumers/c/nack", json={"ack_tokens": out})
     assert b'"data":{"z":1.10,"a":[1e5,"\\u00e9"]}' in (await http.get("/v1/http-consumers/c/dead-letters")).content
+
+
+async def test_c3_nothing_lies_behind_the_greatest_id(api: Api, store: Store) -> None:
+    greatest = f"{2**64 - 1}-{2**64 - 1}"
+    await api.create_consumer(name="c", stream_id="events")
+    await publish_each(api, [1])
+    assert await api.messages("events", after=greatest) == {"data": [], "next": None}
+    assert await api.pending("c", after=greatest) == {"data": [], "next": None}
+    assert await api.dead_letters("c", after=greatest) == {"data": [], "next": None}
+    await store.call("XADD", "broker:{events}:log", greatest, "collection_id", "a:b", "data", "2")
+    for _ in range(2):
+        assert (await api.get_stream("events"))["info"]["messages"] == 2
+        assert (await api.get_consumer("c"))["info"]["num_pending"] == 2
+    assert data(await api.next("c", 9)) == [1, 2]
+    assert [row["id"] for row in (await api.pending("c"))["data"]][1:] == [greatest]
+    assert (await api.get_consumer("c"))["info"]["num_pending"] == 0
+    assert (await api.next("c", 9))["data"] == []
