@@ -208,9 +208,12 @@ class Store:
 
     async def _exchange(self, node: Node, *commands: Sequence[Argument]) -> list[Any]:
         link = await self._open(node)
+        replies: list[asyncio.Future[Any]] = []
         try:
-            replies = [link.call(command) for command in commands]
+            replies.extend(map(link.call, commands))
         except NotSent as exc:
+            for lost in replies:
+                lost.exception()  # it is lost with the connection; nobody else will ask for it
             raise _not_sent() from exc
         found = await asyncio.gather(*replies, return_exceptions=True)
         for reply in found:
