@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,23 @@ def test_c2_c51_tokens_and_scopes_take_effect_at_once(data_dir: Path) -> None:
         while call("POST", "/v1/streams/events/messages", tokens["pub"], json=EVENT)[0] == 200:
             pass
         assert call("POST", "/v1/streams/events/messages", tokens["pub"], json=EVENT) == (401, "UNAUTHENTICATED")
+
+
+def test_c2_a_server_that_others_can_reach_does_not_open_when_its_last_token_is_revoked(data_dir: Path) -> None:
+    text = broker("token", "create", "a", "--scope", "admin", "--data-dir", str(data_dir)).stdout.strip()
+    options = ("--host", "0.0.0.0", "--port", "0", "--data-dir", str(data_dir))  # noqa: S104
+    with serving(*options) as server:
+        url = server.url.replace("0.0.0.0", "127.0.0.1") + "/v1/streams"  # noqa: S104
+        assert httpx.get(url, headers={"Authorization": f"Bearer {text}"}).status_code == 200
+        assert broker("token", "revoke", "a", "--data-dir", str(data_dir)).returncode == 0
+        deadline = time.monotonic() + 5
+        while httpx.get(url, headers={"Authorization": f"Bearer {text}"}).status_code == 200:
+            assert time.monotonic() < deadline
+        assert httpx.get(url).status_code == 401
+    assert broker("serve", *options).returncode == 2
+    with serving("--port", "0", "--data-dir", str(data_dir)) as server:
+        assert "all access tokens were revoked" in server.greeting
+        assert httpx.get(server.url + "/v1/streams").status_code == 401
 
 
 def test_c51_the_admin_token_of_the_environment_lets_a_server_bind_anywhere(data_dir: Path) -> None:
