@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from broker.errors import BrokerError, InvalidRequest, PayloadTooLarge
 from broker.times import duration_ms
+from http_api.packing import pack
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
@@ -105,21 +106,6 @@ def _from_msgpack(body: bytes) -> bytes:
         raise InvalidRequest(f"The body is not MessagePack of a JSON value: {exc}.") from exc
 
 
-def _to_msgpack(body: bytes) -> bytes:
-    value = json.loads(body)
-    try:
-        packed: bytes = msgpack.packb(value, unicode_errors="surrogatepass")
-    except OverflowError:
-        packed = msgpack.packb(json.loads(body, parse_int=_small), unicode_errors="surrogatepass")
-    return packed
-
-
-def _small(digits: str) -> int | float:
-    """An integer as MessagePack can hold it: 64 bits, else a float."""
-    number = int(digits)
-    return number if -(1 << 63) <= number < 1 << 64 else float(number)
-
-
 _JSON_TYPE = (b"content-type", JSON.encode())
 
 
@@ -137,7 +123,7 @@ def answer(request: Request, body: bytes | msgspec.Struct | dict[str, Any], stat
     """A response: JSON, or MessagePack of the same shape where the client accepts it."""
     text = body if isinstance(body, bytes) else msgspec.json.encode(body)
     if MSGPACK in header(request, b"accept"):
-        return Response(_to_msgpack(text), status, {name.replace("_", "-"): value for name, value in headers.items()}, MSGPACK)
+        return Response(pack(text), status, {name.replace("_", "-"): value for name, value in headers.items()}, MSGPACK)
     return _Json(text, status, [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()])
 
 
