@@ -177,8 +177,15 @@ def decode_batch(kind: Kind, body: bytes) -> Sequence[RecordMessage | EventMessa
     return batch.messages  # type: ignore[no-any-return]
 
 
-def decode_one(kind: Kind, line: bytes | memoryview, path: str) -> RecordMessage | EventMessage:
-    """One message of an NDJSON body; `path` names it in errors."""
+def decode_one(kind: Kind, line: bytes, path: str) -> RecordMessage | EventMessage:
+    """One message of an NDJSON body; `path` names it in errors. ValidationFailed also where the line is not UTF-8.
+
+    The decoder does not look into `data` and `changes`, and what is stored of them is delivered as it stands.
+    """
+    try:
+        line.decode()
+    except UnicodeDecodeError as exc:
+        raise ValidationFailed({path: ["must be UTF-8"]}) from exc
     message: RecordMessage | EventMessage = decode(_SINGLES[kind], line, path)
     return message
 

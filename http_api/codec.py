@@ -4,6 +4,7 @@ There is one path: a MessagePack body becomes JSON at the door, and JSON becomes
 """
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -67,7 +68,7 @@ async def _whole_body(request: Request, limit: int) -> bytes:
 
 
 async def read_json(request: Request, limit: int) -> bytes:
-    """The body as JSON text in UTF-8; empty where there is none.
+    """The body as JSON text in UTF-8, without a byte order mark; empty where there is none.
 
     UnsupportedMediaType, PayloadTooLarge; InvalidRequest: it is not valid MessagePack or not UTF-8.
     """
@@ -81,7 +82,7 @@ async def read_json(request: Request, limit: int) -> bytes:
         body.decode()
     except UnicodeDecodeError as exc:
         raise InvalidRequest("The body is not valid UTF-8.") from exc
-    return body
+    return body.removeprefix(BOM_UTF8)
 
 
 async def lines(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
