@@ -223,6 +223,17 @@ DATA = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("text", [b'{"collection_id":"a:b","data":1}\n', b'[{"collection_id":"a:b","data":1}]'])
+def test_publish_passes_over_a_byte_order_mark(cli: Cli, stream: str, text: bytes) -> None:
+    assert cli.ok("publish", stream, "-", stdin=b"\xef\xbb\xbf" + text) == "1 messages: 1 created\n"
+
+
+def test_publish_of_nothing_to_no_stream_is_refused(cli: Cli, stream: str) -> None:
+    assert cli.refused("publish", "nosuch", os.devnull).startswith("STREAM_NOT_FOUND: ")
+    assert cli.refused("publish", "nosuch", "-", stdin=b"[]").startswith("STREAM_NOT_FOUND: ")
+    assert cli.ok("publish", stream, os.devnull) == "0 messages: nothing to publish\n"
+
+
 def test_consume_prints_data_as_it_was_published(cli: Cli, stream: str) -> None:
     cli.ok("publish", stream, "-", stdin=b"\n".join(b'{"collection_id":"a:b","data":%s}' % data for data in DATA))
     lines = cli.run("consume", stream, "--no-ack").stdout.split(b"\n")
