@@ -46,6 +46,8 @@ class _Chunk(msgspec.Struct):
 @contextlib.contextmanager
 def _open(name: str) -> Iterator[tuple[IO[bytes], int | None]]:
     if name == "-":
+        if sys.stdin is None:
+            raise Refused("standard input is closed")
         yield sys.stdin.buffer, None
         return
     try:
