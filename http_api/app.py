@@ -55,12 +55,13 @@ class _Methods:
 
     def __init__(self, path: str) -> None:
         self._operations = {o.method: o for o in OPERATIONS if o.path == path}
+        shown = self._operations.get("GET")
+        if shown is not None and shown.heads:
+            self._operations["HEAD"] = shown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
         operation = self._operations.get(request.method)
-        if request.method == "HEAD" and (shown := self._operations.get("GET")) is not None and shown.heads:
-            operation = shown
         if operation is None:
             reply = problems.response(request, MethodNotAllowed(f"{request.method} is not a method of this address."))
             reply.headers["Allow"] = ", ".join(self._operations)

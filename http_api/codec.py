@@ -15,12 +15,10 @@ from starlette.responses import Response
 
 from broker.errors import BrokerError, InvalidRequest, PayloadTooLarge
 from broker.times import duration_ms
+from http_api.accepting import JSON, MSGPACK_NAMES, accepted
 from http_api.packing import pack
 
-JSON = "application/json"
-MSGPACK = "application/msgpack"
 NDJSON = "application/x-ndjson"
-_MSGPACK_NAMES = (MSGPACK, "application/x-msgpack")
 
 
 class UnsupportedMediaType(BrokerError):
@@ -73,8 +71,8 @@ async def read_json(request: Request, limit: int) -> bytes:
     UnsupportedMediaType, PayloadTooLarge; InvalidRequest: it is not valid MessagePack or not UTF-8.
     """
     kind = content_type(request)
-    if kind != JSON and kind not in _MSGPACK_NAMES:
-        raise UnsupportedMediaType(f"The content type {kind[:80]!r} is not supported; send {JSON} or {MSGPACK}.")
+    if kind != JSON and kind not in MSGPACK_NAMES:
+        raise UnsupportedMediaType(f"The content type {kind[:80]!r} is not supported; send {JSON} or {MSGPACK_NAMES[0]}.")
     body = await _whole_body(request, limit)
     if kind != JSON and body:
         return _from_msgpack(body)
@@ -110,22 +108,29 @@ def _from_msgpack(body: bytes) -> bytes:
 _JSON_TYPE = (b"content-type", JSON.encode())
 
 
-class _Json(Response):
-    """A response of JSON, without what Starlette works out for others."""
+_VARY = (b"vary", b"Accept")
 
-    def __init__(self, body: bytes, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+
+class _Text(Response):
+    """A response without what Starlette works out for others."""
+
+    def __init__(self, body: bytes, status: int, kind: tuple[bytes, bytes], headers: list[tuple[bytes, bytes]]) -> None:
         self.status_code = status
         self.background = None
         self.body = body
-        self.raw_headers = [(b"content-length", b"%d" % len(body)), _JSON_TYPE, *headers]
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), kind, *headers]
 
 
 def answer(request: Request, body: bytes | msgspec.Struct | dict[str, Any], status: int = 200, **headers: str) -> Response:
     """A response: JSON, or MessagePack of the same shape where the client accepts it."""
     text = body if isinstance(body, bytes) else msgspec.json.encode(body)
-    if MSGPACK in header(request, b"accept"):
-        return Response(pack(text), status, {name.replace("_", "-"): value for name, value in headers.items()}, MSGPACK)
-    return _Json(text, status, [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()])
+    named = [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()]
+    if not named and request.scope["method"] in ("GET", "HEAD"):
+        named.append(_VARY)  # for caches: what must not be stored, and what is posted, is never in one
+    media = accepted(request)
+    if media == JSON:
+        return _Text(text, status, _JSON_TYPE, named)
+    return _Text(pack(text), status, (b"content-type", media.encode()), named)
 
 
 def integer(value: object, name: str, low: int, high: int) -> int:
