@@ -6,9 +6,9 @@ The JSON of `data` is never taken apart: it is cut out of the request as it stan
 import itertools
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ from broker import times
 from broker.errors import PayloadTooLarge, ValidationFailed
 from broker.validation import decode
 
+T = TypeVar("T")
 Kind = Literal["records", "events"]
 Text255 = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Text64 = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -203,11 +204,11 @@ def _alias(message: RecordMessage | EventMessage, path: str) -> str | None:
     return message.sync_id
 
 
-def _instant(text: str | None, path: str) -> int | None:
+def _instant(text: str | None, path: str, parse: Callable[[str], T]) -> T | None:
     if text is None:
         return None
     try:
-        return times.microseconds(text)
+        return parse(text)
     except ValueError as exc:
         raise ValidationFailed({path: [str(exc)]}) from exc
 
@@ -217,8 +218,8 @@ def outgoing(stream: str, message: RecordMessage | EventMessage, path: str, limi
 
     `remember`: an id that is made here is remembered like one that was given, so that a repeat with it is a duplicate.
     """
-    _instant(message.upstream_created_at, f"{path}.upstream_created_at")
-    updated_us = _instant(message.upstream_updated_at, f"{path}.upstream_updated_at")
+    _instant(message.upstream_created_at, f"{path}.upstream_created_at", times.microseconds)
+    updated_us = _instant(message.upstream_updated_at, f"{path}.upstream_updated_at", times.exact_microseconds)
     resource_id = _alias(message, path)
     if remember and message.id is None and isinstance(message, EventMessage):
         message = msgspec.structs.replace(message, id=fresh_id())
@@ -230,7 +231,7 @@ def outgoing(stream: str, message: RecordMessage | EventMessage, path: str, limi
 
 
 def _record(
-    stream: str, message: RecordMessage, path: str, resource_id: str | None, updated_us: int | None
+    stream: str, message: RecordMessage, path: str, resource_id: str | None, updated_us: str | None
 ) -> tuple[Outgoing, int]:
     data = message.data
     if not len(bytes(data)):
@@ -258,14 +259,14 @@ def _record(
     )
     digest = blake2b(content, digest_size=12).hexdigest()
     arguments = (
-        record_id, message.collection_id, resource_id or "", "" if updated_us is None else updated_us, digest,
+        record_id, message.collection_id, resource_id or "", updated_us or "", digest,
         "1" if message.deleted else "", _lacks(stored), body,
     )  # fmt: skip
     return Outgoing(record_id, arguments), len(body)
 
 
 def _event(
-    stream: str, message: EventMessage, path: str, resource_id: str | None, updated_us: int | None
+    stream: str, message: EventMessage, path: str, resource_id: str | None, updated_us: str | None
 ) -> tuple[Outgoing, int]:
     event_id = message.id if message.id is not None else fresh_id()
     key = message.key if message.key is not None else message.upstream_id
@@ -276,7 +277,7 @@ def _event(
         upstream_updated_at=message.upstream_updated_at, data=message.data,
     )  # fmt: skip
     body = _encode(stored)
-    at_us = _instant(message.deliver_at, f"{path}.deliver_at")
+    at_us = _instant(message.deliver_at, f"{path}.deliver_at", times.microseconds)
     at_ms = "" if at_us is None else -(-at_us // 1000)
     ttl_ms = "" if message.ttl_ms is None else message.ttl_ms
     arguments = (message.id or "", message.collection_id, resource_id or "", _lacks(stored), body, at_ms, ttl_ms)
