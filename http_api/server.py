@@ -17,10 +17,12 @@ from broker import __version__
 from broker.access import AccessTokens, Door
 from broker.broker import Broker
 from broker.embedded import Embedded
+from broker.errors import BrokerError
 from broker.promises import Promises, examine
 from broker.store import Store
 from http_api import metrics
 from http_api.app import create_app
+from http_api.protocol import Protocol
 from http_api.settings import Settings, WrongSetting
 from http_api.supervisor import supervise
 
@@ -51,9 +53,9 @@ def serve_worker(settings: Settings, listener: socket.socket, door: Door | None)
 
     async def run(url: str) -> None:
         broker = Broker.from_url(url, max_message_bytes=settings.max_message_bytes)
-        app = create_app(broker, AccessTokens(broker.store, settings.admin_token, door), settings)
+        app = create_app(broker, AccessTokens(broker.store, settings.admin_token, door), settings, owns_calls=True)
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=GRACE_S, backlog=_BACKLOG,
+            app, http=Protocol, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=GRACE_S, backlog=_BACKLOG,
             server_header=False, date_header=False, proxy_headers=False, timeout_keep_alive=75,
         )  # fmt: skip
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -86,6 +88,7 @@ def listen(settings: Settings) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _ask_silent_peers(listener)
         listener.bind(address)
+        listener.listen(_BACKLOG)  # before the greeting: who has read it may connect
     except OSError as exc:
         raise WrongSetting(f"cannot listen on {settings.host}:{settings.port}: {exc.strerror or exc}.") from exc
     listener.set_inheritable(True)
@@ -117,13 +120,16 @@ async def _look(url: str, settings: Settings) -> tuple[Promises, str]:
 def serve(settings: Settings) -> None:
     """`broker serve`: until a signal ends it. WrongSetting, EmbeddedFailed, BrokerError: it cannot start."""
     _exit_on_signals()
-    _log_to_stderr(settings)
     embedded = None if settings.redis_url else Embedded(settings.data_dir)
     if embedded is not None:
         embedded.start()
     try:
         url = settings.redis_url or (embedded.url if embedded else "")
-        promises, access = asyncio.run(_look(url, settings))
+        try:
+            promises, access = asyncio.run(_look(url, settings))
+        except BrokerError as exc:
+            raise type(exc)(f"{settings.redis_source}: {exc.summary} {exc.__cause__ or ''}") from exc
+        _log_to_stderr(settings)
         if access != "token" and not settings.on_loopback:
             raise WrongSetting(
                 f"--host {settings.host}: without an access token only this machine may connect; "
