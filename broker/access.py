@@ -13,7 +13,7 @@ import msgspec
 
 from broker import keys
 from broker.errors import BrokerError, NotFound, Unauthenticated, ValidationFailed
-from broker.names import is_name
+from broker.names import WHAT_IS_A_NAME, is_name
 from broker.store import Store
 from broker.times import rfc3339
 from broker.watching import Watch
@@ -112,7 +112,7 @@ class AccessTokens:
     async def create(self, name: str, scopes: list[str]) -> str:
         """Make a token; gives the only copy of its text. ValidationFailed: a wrong name or scope, or the name is taken."""
         if not is_name(name):
-            raise ValidationFailed({"name": ["must be 1-64 of A-Z a-z 0-9 _ . -"]})
+            raise ValidationFailed({"name": [f"must be {WHAT_IS_A_NAME}"]})
         for scope in scopes:
             if not _SCOPE.fullmatch(scope):
                 raise ValidationFailed({"scope": [f"{scope!r} is not admin, publish:STREAM or consume:CONSUMER (or :*)"]})

@@ -102,7 +102,23 @@ def _from_msgpack(body: bytes) -> bytes:
         value = msgpack.unpackb(body, strict_map_key=True)
         return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as exc:
-        raise InvalidRequest(f"The body is not MessagePack of a JSON value: {exc}.") from exc
+        raise InvalidRequest(_unpackable(exc)) from exc
+
+
+def _unpackable(error: Exception) -> str:
+    """The libraries' words are about their own settings; these are about the body."""
+    words = str(error)
+    if isinstance(error, UnicodeError):
+        return "The body is MessagePack with a string that is not valid UTF-8."
+    if isinstance(error, msgpack.StackError | RecursionError):
+        return "The body is nested too deeply."
+    if "map key" in words or "keys must be" in words:
+        return "The body is MessagePack with a map whose keys are not all strings."
+    if "JSON serializable" in words:
+        return "The body is MessagePack with binary data or an extension type, which JSON has not."
+    if "Out of range float" in words:
+        return "The body is MessagePack with a number that is not finite, which JSON has not."
+    return "The body is not valid MessagePack."
 
 
 _JSON_TYPE = (b"content-type", JSON.encode())

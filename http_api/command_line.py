@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from broker import __version__
 from broker.embedded import EmbeddedFailed
 from broker.errors import BrokerError
-from broker.names import is_name
+from broker.names import WHAT_IS_A_NAME, is_name
 from http_api.cli import consume, demo, objects, publish, store
 from http_api.cli.client import Client, Refused, client
 from http_api.settings import SOURCES, Settings, WrongSetting, load
@@ -261,7 +261,7 @@ def _token_commands(commands: Any) -> None:
 
 def _name(text: str) -> str:
     if not is_name(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no name: 1-64 of A-Z a-z 0-9 _ . -")
+        raise argparse.ArgumentTypeError(f"{text!r} is no name: it must be {WHAT_IS_A_NAME}")
     return text
 
 

@@ -1,6 +1,7 @@
 """Section 2: what HTTP itself asks of every call (C1, C3, C7). HTTP only."""
 
 import httpx
+import msgpack
 import pytest
 
 from tests.contract.helpers import event
@@ -53,3 +54,44 @@ async def test_c7_errors_of_next_are_not_stored_by_caches(http: httpx.AsyncClien
     assert [reply.status_code for reply in replies] == [404, 400, 400, 405]
     assert {reply.headers["cache-control"] for reply in replies} == {"no-store"}
     assert "cache-control" not in (await http.post("/v1/streams/events/messages", json={"messages": [event(1)]})).headers
+
+
+INTERNALS = ("regex", "recursion", "codec", "strict_map_key", "serializable", "truncated", "None", ": .")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"\x81\x01\x02", b"\xa1\xff", b"\xc4\x01a", b"\xcb\x7f\xf8\0\0\0\0\0\0", b"\x91" * 5000 + b"\xc0", b"\x81", b"\x01\x02",
+     b"\xd6\xff\0\0\0\1", b"\x81\xc4\x01a\x01", b"\xc1", b"\xa3\xed\xa0\x80"],
+)  # fmt: skip
+async def test_c3_what_is_wrong_with_messagepack_is_said_in_words_about_the_body(http: httpx.AsyncClient, body: bytes) -> None:
+    reply = await http.post("/v1/streams", content=body, headers={"Content-Type": PACKED})
+    problem = reply.json()
+    assert (reply.status_code, problem["code"]) == (400, "INVALID_REQUEST")
+    assert problem["summary"].startswith("The body is ")
+    assert not any(word in problem["summary"] for word in INTERNALS)
+
+
+async def test_c3_packed_values_that_are_nested_too_deeply_are_called_so(http: httpx.AsyncClient) -> None:
+    value: object = None
+    for _ in range(990):
+        value = [value]
+    body = msgpack.packb({"messages": [event(value)]})
+    reply = await http.post("/v1/streams/events/messages", content=body, headers={"Content-Type": PACKED})
+    assert (reply.status_code, reply.json()["summary"]) == (400, "The body is nested too deeply.")
+
+
+@pytest.mark.parametrize("name", ["a b", "", "x" * 65, ".", "..", "a/b"])
+@pytest.mark.parametrize("path", ["/v1/streams", "/v1/http-consumers"])
+async def test_c6_a_wrong_name_is_refused_with_what_a_name_is(http: httpx.AsyncClient, path: str, name: str) -> None:
+    reply = await http.post(path, json={"name": name})
+    assert reply.status_code == 422
+    assert reply.json()["validation_errors"] == {"name": ["must be 1-64 of A-Z a-z 0-9 _ . -, but not . or .. alone"]}
+
+
+@pytest.mark.parametrize("name", ["%2E", "%2E%2E", "%2e%2e"])
+async def test_c6_dots_alone_are_no_name_anywhere(http: httpx.AsyncClient, name: str) -> None:
+    for path in ("/v1/streams/", "/v1/http-consumers/"):
+        assert [(await http.request(method, path + name)).status_code for method in ("GET", "DELETE")] == [404, 404]
+    assert (await http.post("/v1/http-consumers", json={"name": "c", "stream_id": ".."})).status_code == 422
+    assert (await http.post("/v1/streams", json={"name": "..."})).status_code == 201
