@@ -46,7 +46,7 @@ class RecordMessage(msgspec.Struct, forbid_unknown_fields=True):
     resource_id: Text255 | None = None
     sync_id: Text255 | None = None
     data: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)  # empty = absent
-    deleted: bool = False
+    deleted: bool | None = False
     upstream_created_at: str | None = None
     upstream_updated_at: str | None = None
 
@@ -60,7 +60,7 @@ class EventMessage(msgspec.Struct, forbid_unknown_fields=True):
     upstream_id: Text255 | None = None
     resource_id: Text255 | None = None
     sync_id: Text255 | None = None
-    event: Text64 = "created"
+    event: Text64 | None = "created"
     changes: dict[str, msgspec.Raw] | None = None
     key: Text255 | None = None
     upstream_created_at: str | None = None
@@ -245,7 +245,7 @@ def _record(
         record_id = str(uuid.uuid5(RECORD_IDS, "\0".join((stream, message.collection_id, message.upstream_id))))
     stored = _RecordBody(
         collection_id=message.collection_id, resource_id=resource_id, id=record_id, provider=provider_of(message.collection_id),
-        upstream_id=message.upstream_id, deleted=message.deleted, upstream_created_at=message.upstream_created_at,
+        upstream_id=message.upstream_id, deleted=message.deleted is True, upstream_created_at=message.upstream_created_at,
         upstream_updated_at=message.upstream_updated_at, data=data,
     )  # fmt: skip
     body = _encode(stored)
@@ -272,7 +272,7 @@ def _event(
     key = message.key if message.key is not None else message.upstream_id
     stored = _EventBody(
         collection_id=message.collection_id, resource_id=resource_id, key=key, id=event_id,
-        provider=provider_of(message.collection_id), upstream_id=message.upstream_id, event=message.event,
+        provider=provider_of(message.collection_id), upstream_id=message.upstream_id, event=message.event or "created",
         changes=message.changes, upstream_created_at=message.upstream_created_at,
         upstream_updated_at=message.upstream_updated_at, data=message.data,
     )  # fmt: skip

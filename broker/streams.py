@@ -11,7 +11,7 @@ from broker.errors import InvalidRequest, RecordNotFound, StreamNotFound, Valida
 from broker.messages import Kind, complete, pairs
 from broker.names import Name, is_name
 from broker.times import rfc3339
-from broker.validation import checked
+from broker.validation import checked, nulls_are_absent
 
 METADATA_BYTES = 4096
 MaxMessages = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
@@ -27,26 +27,35 @@ class StreamSpec(msgspec.Struct, forbid_unknown_fields=True):
     """
 
     name: Name
-    kind: Kind = "records"
+    kind: Kind | None = "records"
     max_messages: MaxMessages | None = None
     max_age_ms: MaxAge | None = None
-    dedupe_window_ms: DedupeWindow = 120_000
-    replicas: Replicas = 0
-    fsync: bool = False
-    metadata: dict[str, Any] = {}
+    dedupe_window_ms: DedupeWindow | None = 120_000
+    replicas: Replicas | None = 0
+    fsync: bool | None = False
+    metadata: dict[str, Any] | None = {}
+
+    def __post_init__(self) -> None:
+        nulls_are_absent(self)
 
 
 class StreamChanges(msgspec.Struct, forbid_unknown_fields=True):
-    """What may be changed of a stream. `name` and `kind` may be named with the value that they have."""
+    """What may be changed of a stream. `name` and `kind` may be named with the value that they have.
 
-    name: str | UnsetType = UNSET
-    kind: Kind | UnsetType = UNSET
+    Null takes a limit away, and of other fields changes nothing.
+    """
+
+    name: str | UnsetType | None = UNSET
+    kind: Kind | UnsetType | None = UNSET
     max_messages: MaxMessages | UnsetType | None = UNSET
     max_age_ms: MaxAge | UnsetType | None = UNSET
-    dedupe_window_ms: DedupeWindow | UnsetType = UNSET
-    replicas: Replicas | UnsetType = UNSET
-    fsync: bool | UnsetType = UNSET
-    metadata: dict[str, Any] | UnsetType = UNSET
+    dedupe_window_ms: DedupeWindow | UnsetType | None = UNSET
+    replicas: Replicas | UnsetType | None = UNSET
+    fsync: bool | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        nulls_are_absent(self, "max_messages", "max_age_ms")
 
 
 class StreamInfo(msgspec.Struct, frozen=True):
@@ -119,6 +128,7 @@ class Streams:
     async def create(self, spec: StreamSpec) -> tuple[Stream, bool]:
         """Create a stream; gives it and whether it is new (C9). StreamExists: it is there with other fields."""
         spec = checked(spec, StreamSpec)
+        assert spec.kind is not None  # noqa: S101 - no null is left
         _only_for_events(spec.kind, spec.max_messages, spec.max_age_ms)
         await self._check_fsync(spec.name, spec.fsync)
         fields = {"kind": spec.kind} | _stored(spec)

@@ -51,6 +51,14 @@ def _unreadable(error: Exception, body: bytes) -> str:
     return "The body is not valid JSON: it ends too early."
 
 
+def nulls_are_absent(value: msgspec.Struct, *but: str) -> None:
+    """Give fields that are null their defaults, for null says the same as nothing where a field has a default. `but`: not these."""
+    for field in msgspec.structs.fields(value):
+        if getattr(value, field.name) is None and field.name not in but and field.default is not None:
+            factory = field.default_factory
+            setattr(value, field.name, field.default if factory is msgspec.NODEFAULT else factory())
+
+
 def checked(value: Any, kind: type[T]) -> T:
     """A value of a struct that was made in Python, checked as if it had come as JSON."""
     try:

@@ -95,3 +95,84 @@ async def test_c6_dots_alone_are_no_name_anywhere(http: httpx.AsyncClient, name:
         assert [(await http.request(method, path + name)).status_code for method in ("GET", "DELETE")] == [404, 404]
     assert (await http.post("/v1/http-consumers", json={"name": "c", "stream_id": ".."})).status_code == 422
     assert (await http.post("/v1/streams", json={"name": "..."})).status_code == 201
+
+
+async def test_c4_a_field_that_a_call_on_deliveries_does_not_have_is_named_and_nothing_is_done(http: httpx.AsyncClient) -> None:
+    await http.post("/v1/http-consumers", json={"name": "c", "stream_id": "events"})
+    await http.post("/v1/streams/events/messages", json={"messages": [event(1)]})
+    token = (await http.get("/v1/http-consumers/c/next")).json()["data"][0]["ack_token"]
+    bodies = [
+        ("next", {"acks": [token]}, "acks"),
+        ("next", {"ack_tokens": [token]}, "ack_tokens"),
+        ("next", {"nack": [{"ack_token": token, "delay": 5}]}, "nack[0].delay"),
+        ("ack", {"ack_tokens": [token], "tokens": []}, "tokens"),
+        ("nack", {"ack_tokens": [token], "delay": 5000}, "delay"),
+        ("nack", {"nacks": [{"ack_token": token}, {"ack_token": token, "why": None}]}, "nacks[1].why"),
+        ("extend", {"ack_tokens": [token], "by_ms": 5}, "by_ms"),
+    ]
+    for call, body, named in bodies:
+        reply = await http.post(f"/v1/http-consumers/c/{call}", json=body)
+        assert (reply.status_code, reply.json()["code"]) == (400, "INVALID_REQUEST"), body
+        assert reply.json()["summary"].startswith(f"{named} is no field here"), body
+    assert (await http.post("/v1/http-consumers/c/ack", json={"ack_tokens": [token]})).json() == {"acked": 1, "stale": []}
+
+
+STREAM_NULLS = ["kind", "max_messages", "max_age_ms", "dedupe_window_ms", "replicas", "fsync", "metadata"]
+CONSUMER_NULLS = [
+    "name", "stream_id", "ack_wait_ms", "ack_wait", "max_deliver", "max_ack_pending", "max_waiting", "deliver_policy", "filters",
+    "ordering", "backoff_ms", "metadata",
+]  # fmt: skip
+
+
+async def test_c4_null_is_as_absent_where_something_is_created(http: httpx.AsyncClient) -> None:
+    for path, nulls in (("/v1/streams", STREAM_NULLS), ("/v1/http-consumers", CONSUMER_NULLS)):
+        required = {"name": "x"}
+        sparse = (await http.post(path, json=required)).json()
+        replies = [await http.post(path, json={field: None} | required) for field in nulls]
+        replies.append(await http.post(path, json=dict.fromkeys(nulls) | required))
+        assert [reply.status_code for reply in replies] == [200] * len(replies)
+        assert all(reply.json() | {"info": None} == sparse | {"info": None} for reply in replies)
+
+
+async def test_c4_null_changes_nothing_but_takes_a_limit_away(http: httpx.AsyncClient) -> None:
+    await http.post("/v1/streams", json={"name": "s", "kind": "events", "max_messages": 5, "max_age_ms": 5000, "metadata": {"a": 1}})
+    before = (await http.get("/v1/streams/s")).json()
+    nulls = dict.fromkeys(["name", "kind", "dedupe_window_ms", "replicas", "fsync", "metadata"])
+    assert (await http.patch("/v1/streams/s", json=nulls)).json() == before
+    limits = (await http.patch("/v1/streams/s", json={"max_messages": None, "max_age_ms": None})).json()
+    assert (limits["max_messages"], limits["max_age_ms"], limits["metadata"]) == (None, None, {"a": 1})
+    fields = {"name": "c", "ack_wait_ms": 700, "max_deliver": 3, "filters": {"provider": "a"}, "backoff_ms": [1], "metadata": {"a": 1}}
+    await http.post("/v1/http-consumers", json=fields)
+    known = (await http.get("/v1/http-consumers/c")).json()
+    for method in ("PATCH", "PUT"):
+        reply = await http.request(method, "/v1/http-consumers/c", json=dict.fromkeys(CONSUMER_NULLS))
+        assert reply.status_code == 200
+        assert (await http.get("/v1/http-consumers/c")).json() == known
+
+
+async def test_c12_null_is_as_absent_in_what_is_published(http: httpx.AsyncClient) -> None:
+    optional = dict.fromkeys(["id", "upstream_id", "resource_id", "sync_id", "upstream_created_at", "upstream_updated_at"])
+    records = dict.fromkeys(["deleted"]) | optional | {"upstream_id": "u"}
+    events = dict.fromkeys(["event", "changes", "key", "deliver_at", "ttl_ms"]) | optional
+    for stream, nulls in (("records", records), ("events", events)):
+        sparse, full = event(1), nulls | event(1)
+        if stream == "records":
+            sparse |= {"upstream_id": "u"}
+        for message in (sparse, full):
+            assert (await http.post(f"/v1/streams/{stream}/messages", json={"messages": [message]})).status_code == 200
+        shown = [row.popitem()[1] for row in (await http.get(f"/v1/streams/{stream}/messages")).json()["data"]]
+        mine = [{k: v for k, v in row.items() if k not in ("id", "updated_idx", "inserted_at")} for row in shown]
+        assert (len(mine), mine[0]) == ({"records": 1, "events": 2}[stream], mine[-1])
+
+
+async def test_c20_null_is_as_absent_in_next_and_nack(http: httpx.AsyncClient) -> None:
+    await http.post("/v1/http-consumers", json={"name": "c", "stream_id": "events"})
+    await http.post("/v1/streams/events/messages", json={"messages": [event(1), event(2)]})
+    nothing = dict.fromkeys(["batch_size", "min_batch", "wait_for", "ack", "nack"])
+    batch = (await http.post("/v1/http-consumers/c/next", json=nothing)).json()
+    assert (len(batch["data"]), set(batch)) == (1, {"data", "info"})
+    nack = dict.fromkeys(["delay_ms", "outcome", "reason"]) | {"ack_token": batch["data"][0]["ack_token"]}
+    body = {"ack_tokens": None, "delay_ms": None, "nacks": [nack]}
+    assert (await http.post("/v1/http-consumers/c/nack", json=body)).json() == {"nacked": 1, "stale": []}
+    assert (await http.post("/v1/http-consumers/c/ack", json={"ack_tokens": None})).status_code == 400
+    assert (await http.post("/v1/http-consumers/c/dead-letters/redrive", json={"dry_run": None})).json() == {"redriven": 0, "gone": 0}
