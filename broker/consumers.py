@@ -123,6 +123,7 @@ class Consumers:
         """
         spec = checked(spec, ConsumerSpec)
         assert spec.stream_id is not None and spec.deliver_policy is not None and spec.filters is not None  # noqa: S101 - no null is left
+        spec.filters.check()
         name = spec.name or f"consumer-{secrets.token_hex(8)}"
         start, canonical = start_of(spec.deliver_policy), spec.filters.canonical()
         fields = _stored(
@@ -139,11 +140,15 @@ class Consumers:
         except StreamNotFound as exc:
             await self._engine.store.call("HDEL", keys.CONSUMERS, name)
             raise _no_such_stream(spec.stream_id) from exc
-        except ConsumerExists:
-            # The name may be that of a group which a plain client made: then there is no consumer to be found by it.
-            if claimed and not await self._is_of(name, spec.stream_id):
+        except ConsumerExists as exc:
+            if await self._is_of(name, spec.stream_id):
+                raise
+            # The name is that of a group which a plain client made: there is no consumer to be found by it.
+            if claimed:
                 await self._engine.store.call("HDEL", keys.CONSUMERS, name)
-            raise
+            raise ConsumerExists(
+                f"A consumer group {name!r} that another Redis client made is on the stream {spec.stream_id!r}, and is no consumer here."
+            ) from exc
         return await self.get(name), reply == b"created"
 
     async def _is_of(self, name: str, stream: str) -> bool:
