@@ -108,13 +108,12 @@ def metadata_json(metadata: dict[str, Any]) -> str:
     return text
 
 
-def message_id(text: str) -> str:
-    """A message id given as a cursor. InvalidRequest: it is none."""
+def message_id(text: str, advice: str = "use a cursor that the list gave") -> str:
+    """A message id as a caller gave it. InvalidRequest: it is none; `advice` tells where to take one from."""
     ms, dash, seq = text.partition("-")
-    if not (dash and ms.isascii() and ms.isdigit() and seq.isascii() and seq.isdigit() and len(ms) <= 20 and len(seq) <= 20):
-        raise InvalidRequest(f"{text[:64]!r} is not a message id; use a cursor that the list gave.")
-    if int(ms) >= 1 << 64 or int(seq) >= 1 << 64:
-        raise InvalidRequest(f"{text!r} is not a message id; use a cursor that the list gave.")
+    numbers = (ms, seq) if dash else ("", "")
+    if not all(n.isascii() and n.isdigit() and len(n) <= 20 and int(n) < 1 << 64 for n in numbers):
+        raise InvalidRequest(f"{text[:64]!r} is not a message id; {advice}.")
     return text
 
 
@@ -206,16 +205,21 @@ class Streams:
             await self._engine.run("stream_update", name, *_flat(fields))
         return await self.get(name)
 
-    async def delete(self, name: str, *, force: bool = False) -> None:
-        """Delete a stream and its messages. StreamInUse: it has consumers, and `force` does not say to delete them."""
+    async def delete(self, name: str, *, force: bool = False) -> list[str]:
+        """Delete a stream and its messages; gives the consumers that went with it.
+
+        StreamInUse: it has consumers, and `force` does not say to delete them.
+        """
         if not is_name(name):
             raise StreamNotFound(f"There is no stream {name[:80]!r}.")
         consumers = await self._engine.run("stream_delete", name, "1" if force else "")
         self.forget(name)
         await self._engine.store.call("HDEL", keys.STREAMS, name)
-        for consumer in consumers:
-            self._engine.forget(consumer.decode())
+        names = [consumer.decode() for consumer in consumers]
+        for consumer in names:
+            self._engine.forget(consumer)
             await self._engine.store.call("HDEL", keys.CONSUMERS, consumer)
+        return names
 
     async def messages(
         self, name: str, after: str | None = None, limit: int = 100, collection_id: str | None = None

@@ -63,7 +63,9 @@ async def delete(request: Request) -> Response:
     """DELETE /v1/streams/{stream}."""
     require(request, "admin")
     name = _stream_name(request)
-    await context(request).broker.streams.delete(name, force=truth(request, "force"))
+    for consumer in await context(request).broker.streams.delete(name, force=truth(request, "force")):
+        metrics.consumer_deleted(consumer)
+    metrics.stream_deleted(name)
     return answer(request, Deleted(name))
 
 

@@ -299,3 +299,13 @@ async def test_c37_dead_letters_keep_the_spelling_of_data(http: httpx.AsyncClien
     out = tokens((await http.get("/v1/http-consumers/c/next")).json())
     await http.post("/v1/http-consumers/c/nack", json={"ack_tokens": out})
     assert b'"data":{"z":1.10,"a":[1e5,"\\u00e9"]}' in (await http.get("/v1/http-consumers/c/dead-letters")).content
+
+
+@pytest.mark.parametrize("wrong", ["1", "1-x", "18446744073709551616-0", "record-7"])
+async def test_c37_a_wrong_id_of_a_dead_letter_is_told_where_ids_come_from(http: httpx.AsyncClient, wrong: str) -> None:
+    await http.post("/v1/http-consumers", json={"name": "c", "stream_id": "events"})
+    path = "/v1/http-consumers/c/dead-letters"
+    for reply in (await http.post(path + "/redrive", json={"ids": [wrong]}), await http.delete(path, params={"ids": f"1-1,{wrong}"})):
+        assert (reply.status_code, reply.json()["code"]) == (400, "INVALID_REQUEST")
+        assert reply.json()["summary"] == f"'{wrong}' is not a message id; name dead letters by the ids that their list shows."
+    assert "use a cursor that the list gave" in (await http.get(path, params={"after": wrong})).json()["summary"]

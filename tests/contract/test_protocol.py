@@ -176,3 +176,27 @@ async def test_c20_null_is_as_absent_in_next_and_nack(http: httpx.AsyncClient) -
     assert (await http.post("/v1/http-consumers/c/nack", json=body)).json() == {"nacked": 1, "stale": []}
     assert (await http.post("/v1/http-consumers/c/ack", json={"ack_tokens": None})).status_code == 400
     assert (await http.post("/v1/http-consumers/c/dead-letters/redrive", json={"dry_run": None})).json() == {"redriven": 0, "gone": 0}
+
+
+async def test_metrics_leave_out_what_was_deleted(http: httpx.AsyncClient) -> None:
+    async def used() -> None:
+        for stream in ("gone", "going"):
+            await http.post("/v1/streams", json={"name": stream, "kind": "events"})
+            await http.post("/v1/http-consumers", json={"name": f"of-{stream}", "stream_id": stream})
+            await http.post(f"/v1/streams/{stream}/messages", json={"messages": [event(1)]})
+            batch = (await http.get(f"/v1/http-consumers/of-{stream}/next")).json()
+            await http.post(f"/v1/http-consumers/of-{stream}/ack", json={"ack_tokens": [batch["data"][0]["ack_token"]]})
+
+    async def named() -> set[str]:
+        lines = (await http.get("/metrics")).text.splitlines()
+        counts = [line for line in lines if line.startswith(("broker_delivered_total", "broker_settled_total", "broker_published_total"))]
+        return {name for name in ("of-gone", "of-going", '"gone"', '"going"') if any(name in line for line in counts)}
+
+    for _ in range(2):
+        await used()
+        assert await named() == {"of-gone", "of-going", '"gone"', '"going"'}
+        await http.delete("/v1/http-consumers/of-gone")
+        await http.delete("/v1/streams/gone")
+        assert await named() == {"of-going", '"going"'}
+        await http.delete("/v1/streams/going?force=true")
+        assert await named() == set()
