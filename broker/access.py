@@ -7,12 +7,13 @@ import hmac
 import logging
 import re
 import secrets
+from pathlib import Path
 
 import msgspec
 
 from broker import keys
 from broker.errors import BrokerError, NotFound, Unauthenticated, ValidationFailed
-from broker.names import is_name
+from broker.names import WHAT_IS_A_NAME, is_name
 from broker.store import Store
 from broker.times import rfc3339
 from broker.watching import Watch
@@ -49,23 +50,54 @@ def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+class Door:
+    """Whether calls without a token are let in (C2). It may be shut, and is never opened again.
+
+    `mark` is for the processes of one server: a file that is there while all of them are open. The one that shuts removes
+    it, so a process that is started again in place of one that died stays shut, whatever Redis holds by then.
+    """
+
+    def __init__(self, mark: Path | None = None) -> None:
+        self._mark = mark
+        self._open = mark is None or mark.exists()
+
+    @property
+    def is_open(self) -> bool:
+        """Calls without a token are let in."""
+        return self._open
+
+    def shut(self) -> None:
+        """Let nobody in without a token from now on."""
+        self._open = False
+        if self._mark is not None:
+            self._mark.unlink(missing_ok=True)
+
+
 class AccessTokens:
     """The access tokens of a store, kept in memory and read anew at every change.
 
     One blocking read waits for changes made by any server or command, so a revoked token is refused within
     milliseconds; while Redis cannot be reached the last known table holds.
+
+    A server is open only where it is given a `door`, has no admin token, and no token was made in its Redis before its start;
+    of tokens that were all revoked Redis keeps a trace, the stream of changes. Each server decides that for itself, once, in
+    `start`. From then on it may only shut, as soon as it learns that a token was made, by whomever. A table that becomes empty
+    - the last token revoked, Redis flushed, started without its data, or failed over to an empty replica - opens nothing:
+    no token is known then, and every call is refused until one is made. A server whose address others can reach is
+    given no door.
     """
 
-    def __init__(self, store: Store, admin_token: str | None = None) -> None:
+    def __init__(self, store: Store, admin_token: str | None = None, door: Door | None = None) -> None:
         self._store = store
         self._admin = _digest(admin_token) if admin_token else None
         self._known: dict[str, AccessToken] = {}
+        self._door = door if self._admin is None else None
+        self.open = False  # read at every call
         self._task: asyncio.Task[None] | None = None
 
-    @property
-    def open(self) -> bool:
-        """No token exists: every call is allowed."""
-        return not self._known and self._admin is None
+    async def none_was_made(self) -> bool:
+        """No token exists, and no trace of one that did."""
+        return not await self.list() and not await self._store.call("EXISTS", keys.TOKEN_CHANGES)
 
     def access(self, token: str) -> Access:
         """What the bearer of a token may do. Unauthenticated: it is unknown or revoked."""
@@ -80,7 +112,7 @@ class AccessTokens:
     async def create(self, name: str, scopes: list[str]) -> str:
         """Make a token; gives the only copy of its text. ValidationFailed: a wrong name or scope, or the name is taken."""
         if not is_name(name):
-            raise ValidationFailed({"name": ["must be 1-64 of A-Z a-z 0-9 _ . -"]})
+            raise ValidationFailed({"name": [f"must be {WHAT_IS_A_NAME}"]})
         for scope in scopes:
             if not _SCOPE.fullmatch(scope):
                 raise ValidationFailed({"scope": [f"{scope!r} is not admin, publish:STREAM or consume:CONSUMER (or :*)"]})
@@ -114,16 +146,28 @@ class AccessTokens:
 
     async def start(self) -> None:
         """Read the table and follow its changes until `close`."""
-        self._known = await self.list()
+        await self._read()
+        self.open = self._door is not None and self._door.is_open
         self._task = asyncio.create_task(self._follow(), name="broker-access-tokens")
+
+    async def _read(self) -> None:
+        self._known = await self.list()
+        if self._known or (self._door is not None and await self._store.call("EXISTS", keys.TOKEN_CHANGES)):
+            self._shut()
+
+    def _shut(self) -> None:
+        if self._door is not None:
+            self._door.shut()
+        self._door, self.open = None, False
 
     async def _follow(self) -> None:
         watch = Watch(self._store, {keys.TOKEN_CHANGES: "0-0"})
         try:
             while True:
-                await watch.growth()
+                if await watch.growth():
+                    self._shut()
                 with contextlib.suppress(BrokerError):
-                    self._known = await self.list()
+                    await self._read()
         finally:
             await watch.close()
 

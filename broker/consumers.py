@@ -14,7 +14,7 @@ from broker.filters import Filters, filter_id
 from broker.messages import pairs
 from broker.names import Name, is_name
 from broker.streams import metadata_json
-from broker.validation import checked
+from broker.validation import checked, nulls_are_absent
 
 AckWait = Annotated[int, msgspec.Meta(ge=500, le=43_200_000)]
 MaxDeliver = Annotated[int, msgspec.Meta(ge=-1, le=1000)]
@@ -27,37 +27,43 @@ _WINDOW_UNITS = "s|m|h|d"
 
 
 class ConsumerSpec(msgspec.Struct, forbid_unknown_fields=True):
-    """What a consumer is created from. `ack_wait` is an alias of `ack_wait_ms`; without a name one is made."""
+    """What a consumer is created from. `ack_wait` is an alias of `ack_wait_ms`; without a name one is made. Null is as absent."""
 
     name: Name | None = None
-    stream_id: str = "records"
+    stream_id: str | None = "records"
     ack_wait_ms: AckWait | None = None
     ack_wait: AckWait | None = None
-    max_deliver: MaxDeliver = -1
-    max_ack_pending: MaxAckPending = 1000
-    max_waiting: MaxWaiting = 512
-    deliver_policy: str = "all"
-    filters: Filters = Filters()
-    ordering: Ordering = "none"
-    backoff_ms: Backoff = []
-    metadata: dict[str, Any] = {}
+    max_deliver: MaxDeliver | None = -1
+    max_ack_pending: MaxAckPending | None = 1000
+    max_waiting: MaxWaiting | None = 512
+    deliver_policy: str | None = "all"
+    filters: Filters | None = Filters()
+    ordering: Ordering | None = "none"
+    backoff_ms: Backoff | None = []
+    metadata: dict[str, Any] | None = {}
+
+    def __post_init__(self) -> None:
+        nulls_are_absent(self)
 
 
 class ConsumerChanges(msgspec.Struct, forbid_unknown_fields=True):
-    """What may be changed of a consumer. Fixed fields may be named with the value that they have."""
+    """What may be changed of a consumer. Fixed fields may be named with the value that they have; null changes nothing."""
 
-    name: str | UnsetType = UNSET
-    stream_id: str | UnsetType = UNSET
-    deliver_policy: str | UnsetType = UNSET
-    filters: Filters | UnsetType = UNSET
-    ordering: Ordering | UnsetType = UNSET
-    ack_wait_ms: AckWait | UnsetType = UNSET
-    ack_wait: AckWait | UnsetType = UNSET
-    max_deliver: MaxDeliver | UnsetType = UNSET
-    max_ack_pending: MaxAckPending | UnsetType = UNSET
-    max_waiting: MaxWaiting | UnsetType = UNSET
-    backoff_ms: Backoff | UnsetType = UNSET
-    metadata: dict[str, Any] | UnsetType = UNSET
+    name: str | UnsetType | None = UNSET
+    stream_id: str | UnsetType | None = UNSET
+    deliver_policy: str | UnsetType | None = UNSET
+    filters: Filters | UnsetType | None = UNSET
+    ordering: Ordering | UnsetType | None = UNSET
+    ack_wait_ms: AckWait | UnsetType | None = UNSET
+    ack_wait: AckWait | UnsetType | None = UNSET
+    max_deliver: MaxDeliver | UnsetType | None = UNSET
+    max_ack_pending: MaxAckPending | UnsetType | None = UNSET
+    max_waiting: MaxWaiting | UnsetType | None = UNSET
+    backoff_ms: Backoff | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        nulls_are_absent(self)
 
 
 class ConsumerInfo(msgspec.Struct, frozen=True):
@@ -116,6 +122,8 @@ class Consumers:
         ConsumerExists: it is there with other fields. ValidationFailed: a field is wrong, or there is no such stream.
         """
         spec = checked(spec, ConsumerSpec)
+        assert spec.stream_id is not None and spec.deliver_policy is not None and spec.filters is not None  # noqa: S101 - no null is left
+        spec.filters.check()
         name = spec.name or f"consumer-{secrets.token_hex(8)}"
         start, canonical = start_of(spec.deliver_policy), spec.filters.canonical()
         fields = _stored(
@@ -132,11 +140,15 @@ class Consumers:
         except StreamNotFound as exc:
             await self._engine.store.call("HDEL", keys.CONSUMERS, name)
             raise _no_such_stream(spec.stream_id) from exc
-        except ConsumerExists:
-            # The name may be that of a group which a plain client made: then there is no consumer to be found by it.
-            if claimed and not await self._is_of(name, spec.stream_id):
+        except ConsumerExists as exc:
+            if await self._is_of(name, spec.stream_id):
+                raise
+            # The name is that of a group which a plain client made: there is no consumer to be found by it.
+            if claimed:
                 await self._engine.store.call("HDEL", keys.CONSUMERS, name)
-            raise
+            raise ConsumerExists(
+                f"A consumer group {name!r} that another Redis client made is on the stream {spec.stream_id!r}, and is no consumer here."
+            ) from exc
         return await self.get(name), reply == b"created"
 
     async def _is_of(self, name: str, stream: str) -> bool:
@@ -210,7 +222,7 @@ class Consumers:
         for field in ("name", "stream_id", "deliver_policy", "ordering"):
             if getattr(changes, field) not in (UNSET, getattr(consumer, field)):
                 errors[field] = ["cannot be changed"]
-        if changes.filters is not UNSET and changes.filters.canonical() != consumer.filters.canonical():
+        if changes.filters and changes.filters.canonical() != consumer.filters.canonical():
             errors["filters"] = ["cannot be changed"]
         if errors:
             raise ValidationFailed(errors)

@@ -11,6 +11,7 @@ from broker.streams import message_id
 from broker.times import rfc3339
 
 PAGE = 500
+_ADVICE = "name dead letters by the ids that their list shows"
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -64,7 +65,7 @@ class DeadLetters:
 
     async def redrive(self, consumer: str, ids: Sequence[str], *, dry_run: bool = False) -> Redriven:
         """Put these messages back for this consumer alone, their deliver count anew; ids that are not dead are passed over."""
-        arguments = [message_id(i) for i in ids]
+        arguments = [message_id(i, _ADVICE) for i in ids]
         _, reply = await self._engine.on_consumer("redrive", consumer, "1" if dry_run else "", *arguments)
         return Redriven(*reply)
 
@@ -92,7 +93,7 @@ class DeadLetters:
         """Delete these dead letters, or all where no ids are given; gives how many."""
         if ids is not None and not ids:
             return 0
-        _, count = await self._engine.on_consumer("purge", consumer, *(message_id(i) for i in ids or ()))
+        _, count = await self._engine.on_consumer("purge", consumer, *(message_id(i, _ADVICE) for i in ids or ()))
         return int(count)
 
 

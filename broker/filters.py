@@ -27,6 +27,18 @@ class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
             raise ValidationFailed({"filters.sync_id": ["differs from resource_id, whose alias it is"]})
         return Filters(provider=self.provider, collection_id=self.collection_id, resource_id=self.sync_id)
 
+    def check(self) -> None:
+        """ValidationFailed: a `*` stands elsewhere than at the end, where it would be a letter like any other."""
+        errors = {}
+        for key in ("provider", "collection_id", "resource_id", "sync_id"):
+            patterns: str | list[str] | None = getattr(self, key)
+            single = isinstance(patterns, str)
+            for i, pattern in enumerate([patterns] if isinstance(patterns, str) else patterns or ()):
+                if "*" in pattern[:-1]:
+                    errors[f"filters.{key}" if single else f"filters.{key}[{i}]"] = ["a * may stand at the end only"]
+        if errors:
+            raise ValidationFailed(errors)
+
     def canonical(self) -> str:
         """One spelling for all filters that mean the same, as JSON; empty where everything matches."""
         wanted: dict[str, list[str]] = {}

@@ -6,9 +6,9 @@ The JSON of `data` is never taken apart: it is cut out of the request as it stan
 import itertools
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ from broker import times
 from broker.errors import PayloadTooLarge, ValidationFailed
 from broker.validation import decode
 
+T = TypeVar("T")
 Kind = Literal["records", "events"]
 Text255 = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Text64 = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -45,7 +46,7 @@ class RecordMessage(msgspec.Struct, forbid_unknown_fields=True):
     resource_id: Text255 | None = None
     sync_id: Text255 | None = None
     data: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)  # empty = absent
-    deleted: bool = False
+    deleted: bool | None = False
     upstream_created_at: str | None = None
     upstream_updated_at: str | None = None
 
@@ -59,7 +60,7 @@ class EventMessage(msgspec.Struct, forbid_unknown_fields=True):
     upstream_id: Text255 | None = None
     resource_id: Text255 | None = None
     sync_id: Text255 | None = None
-    event: Text64 = "created"
+    event: Text64 | None = "created"
     changes: dict[str, msgspec.Raw] | None = None
     key: Text255 | None = None
     upstream_created_at: str | None = None
@@ -177,8 +178,15 @@ def decode_batch(kind: Kind, body: bytes) -> Sequence[RecordMessage | EventMessa
     return batch.messages  # type: ignore[no-any-return]
 
 
-def decode_one(kind: Kind, line: bytes | memoryview, path: str) -> RecordMessage | EventMessage:
-    """One message of an NDJSON body; `path` names it in errors."""
+def decode_one(kind: Kind, line: bytes, path: str) -> RecordMessage | EventMessage:
+    """One message of an NDJSON body; `path` names it in errors. ValidationFailed also where the line is not UTF-8.
+
+    The decoder does not look into `data` and `changes`, and what is stored of them is delivered as it stands.
+    """
+    try:
+        line.decode()
+    except UnicodeDecodeError as exc:
+        raise ValidationFailed({path: ["must be UTF-8"]}) from exc
     message: RecordMessage | EventMessage = decode(_SINGLES[kind], line, path)
     return message
 
@@ -196,11 +204,11 @@ def _alias(message: RecordMessage | EventMessage, path: str) -> str | None:
     return message.sync_id
 
 
-def _instant(text: str | None, path: str) -> int | None:
+def _instant(text: str | None, path: str, parse: Callable[[str], T]) -> T | None:
     if text is None:
         return None
     try:
-        return times.microseconds(text)
+        return parse(text)
     except ValueError as exc:
         raise ValidationFailed({path: [str(exc)]}) from exc
 
@@ -210,8 +218,8 @@ def outgoing(stream: str, message: RecordMessage | EventMessage, path: str, limi
 
     `remember`: an id that is made here is remembered like one that was given, so that a repeat with it is a duplicate.
     """
-    _instant(message.upstream_created_at, f"{path}.upstream_created_at")
-    updated_us = _instant(message.upstream_updated_at, f"{path}.upstream_updated_at")
+    _instant(message.upstream_created_at, f"{path}.upstream_created_at", times.microseconds)
+    updated_us = _instant(message.upstream_updated_at, f"{path}.upstream_updated_at", times.exact_microseconds)
     resource_id = _alias(message, path)
     if remember and message.id is None and isinstance(message, EventMessage):
         message = msgspec.structs.replace(message, id=fresh_id())
@@ -223,7 +231,7 @@ def outgoing(stream: str, message: RecordMessage | EventMessage, path: str, limi
 
 
 def _record(
-    stream: str, message: RecordMessage, path: str, resource_id: str | None, updated_us: int | None
+    stream: str, message: RecordMessage, path: str, resource_id: str | None, updated_us: str | None
 ) -> tuple[Outgoing, int]:
     data = message.data
     if not len(bytes(data)):
@@ -237,7 +245,7 @@ def _record(
         record_id = str(uuid.uuid5(RECORD_IDS, "\0".join((stream, message.collection_id, message.upstream_id))))
     stored = _RecordBody(
         collection_id=message.collection_id, resource_id=resource_id, id=record_id, provider=provider_of(message.collection_id),
-        upstream_id=message.upstream_id, deleted=message.deleted, upstream_created_at=message.upstream_created_at,
+        upstream_id=message.upstream_id, deleted=message.deleted is True, upstream_created_at=message.upstream_created_at,
         upstream_updated_at=message.upstream_updated_at, data=data,
     )  # fmt: skip
     body = _encode(stored)
@@ -251,25 +259,25 @@ def _record(
     )
     digest = blake2b(content, digest_size=12).hexdigest()
     arguments = (
-        record_id, message.collection_id, resource_id or "", "" if updated_us is None else updated_us, digest,
+        record_id, message.collection_id, resource_id or "", updated_us or "", digest,
         "1" if message.deleted else "", _lacks(stored), body,
     )  # fmt: skip
     return Outgoing(record_id, arguments), len(body)
 
 
 def _event(
-    stream: str, message: EventMessage, path: str, resource_id: str | None, updated_us: int | None
+    stream: str, message: EventMessage, path: str, resource_id: str | None, updated_us: str | None
 ) -> tuple[Outgoing, int]:
     event_id = message.id if message.id is not None else fresh_id()
     key = message.key if message.key is not None else message.upstream_id
     stored = _EventBody(
         collection_id=message.collection_id, resource_id=resource_id, key=key, id=event_id,
-        provider=provider_of(message.collection_id), upstream_id=message.upstream_id, event=message.event,
+        provider=provider_of(message.collection_id), upstream_id=message.upstream_id, event=message.event or "created",
         changes=message.changes, upstream_created_at=message.upstream_created_at,
         upstream_updated_at=message.upstream_updated_at, data=message.data,
     )  # fmt: skip
     body = _encode(stored)
-    at_us = _instant(message.deliver_at, f"{path}.deliver_at")
+    at_us = _instant(message.deliver_at, f"{path}.deliver_at", times.microseconds)
     at_ms = "" if at_us is None else -(-at_us // 1000)
     ttl_ms = "" if message.ttl_ms is None else message.ttl_ms
     arguments = (message.id or "", message.collection_id, resource_id or "", _lacks(stored), body, at_ms, ttl_ms)

@@ -1,6 +1,7 @@
 """Publishing: from a request's bytes to messages in a stream (section 4)."""
 
 import asyncio
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
@@ -140,6 +141,8 @@ class Publisher:
         size = number = 0
         async for line in lines:
             number += 1
+            if number == 1:
+                line = line.removeprefix(BOM_UTF8)
             if not line or line.isspace():
                 continue
             path = f"line[{number}]"

@@ -11,7 +11,7 @@ from broker.errors import InvalidRequest, RecordNotFound, StreamNotFound, Valida
 from broker.messages import Kind, complete, pairs
 from broker.names import Name, is_name
 from broker.times import rfc3339
-from broker.validation import checked
+from broker.validation import checked, nulls_are_absent
 
 METADATA_BYTES = 4096
 MaxMessages = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
@@ -27,26 +27,35 @@ class StreamSpec(msgspec.Struct, forbid_unknown_fields=True):
     """
 
     name: Name
-    kind: Kind = "records"
+    kind: Kind | None = "records"
     max_messages: MaxMessages | None = None
     max_age_ms: MaxAge | None = None
-    dedupe_window_ms: DedupeWindow = 120_000
-    replicas: Replicas = 0
-    fsync: bool = False
-    metadata: dict[str, Any] = {}
+    dedupe_window_ms: DedupeWindow | None = 120_000
+    replicas: Replicas | None = 0
+    fsync: bool | None = False
+    metadata: dict[str, Any] | None = {}
+
+    def __post_init__(self) -> None:
+        nulls_are_absent(self)
 
 
 class StreamChanges(msgspec.Struct, forbid_unknown_fields=True):
-    """What may be changed of a stream. `name` and `kind` may be named with the value that they have."""
+    """What may be changed of a stream. `name` and `kind` may be named with the value that they have.
 
-    name: str | UnsetType = UNSET
-    kind: Kind | UnsetType = UNSET
+    Null takes a limit away, and of other fields changes nothing.
+    """
+
+    name: str | UnsetType | None = UNSET
+    kind: Kind | UnsetType | None = UNSET
     max_messages: MaxMessages | UnsetType | None = UNSET
     max_age_ms: MaxAge | UnsetType | None = UNSET
-    dedupe_window_ms: DedupeWindow | UnsetType = UNSET
-    replicas: Replicas | UnsetType = UNSET
-    fsync: bool | UnsetType = UNSET
-    metadata: dict[str, Any] | UnsetType = UNSET
+    dedupe_window_ms: DedupeWindow | UnsetType | None = UNSET
+    replicas: Replicas | UnsetType | None = UNSET
+    fsync: bool | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        nulls_are_absent(self, "max_messages", "max_age_ms")
 
 
 class StreamInfo(msgspec.Struct, frozen=True):
@@ -99,13 +108,12 @@ def metadata_json(metadata: dict[str, Any]) -> str:
     return text
 
 
-def message_id(text: str) -> str:
-    """A message id given as a cursor. InvalidRequest: it is none."""
+def message_id(text: str, advice: str = "use a cursor that the list gave") -> str:
+    """A message id as a caller gave it. InvalidRequest: it is none; `advice` tells where to take one from."""
     ms, dash, seq = text.partition("-")
-    if not (dash and ms.isascii() and ms.isdigit() and seq.isascii() and seq.isdigit() and len(ms) <= 20 and len(seq) <= 20):
-        raise InvalidRequest(f"{text[:64]!r} is not a message id; use a cursor that the list gave.")
-    if int(ms) >= 1 << 64 or int(seq) >= 1 << 64:
-        raise InvalidRequest(f"{text!r} is not a message id; use a cursor that the list gave.")
+    numbers = (ms, seq) if dash else ("", "")
+    if not all(n.isascii() and n.isdigit() and len(n) <= 20 and int(n) < 1 << 64 for n in numbers):
+        raise InvalidRequest(f"{text[:64]!r} is not a message id; {advice}.")
     return f"{int(ms)}-{int(seq)}"
 
 
@@ -119,6 +127,7 @@ class Streams:
     async def create(self, spec: StreamSpec) -> tuple[Stream, bool]:
         """Create a stream; gives it and whether it is new (C9). StreamExists: it is there with other fields."""
         spec = checked(spec, StreamSpec)
+        assert spec.kind is not None  # noqa: S101 - no null is left
         _only_for_events(spec.kind, spec.max_messages, spec.max_age_ms)
         await self._check_fsync(spec.name, spec.fsync)
         fields = {"kind": spec.kind} | _stored(spec)
@@ -196,16 +205,21 @@ class Streams:
             await self._engine.run("stream_update", name, *_flat(fields))
         return await self.get(name)
 
-    async def delete(self, name: str, *, force: bool = False) -> None:
-        """Delete a stream and its messages. StreamInUse: it has consumers, and `force` does not say to delete them."""
+    async def delete(self, name: str, *, force: bool = False) -> list[str]:
+        """Delete a stream and its messages; gives the consumers that went with it.
+
+        StreamInUse: it has consumers, and `force` does not say to delete them.
+        """
         if not is_name(name):
             raise StreamNotFound(f"There is no stream {name[:80]!r}.")
         consumers = await self._engine.run("stream_delete", name, "1" if force else "")
         self.forget(name)
         await self._engine.store.call("HDEL", keys.STREAMS, name)
-        for consumer in consumers:
-            self._engine.forget(consumer.decode())
+        names = [consumer.decode() for consumer in consumers]
+        for consumer in names:
+            self._engine.forget(consumer)
             await self._engine.store.call("HDEL", keys.CONSUMERS, consumer)
+        return names
 
     async def messages(
         self, name: str, after: str | None = None, limit: int = 100, collection_id: str | None = None

@@ -4,8 +4,9 @@ import re
 from datetime import UTC, datetime
 from functools import lru_cache
 
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:)(\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)", re.ASCII)
+_LEAP = "9" * 18
 _LAST_MS = 253_402_300_799_999
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -22,12 +23,36 @@ def rfc3339(ms: int) -> str:
 
 
 def microseconds(text: str) -> int:
-    """An RFC 3339 time, any offset, as microseconds since the epoch. ValueError: it is none."""
-    if not _RFC3339.fullmatch(text):
+    """An RFC 3339 time, any offset, as microseconds since the epoch, rounded down. ValueError: it is none."""
+    seconds, fraction = _instant(text)
+    return seconds * 1_000_000 + int(fraction[:6].ljust(6, "0"))
+
+
+def exact_microseconds(text: str) -> str:
+    """The same with all that was given: the number, and behind a point further digits, the last of them not 0."""
+    seconds, fraction = _instant(text)
+    whole, rest = seconds * 1_000_000 + int(fraction[:6].ljust(6, "0")), fraction[6:].rstrip("0")
+    return f"{whole}.{rest}" if rest else str(whole)
+
+
+def _instant(text: str) -> tuple[int, str]:
+    """Seconds since the epoch, and the digits of their fraction. ValueError."""
+    match = _RFC3339.fullmatch(text.upper())
+    if not match:
         raise ValueError("must be an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z")
-    whole, fraction, offset = re.fullmatch(r"(.{19})(\.\d+)?(.+)", text.upper()).groups()  # type: ignore[union-attr]
-    moment = datetime.fromisoformat(whole + (offset if offset != "Z" else "+00:00"))
-    return round(moment.timestamp()) * 1_000_000 + int(((fraction or ".0")[1:] + "000000")[:6])
+    minute, second, fraction, offset = match.groups(default="")
+    leap = second == "60"
+    try:
+        moment = datetime.fromisoformat(minute + ("59" if leap else second) + offset.replace("Z", "+00:00"))
+    except ValueError as exc:
+        raise ValueError("must be a time that there is, with an offset of less than a day") from exc
+    seconds = round(moment.timestamp())
+    if leap:
+        if seconds % 86_400 != 86_399:
+            raise ValueError("must be a time that there is: a leap second is 23:59:60 in UTC")
+        # Behind all of the second before it, and before the next day: a later version must not look like an older one.
+        fraction = _LEAP + fraction
+    return seconds, fraction
 
 
 def duration_ms(text: str, units: str = "ms|s|m|h|d") -> int:

@@ -6,10 +6,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from broker.errors import InvalidRequest, ValidationFailed
+from broker.names import WHAT_IS_A_NAME
 
 T = TypeVar("T")
 
 _AT = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
+_HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _FIELD = re.compile(r"^Object (contains unknown|missing required) field `(.*)`$", re.DOTALL)
 
 
@@ -21,6 +23,8 @@ def failure(error: msgspec.ValidationError, prefix: str = "") -> ValidationFaile
     field = _FIELD.match(reason)
     if field:
         path, reason = f"{path}.{field.group(2)}", "unknown field" if "unknown" in field.group(1) else "required"
+    elif "matching regex" in reason:
+        reason = f"must be {WHAT_IS_A_NAME}"
     path = (prefix + path).lstrip(".") or "body"
     return ValidationFailed({path: [reason[:1].lower() + reason[1:].rstrip(".")]})
 
@@ -32,7 +36,27 @@ def decode(decoder: "msgspec.json.Decoder[T]", body: bytes | memoryview, prefix:
     except msgspec.ValidationError as exc:
         raise failure(exc, prefix) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise InvalidRequest(f"The body is not valid JSON: {exc}.") from exc
+        raise InvalidRequest(_unreadable(exc, bytes(body))) from exc
+
+
+def _unreadable(error: Exception, body: bytes) -> str:
+    if isinstance(error, RecursionError):
+        return "The body is nested too deeply."
+    if isinstance(error, UnicodeDecodeError):
+        return "The body is not valid JSON: it is not UTF-8."
+    if "truncated" not in str(error):
+        return f"The body is not valid JSON: {str(error).removeprefix('JSON is malformed: ')}."
+    if _HALF_PAIR.search(body):
+        return "The body is not valid JSON: a string ends in half of a surrogate pair."
+    return "The body is not valid JSON: it ends too early."
+
+
+def nulls_are_absent(value: msgspec.Struct, *but: str) -> None:
+    """Give fields that are null their defaults, for null says the same as nothing where a field has a default. `but`: not these."""
+    for field in msgspec.structs.fields(value):
+        if getattr(value, field.name) is None and field.name not in but and field.default is not None:
+            factory = field.default_factory
+            setattr(value, field.name, field.default if factory is msgspec.NODEFAULT else factory())
 
 
 def checked(value: Any, kind: type[T]) -> T:

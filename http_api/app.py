@@ -1,5 +1,6 @@
 """The ASGI application: routes, and what surrounds every request."""
 
+import asyncio
 import itertools
 import re
 import secrets
@@ -13,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.access import AccessTokens
 from broker.broker import Broker
-from broker.errors import NotFound
+from broker.errors import NotFound, OutcomeUnknown
 from broker.waiting import CallerGone
 from http_api import metrics, problems
 from http_api.auth import authenticate
@@ -23,11 +24,15 @@ from http_api.problems import MethodNotAllowed
 from http_api.routes import OPERATIONS
 from http_api.settings import Settings
 
+_CUT_OFF = OutcomeUnknown("The server stopped before the call was done; it may have taken effect.")
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
 
-def create_app(broker: Broker, tokens: AccessTokens, settings: Settings) -> ASGIApp:
-    """The application over a broker; it starts and closes both."""
+def create_app(broker: Broker, tokens: AccessTokens, settings: Settings, *, owns_calls: bool = False) -> ASGIApp:
+    """The application over a broker; it starts and closes both.
+
+    `owns_calls`: a call is cancelled only where the server has to end, so that the client is told and nobody else is.
+    """
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
@@ -43,7 +48,7 @@ def create_app(broker: Broker, tokens: AccessTokens, settings: Settings) -> ASGI
         default=_nothing_here,
         lifespan=lifespan,
     )
-    return Surroundings(router, Context(broker, tokens, settings, describe()))
+    return Surroundings(router, Context(broker, tokens, settings, describe()), owns_calls=owns_calls)
 
 
 async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,12 +60,13 @@ class _Methods:
 
     def __init__(self, path: str) -> None:
         self._operations = {o.method: o for o in OPERATIONS if o.path == path}
+        shown = self._operations.get("GET")
+        if shown is not None and shown.heads:
+            self._operations["HEAD"] = shown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
         operation = self._operations.get(request.method)
-        if request.method == "HEAD" and (shown := self._operations.get("GET")) is not None and shown.heads:
-            operation = shown
         if operation is None:
             reply = problems.response(request, MethodNotAllowed(f"{request.method} is not a method of this address."))
             reply.headers["Allow"] = ", ".join(self._operations)
@@ -73,8 +79,9 @@ class _Methods:
 class Surroundings:
     """Request id, access, errors in their one shape, and the time that a request took."""
 
-    def __init__(self, app: ASGIApp, context: Context) -> None:
+    def __init__(self, app: ASGIApp, context: Context, *, owns_calls: bool = False) -> None:
         self._app = app
+        self._owns_calls = owns_calls
         self._context = context
         self._process, self._count = secrets.token_hex(6), itertools.count()
 
@@ -107,6 +114,11 @@ class Surroundings:
             await self._app(scope, receive, send_named)
         except (CallerGone, ClientDisconnect):
             return
+        except asyncio.CancelledError:
+            if not self._owns_calls:
+                raise
+            if not status:
+                await problems.response(Request(scope), _CUT_OFF)(scope, receive, send_named)
         except Exception as exc:
             if status:
                 raise

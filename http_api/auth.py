@@ -15,7 +15,11 @@ def authenticate(tokens: AccessTokens, headers: list[str]) -> Access:
     if len(headers) > 1:
         raise Unauthenticated("There is more than one Authorization header.")
     scheme, _, token = headers[0].strip().partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    if not scheme:
+        raise Unauthenticated("The Authorization header is empty; send Authorization: Bearer <token>.")
+    if scheme.lower() == "bearer" and not token.strip():
+        raise Unauthenticated("The Authorization header has no token behind Bearer.")
+    if scheme.lower() != "bearer":
         raise Unauthenticated("The Authorization header has another scheme than Bearer.")
     return tokens.access(token.strip())
 

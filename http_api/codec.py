@@ -4,6 +4,7 @@ There is one path: a MessagePack body becomes JSON at the door, and JSON becomes
 """
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,11 +15,10 @@ from starlette.responses import Response
 
 from broker.errors import BrokerError, InvalidRequest, PayloadTooLarge
 from broker.times import duration_ms
+from http_api.accepting import JSON, MSGPACK_NAMES, accepted
+from http_api.packing import pack
 
-JSON = "application/json"
-MSGPACK = "application/msgpack"
 NDJSON = "application/x-ndjson"
-_MSGPACK_NAMES = (MSGPACK, "application/x-msgpack")
 
 
 class UnsupportedMediaType(BrokerError):
@@ -66,13 +66,13 @@ async def _whole_body(request: Request, limit: int) -> bytes:
 
 
 async def read_json(request: Request, limit: int) -> bytes:
-    """The body as JSON text in UTF-8; empty where there is none.
+    """The body as JSON text in UTF-8, without a byte order mark; empty where there is none.
 
     UnsupportedMediaType, PayloadTooLarge; InvalidRequest: it is not valid MessagePack or not UTF-8.
     """
     kind = content_type(request)
-    if kind != JSON and kind not in _MSGPACK_NAMES:
-        raise UnsupportedMediaType(f"The content type {kind[:80]!r} is not supported; send {JSON} or {MSGPACK}.")
+    if kind != JSON and kind not in MSGPACK_NAMES:
+        raise UnsupportedMediaType(f"The content type {kind[:80]!r} is not supported; send {JSON} or {MSGPACK_NAMES[0]}.")
     body = await _whole_body(request, limit)
     if kind != JSON and body:
         return _from_msgpack(body)
@@ -80,7 +80,7 @@ async def read_json(request: Request, limit: int) -> bytes:
         body.decode()
     except UnicodeDecodeError as exc:
         raise InvalidRequest("The body is not valid UTF-8.") from exc
-    return body
+    return body.removeprefix(BOM_UTF8)
 
 
 async def lines(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
@@ -102,43 +102,51 @@ def _from_msgpack(body: bytes) -> bytes:
         value = msgpack.unpackb(body, strict_map_key=True)
         return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as exc:
-        raise InvalidRequest(f"The body is not MessagePack of a JSON value: {exc}.") from exc
+        raise InvalidRequest(_unpackable(exc)) from exc
 
 
-def _to_msgpack(body: bytes) -> bytes:
-    value = json.loads(body)
-    try:
-        packed: bytes = msgpack.packb(value, unicode_errors="surrogatepass")
-    except OverflowError:
-        packed = msgpack.packb(json.loads(body, parse_int=_small), unicode_errors="surrogatepass")
-    return packed
-
-
-def _small(digits: str) -> int | float:
-    """An integer as MessagePack can hold it: 64 bits, else a float."""
-    number = int(digits)
-    return number if -(1 << 63) <= number < 1 << 64 else float(number)
+def _unpackable(error: Exception) -> str:
+    """The libraries' words are about their own settings; these are about the body."""
+    words = str(error)
+    if isinstance(error, UnicodeError):
+        return "The body is MessagePack with a string that is not valid UTF-8."
+    if isinstance(error, msgpack.StackError | RecursionError):
+        return "The body is nested too deeply."
+    if "map key" in words or "keys must be" in words:
+        return "The body is MessagePack with a map whose keys are not all strings."
+    if "JSON serializable" in words:
+        return "The body is MessagePack with binary data or an extension type, which JSON has not."
+    if "Out of range float" in words:
+        return "The body is MessagePack with a number that is not finite, which JSON has not."
+    return "The body is not valid MessagePack."
 
 
 _JSON_TYPE = (b"content-type", JSON.encode())
 
 
-class _Json(Response):
-    """A response of JSON, without what Starlette works out for others."""
+_VARY = (b"vary", b"Accept")
 
-    def __init__(self, body: bytes, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+
+class _Text(Response):
+    """A response without what Starlette works out for others."""
+
+    def __init__(self, body: bytes, status: int, kind: tuple[bytes, bytes], headers: list[tuple[bytes, bytes]]) -> None:
         self.status_code = status
         self.background = None
         self.body = body
-        self.raw_headers = [(b"content-length", b"%d" % len(body)), _JSON_TYPE, *headers]
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), kind, *headers]
 
 
 def answer(request: Request, body: bytes | msgspec.Struct | dict[str, Any], status: int = 200, **headers: str) -> Response:
     """A response: JSON, or MessagePack of the same shape where the client accepts it."""
     text = body if isinstance(body, bytes) else msgspec.json.encode(body)
-    if MSGPACK in header(request, b"accept"):
-        return Response(_to_msgpack(text), status, {name.replace("_", "-"): value for name, value in headers.items()}, MSGPACK)
-    return _Json(text, status, [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()])
+    named = [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()]
+    if not named and request.scope["method"] in ("GET", "HEAD"):
+        named.append(_VARY)  # for caches: what must not be stored, and what is posted, is never in one
+    media = accepted(request)
+    if media == JSON:
+        return _Text(text, status, _JSON_TYPE, named)
+    return _Text(pack(text), status, (b"content-type", media.encode()), named)
 
 
 def integer(value: object, name: str, low: int, high: int) -> int:

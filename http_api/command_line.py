@@ -1,19 +1,21 @@
 """The command `broker` (C48): what it takes, and how it ends. Status 0, 1 for a refused request, 2 for wrong usage."""
 
 import argparse
+import contextlib
 import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 from broker import __version__
 from broker.embedded import EmbeddedFailed
 from broker.errors import BrokerError
-from broker.names import is_name
+from broker.names import WHAT_IS_A_NAME, is_name
 from http_api.cli import consume, demo, functions, objects, publish, store
-from http_api.cli.client import Client, Refused
+from http_api.cli.client import Client, Refused, client
 from http_api.settings import SOURCES, Settings, WrongSetting, load
 
 _HELP = {
@@ -33,11 +35,17 @@ _Run = Callable[[argparse.Namespace], int | None]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives its exit status."""
-    args = _parser().parse_args(argv)
+    nowhere = _complete_streams()
     # A command says in its one line what is wrong; only `serve` logs.
     logging.getLogger("broker").addHandler(logging.NullHandler())
     try:
-        return args.run(args) or 0
+        try:
+            args = _parser().parse_args(argv)
+            if nowhere and args.run is not _serve:
+                return _fail("standard output is closed", 1)
+            return args.run(args) or 0
+        finally:
+            sys.stdout.flush()
     except WrongSetting as exc:
         return _fail(str(exc), 2)
     except (Refused, EmbeddedFailed) as exc:
@@ -46,11 +54,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{exc.code}: {exc.summary}", 1)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        _drop_output()
+        return 128 + 13  # what a shell shows of a program that SIGPIPE ended
+    except OSError as exc:
+        _drop_output()
+        return _fail(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc.strerror or exc), 1)
+
+
+def _complete_streams() -> bool:
+    """Put the null device where a standard stream is closed, for its number would go to the next file; whether output is."""
+    with contextlib.suppress(OSError):
+        while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(opened)
+    nowhere = sys.stdout is None
+    # For as long as the program runs.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    return nowhere
+
+
+def _drop_output() -> None:
+    """What could not be written is not tried again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(text: str, status: int) -> int:
-    sys.stderr.write(f"broker: {' '.join(text.split())}\n")
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"broker: {' '.join(text.split())}\n")
     return status
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2."""
+        raise SystemExit(_fail(f"{message}; see {self.prog} --help", 2))
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -58,7 +99,7 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def _client(args: argparse.Namespace) -> Client:
-    return Client(args.url, args.token)
+    return client(args.url, args.token)
 
 
 def _serve(args: argparse.Namespace) -> None:
@@ -68,7 +109,7 @@ def _serve(args: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="broker", description="Record and event streams over Redis, pulled by HTTP workers.")
+    parser = _Parser(prog="broker", description="Record and event streams over Redis, pulled by HTTP workers.")
     parser.add_argument("--version", action="version", version=f"broker {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
@@ -113,8 +154,8 @@ def _setting_options(parser: argparse.ArgumentParser, *fields: str) -> None:
 
 
 def _client_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", default=os.environ.get("BROKER_URL", "http://127.0.0.1:8080"), help="the server [BROKER_URL]")
-    parser.add_argument("--token", default=os.environ.get("BROKER_TOKEN"), help="an access token [BROKER_TOKEN]")
+    parser.add_argument("--url", help="the server (http://127.0.0.1:8080) [BROKER_URL]")
+    parser.add_argument("--token", help="an access token [BROKER_TOKEN]")
 
 
 def _actions(commands: Any, name: str, summary: str) -> Callable[..., argparse.ArgumentParser]:
@@ -232,7 +273,7 @@ def _function_commands(commands: Any) -> None:
 
 def _name(text: str) -> str:
     if not is_name(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no name: 1-64 of A-Z a-z 0-9 _ . -")
+        raise argparse.ArgumentTypeError(f"{text!r} is no name: it must be {WHAT_IS_A_NAME}")
     return text
 
 

@@ -1,11 +1,15 @@
 """What the server counts, in Prometheus' format."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
+from typing import get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from broker.publishing import Status
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
@@ -57,6 +61,28 @@ def settled(consumer: str, outcome: str, count: int) -> None:
     """Deliveries were settled."""
     if count:
         _settled(consumer, outcome).inc(count)
+
+
+def consumer_deleted(consumer: str) -> None:
+    """Leave a consumer out that is gone, in this process."""
+    _forget(_DELIVERED, [(consumer,)])
+    _forget(_SETTLED, [(consumer, outcome) for outcome in ("ack", "nack")])
+    # These are looked up anew: a deletion is rare.
+    _delivered.cache_clear()
+    _settled.cache_clear()
+
+
+def stream_deleted(stream: str) -> None:
+    """Leave a stream out that is gone, likewise."""
+    _forget(_PUBLISHED, [(stream, status) for status in get_args(Status)])
+
+
+def _forget(counter: Counter, rows: Iterable[tuple[str, ...]]) -> None:
+    if _COUNTS_AT in os.environ:
+        return  # what several processes count is in files, of which nothing can be taken out
+    for labels in rows:
+        with contextlib.suppress(KeyError):
+            counter.remove(*labels)
 
 
 def waits_now(calls: int) -> None:

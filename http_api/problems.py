@@ -103,4 +103,6 @@ def response(request: Request, error: Exception) -> Response:
     reply = answer(request, fields, status)
     for name, value in _HEADERS.get(status, {}).items():
         reply.headers[name] = value
+    if request.url.path.endswith("/next"):
+        reply.headers["Cache-Control"] = "no-store"  # C7, also of what never came as far as `next`
     return reply

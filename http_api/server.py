@@ -8,24 +8,29 @@ import socket
 import sys
 import tempfile
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
 from broker import __version__
-from broker.access import AccessTokens
+from broker.access import AccessTokens, Door
 from broker.broker import Broker
 from broker.embedded import Embedded
+from broker.errors import BrokerError
 from broker.promises import Promises, examine
 from broker.store import Store
 from http_api import metrics
 from http_api.app import create_app
+from http_api.protocol import Protocol
 from http_api.settings import Settings, WrongSetting
 from http_api.supervisor import supervise
 
 # Of the 10 s that C45 gives: what a call in flight may still take.
 GRACE_S = 7
 _BACKLOG = 4096
+# Names to worker processes the mark that they share (`broker.access.Door`).
+DOOR = "BROKER_OPEN_WHILE_THERE_IS"
 
 
 class _Server(uvicorn.Server):
@@ -40,17 +45,17 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve_worker(settings: Settings, listener: socket.socket) -> None:
-    """Serve on a listening socket until told to stop. `settings.redis_url` is set."""
+def serve_worker(settings: Settings, listener: socket.socket, door: Door | None) -> None:
+    """Serve on a listening socket until told to stop. `settings.redis_url` is set. No door: never open (C2)."""
     assert settings.redis_url is not None  # noqa: S101 - the parent has chosen one
     _exit_on_signals()
     _log_to_stderr(settings)
 
     async def run(url: str) -> None:
         broker = Broker.from_url(url, max_message_bytes=settings.max_message_bytes)
-        app = create_app(broker, AccessTokens(broker.store, settings.admin_token), settings)
+        app = create_app(broker, AccessTokens(broker.store, settings.admin_token, door), settings, owns_calls=True)
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=GRACE_S, backlog=_BACKLOG,
+            app, http=Protocol, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=GRACE_S, backlog=_BACKLOG,
             server_header=False, date_header=False, proxy_headers=False, timeout_keep_alive=75,
         )  # fmt: skip
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -83,6 +88,7 @@ def listen(settings: Settings) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _ask_silent_peers(listener)
         listener.bind(address)
+        listener.listen(_BACKLOG)  # before the greeting: who has read it may connect
     except OSError as exc:
         raise WrongSetting(f"cannot listen on {settings.host}:{settings.port}: {exc.strerror or exc}.") from exc
     listener.set_inheritable(True)
@@ -98,12 +104,15 @@ def _ask_silent_peers(listener: socket.socket) -> None:
             listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-async def _look(url: str, settings: Settings) -> tuple[Promises, bool]:
+async def _look(url: str, settings: Settings) -> tuple[Promises, str]:
+    """What Redis promises, and the access to the server: `open`, `token`, or `none` where no token is left to come in with."""
     store = Store.from_url(url)
     try:
         promises = await examine(store)
-        tokens = AccessTokens(store, settings.admin_token)
-        return promises, not await tokens.list() and tokens.open
+        tokens = AccessTokens(store)
+        if settings.admin_token or await tokens.list():
+            return promises, "token"
+        return promises, "open" if await tokens.none_was_made() else "none"
     finally:
         await store.close()
 
@@ -111,21 +120,24 @@ async def _look(url: str, settings: Settings) -> tuple[Promises, bool]:
 def serve(settings: Settings) -> None:
     """`broker serve`: until a signal ends it. WrongSetting, EmbeddedFailed, BrokerError: it cannot start."""
     _exit_on_signals()
-    _log_to_stderr(settings)
     embedded = None if settings.redis_url else Embedded(settings.data_dir)
     if embedded is not None:
         embedded.start()
     try:
         url = settings.redis_url or (embedded.url if embedded else "")
-        promises, is_open = asyncio.run(_look(url, settings))
-        if is_open and not settings.on_loopback:
+        try:
+            promises, access = asyncio.run(_look(url, settings))
+        except BrokerError as exc:
+            raise type(exc)(f"{settings.redis_source}: {exc.summary} {exc.__cause__ or ''}") from exc
+        _log_to_stderr(settings)
+        if access != "token" and not settings.on_loopback:
             raise WrongSetting(
                 f"--host {settings.host}: without an access token only this machine may connect; "
                 "make one first, with the same --redis or --data-dir: broker token create NAME --scope admin"
             )
         listener = listen(settings)
-        _greet(settings, listener, promises, is_open, embedded)
-        _run(settings, url, listener)
+        _greet(settings, listener, promises, access, embedded)
+        _run(settings, url, listener, is_open=access == "open")
     finally:
         if embedded is not None:
             embedded.stop()
@@ -141,7 +153,14 @@ def _exit_on_signals() -> None:
         signal.signal(number, leave)
 
 
-def _greet(settings: Settings, listener: socket.socket, promises: Promises, is_open: bool, embedded: Embedded | None) -> None:
+_ACCESS = {
+    "open": "open: no access token exists, so only this machine may connect",
+    "token": "by access token",
+    "none": "none: all access tokens were revoked; make one: broker token create NAME --scope admin",
+}
+
+
+def _greet(settings: Settings, listener: socket.socket, promises: Promises, access: str, embedded: Embedded | None) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     where = f"embedded, data in {embedded.data_dir}" if embedded else "given by --redis"
     lines = [
@@ -149,22 +168,26 @@ def _greet(settings: Settings, listener: socket.socket, promises: Promises, is_o
         f"  redis        {promises.server}, {where}",
         f"  persistence  {promises.persistence}",
         f"  eviction     {promises.eviction}",
-        "  access       " + ("open: no access token exists, so only this machine may connect" if is_open else "by access token"),
+        f"  access       {_ACCESS[access]}",
         *(f"  warning: {warning}" for warning in promises.warnings),
     ]
     sys.stderr.write("\n".join(lines) + "\n")
     sys.stderr.flush()
 
 
-def _run(settings: Settings, url: str, listener: socket.socket) -> None:
+def _run(settings: Settings, url: str, listener: socket.socket, *, is_open: bool) -> None:
     """One worker in this process, or several in children over the one socket."""
-    environment = os.environ | {"BROKER_REDIS_URL": url}
     if settings.workers == 1:
-        serve_worker(replace(settings, redis_url=url), listener)
+        serve_worker(replace(settings, redis_url=url), listener, Door() if is_open else None)
         return
-    with tempfile.TemporaryDirectory(prefix="broker-metrics-") as metrics_dir:
-        environment |= {
-            "PROMETHEUS_MULTIPROC_DIR": metrics_dir,
+    with tempfile.TemporaryDirectory(prefix="broker-workers-") as shared_dir:
+        mark = Path(shared_dir, "open")
+        if is_open:
+            mark.touch()
+        environment = os.environ | {
+            "BROKER_REDIS_URL": url,
+            DOOR: str(mark),
+            "PROMETHEUS_MULTIPROC_DIR": shared_dir,
             "BROKER_HOST": settings.host,
             "BROKER_LOG_LEVEL": settings.log_level,
             "BROKER_MAX_MESSAGE_BYTES": str(settings.max_message_bytes),

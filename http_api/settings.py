@@ -1,6 +1,7 @@
 """Settings of `broker serve`: options, each also from the environment (C49)."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -38,6 +39,15 @@ class Settings:
             return ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+
+    @property
+    def redis_source(self) -> str:
+        """The Redis in use as a message names it: the setting, and the address without user, password and options."""
+        if self.redis_url is None:
+            return f"--data-dir {self.data_dir}"
+        scheme, _, rest = self.redis_url.partition("://")
+        return f"--redis {scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
 # setting -> (option, environment variable)
@@ -82,6 +92,10 @@ def _parse(field: str, text: str, source: str) -> object:
             return text.lower()
         case "redis_url":
             return check_redis_url(text, source)
+        case "admin_token":
+            if not re.fullmatch(r"[!-~]+", text):
+                raise WrongSetting(f"{source}: a token has visible ASCII characters only.")
+            return text
         case _:
             return text
 

@@ -106,37 +106,37 @@ class NextAnswer(msgspec.Struct, omit_defaults=True):
     settled: Settlement | None = None
 
 
-class NackOne(msgspec.Struct):
+class NackOne(msgspec.Struct, forbid_unknown_fields=True):
     """A delivery to nack: deliver it again, give it back as if it had not been made, or reject it."""
 
     ack_token: str
     delay_ms: Annotated[int, msgspec.Meta(ge=0, le=604_800_000)] | None = None
-    outcome: Outcome = "retry"
+    outcome: Outcome | None = "retry"
     reason: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
 
 
-class NextRequest(msgspec.Struct):
+class NextRequest(msgspec.Struct, forbid_unknown_fields=True):
     """What to fetch; the same names serve as query parameters. `wait_for`: ms, or such as 500ms, 30s, 5m."""
 
-    batch_size: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
-    wait_for: int | str = 0
-    min_batch: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
-    ack: Annotated[list[str], msgspec.Meta(max_length=1000)] = []
-    nack: Annotated[list[NackOne], msgspec.Meta(max_length=1000)] = []
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = 1
+    wait_for: int | str | None = 0
+    min_batch: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = 1
+    ack: Annotated[list[str], msgspec.Meta(max_length=1000)] | None = []
+    nack: Annotated[list[NackOne], msgspec.Meta(max_length=1000)] | None = []
 
 
-class AckRequest(msgspec.Struct):
+class AckRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Deliveries to ack."""
 
     ack_tokens: Tokens
 
 
-class NackRequest(msgspec.Struct):
+class NackRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Deliveries to nack, all alike by `ack_tokens` or each its own way by `nacks`. Without `delay_ms`: the backoff."""
 
-    ack_tokens: Tokens | msgspec.UnsetType = msgspec.UNSET
+    ack_tokens: Tokens | msgspec.UnsetType | None = msgspec.UNSET
     delay_ms: Annotated[int, msgspec.Meta(ge=0, le=604_800_000)] | None = None
-    nacks: Annotated[list[NackOne], msgspec.Meta(min_length=1, max_length=1000)] | msgspec.UnsetType = msgspec.UNSET
+    nacks: Annotated[list[NackOne], msgspec.Meta(min_length=1, max_length=1000)] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Extended(msgspec.Struct):
@@ -153,7 +153,7 @@ class RedriveRequest(msgspec.Struct, forbid_unknown_fields=True):
     collection_id: str | None = None
     reason: Literal["max_deliver", "rejected"] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    dry_run: bool = False
+    dry_run: bool | None = False
 
 
 class Purged(msgspec.Struct):

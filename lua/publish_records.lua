@@ -1,9 +1,9 @@
 -- publish_records: upsert records, all or none. Of several versions of a record in one call, the last that counts stands.
 -- uses: filters entries ordering schedule upkeep durable
 -- KEYS[1]  broker:{S}
--- ARGV     8 a record: id, collection_id, resource_id ('' = none), upstream_updated_at in microseconds ('' = none),
---          digest (equal exactly where the content is), deleted (1 or ''), lacks, body (see
---          shared/entries.lua)
+-- ARGV     8 a record: id, collection_id, resource_id ('' = none), upstream_updated_at ('' = none) in microseconds rounded
+--          down and, behind a point, further digits, the last of them not 0; digest (equal exactly where the content is),
+--          deleted (1 or ''), lacks, body (see shared/entries.lua)
 -- returns  2 a record: status (created, updated, deleted, unchanged, stale), message id of the version that stands; behind
 --          them, where the stream's publishes are waited for, [replicas, fsync, mark] (shared/durable.lua)
 -- errors   STREAM_NOT_FOUND, WRONG_KIND
@@ -28,10 +28,21 @@ local function open_record(key)
   return standing[key]
 end
 
+-- Whether a time is before another one, both in microseconds: as text, for a double holds neither the late ones nor fractions.
+local function before(a, b)
+  local a_sign, a_whole, a_rest = string.match(a, '^(%-?)(%d+)%.?(%d*)$')
+  local b_sign, b_whole, b_rest = string.match(b or '', '^(%-?)(%d+)%.?(%d*)$')
+  if not a_sign or not b_sign then return false end
+  if a_sign ~= b_sign then return a_sign == '-' end
+  if a_whole == b_whole then return a_rest < b_rest end
+  local smaller = #a_whole < #b_whole or #a_whole == #b_whole and a_whole < b_whole
+  return smaller == (a_sign == '')
+end
+
 local function judge(r, i)
   local updated_us, digest = ARGV[i + 3], ARGV[i + 4]
   if r.digest == digest then return 'unchanged' end
-  if tonumber(updated_us) and tonumber(r.updated_us) and tonumber(updated_us) < tonumber(r.updated_us) then return 'stale' end
+  if before(updated_us, r.updated_us) then return 'stale' end
   local status = not r.digest and 'created' or ARGV[i + 5] == '1' and 'deleted' or 'updated'
   r.updated_us, r.digest, r.row = updated_us, digest, i
   return status

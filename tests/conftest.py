@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.cluster import Cluster
 from broker import Broker, Store
-from broker.access import AccessTokens
+from broker.access import AccessTokens, Door
 from broker.embedded import Embedded
 from http_api.app import create_app
 from http_api.settings import Settings
@@ -78,7 +78,7 @@ async def broker(redis_server: Embedded | Cluster, store: Store, clustered: bool
 @pytest.fixture
 async def http(broker: Broker) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the HTTP API over the test's broker."""
-    tokens = AccessTokens(broker.store)
+    tokens = AccessTokens(broker.store, door=Door())
     await tokens.start()
     app = create_app(broker, tokens, Settings())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:

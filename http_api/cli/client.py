@@ -1,12 +1,17 @@
 """The way of the client commands to a server, and how they print what they got."""
 
 import json
+import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
+
+from http_api.settings import WrongSetting
 
 
 class Refused(Exception):
@@ -18,10 +23,7 @@ class Client:
 
     def __init__(self, url: str, token: str | None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        try:
-            self._http = httpx.Client(base_url=url, headers=headers, timeout=httpx.Timeout(60, read=330))
-        except (httpx.InvalidURL, ValueError, TypeError) as exc:
-            raise Refused(f"--url: {url!r} is not a URL: {exc}") from exc
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=httpx.Timeout(60, read=330))
         self.url = url
 
     def call(self, method: str, path: str, **options: Any) -> bytes:
@@ -54,6 +56,31 @@ class Client:
             after = page["next"]
             if after is None:
                 return
+
+
+def client(url: str | None, token: str | None) -> Client:
+    """A client by options, else by the environment. WrongSetting: the URL or the token is none."""
+    source, text = _given("--url", url, "BROKER_URL")
+    text = "http://127.0.0.1:8080" if text is None else text
+    if not _is_url(text):
+        raise WrongSetting(f"{source}: {text!r} is not a URL; write http://host:port.")
+    source, secret = _given("--token", token, "BROKER_TOKEN")
+    if secret and not re.fullmatch(r"[!-~]+", secret):
+        raise WrongSetting(f"{source}: a token has visible ASCII characters only.")
+    return Client(text, secret)
+
+
+def _given(option: str, value: str | None, variable: str) -> tuple[str, str | None]:
+    return (option, value) if value is not None else (variable, os.environ.get(variable) or None)
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        httpx.URL(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", text)
+    except (httpx.InvalidURL, ValueError):
+        return False
 
 
 def show(value: Any) -> None:

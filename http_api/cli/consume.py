@@ -1,6 +1,5 @@
 """`broker consume`: print a consumer's messages and ack them."""
 
-import os
 import sys
 from argparse import Namespace
 
@@ -29,16 +28,13 @@ def run(client: Client, args: Namespace) -> None:
     """
     path = f"/v1/http-consumers/{args.consumer}"
     query = {"batch_size": str(_BATCH)} | ({"wait_for": _WAIT} if args.follow else {})
-    try:
-        while True:
-            batch = msgspec.json.decode(client.call("GET", path + "/next", params=query), type=_Batch)
-            for delivery in batch.data:
-                message = bytes(delivery.record) or bytes(delivery.event)
-                sys.stdout.buffer.write((msgspec.json.format(message, indent=-1) if b"\n" in message else message) + b"\n")
-            sys.stdout.buffer.flush()
-            if batch.data and not args.no_ack:
-                client.call("POST", path + "/ack", json={"ack_tokens": [d.ack_token for d in batch.data]})
-            if not batch.data and not args.follow:
-                return
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    while True:
+        batch = msgspec.json.decode(client.call("GET", path + "/next", params=query), type=_Batch)
+        for delivery in batch.data:
+            message = bytes(delivery.record) or bytes(delivery.event)
+            sys.stdout.buffer.write((msgspec.json.format(message, indent=-1) if b"\n" in message else message) + b"\n")
+        sys.stdout.buffer.flush()
+        if batch.data and not args.no_ack:
+            client.call("POST", path + "/ack", json={"ack_tokens": [d.ack_token for d in batch.data]})
+        if not batch.data and not args.follow:
+            return

@@ -1,7 +1,6 @@
 """`broker functions`: the library of Redis Functions for clients in other languages."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Awaitable, Callable
 
@@ -15,11 +14,7 @@ from http_api.settings import Settings
 
 def show() -> None:
     """Print the library's text."""
-    try:
-        sys.stdout.buffer.write(library().encode())
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stdout.buffer.write(library().encode())
 
 
 def put(settings: Settings) -> int:

@@ -4,6 +4,7 @@ import contextlib
 import re
 import sys
 from argparse import Namespace
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
@@ -25,9 +26,12 @@ def run(client: Client, args: Namespace) -> None:
     with _open(args.file) as (source, size):
         progress = _Progress(size)
         path = f"/v1/streams/{args.stream}/messages"
+        chunk = None
         for chunk in _chunks(source):
             counts.update(_send(client, path, chunk, sum(counts.values())))
             progress.show(chunk.read_so_far, sum(counts.values()))
+        if chunk is None:
+            _send(client, path, _Chunk([], 1, 0), 0)  # nothing to publish, and yet there must be such a stream
         progress.end()
     total = sum(counts.values())
     print(f"{total} messages: " + (", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "nothing to publish"))
@@ -42,6 +46,8 @@ class _Chunk(msgspec.Struct):
 @contextlib.contextmanager
 def _open(name: str) -> Iterator[tuple[IO[bytes], int | None]]:
     if name == "-":
+        if sys.stdin is None:
+            raise Refused("standard input is closed")
         yield sys.stdin.buffer, None
         return
     try:
@@ -52,7 +58,7 @@ def _open(name: str) -> Iterator[tuple[IO[bytes], int | None]]:
 
 
 def _chunks(source: IO[bytes]) -> Iterator[_Chunk]:
-    head = [source.readline()]
+    head = [source.readline().removeprefix(BOM_UTF8)]
     while head[-1] and not head[-1].strip():
         head.append(source.readline())
     if head[-1].lstrip().startswith(b"["):

@@ -10,6 +10,7 @@ import msgspec
 
 from broker.access import AccessTokens
 from broker.embedded import Embedded, is_running
+from broker.errors import StoreUnavailable
 from broker.promises import examine
 from broker.store import Store
 from http_api.cli.client import show_rows
@@ -20,7 +21,10 @@ from http_api.settings import Settings
 def redis_of(settings: Settings) -> Iterator[str]:
     """The URL of the Redis that `serve` would use; the embedded one is started for the while if it does not run."""
     if settings.redis_url is not None:
-        yield settings.redis_url
+        try:
+            yield settings.redis_url
+        except StoreUnavailable as exc:
+            raise StoreUnavailable(f"{settings.redis_source}: {exc.summary}") from exc
         return
     embedded = Embedded(settings.data_dir)
     if is_running(settings.data_dir):

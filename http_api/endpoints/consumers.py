@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from broker.consumers import Consumer, ConsumerChanges, ConsumerSpec, parse_metadata_filter
 from broker.validation import decode
+from http_api import metrics
 from http_api.auth import require
 from http_api.codec import answer, page_query, query, read_json
 from http_api.context import context
@@ -61,6 +62,7 @@ async def delete(request: Request) -> Response:
     require(request, "admin")
     name = request.path_params["consumer"]
     await context(request).broker.consumers.delete(name)
+    metrics.consumer_deleted(name)
     return answer(request, Deleted(name))
 
 

@@ -39,11 +39,11 @@ async def redrive(request: Request) -> Response:
     asked = decode(_REDRIVE, await read_json(request, context(request).settings.max_body_bytes) or b"{}")
     letters = context(request).broker.dead_letters
     if asked.ids is None:
-        done = await letters.redrive_matching(name, asked.collection_id, asked.reason, asked.limit, dry_run=asked.dry_run)
+        done = await letters.redrive_matching(name, asked.collection_id, asked.reason, asked.limit, dry_run=asked.dry_run is True)
     elif asked.collection_id or asked.reason or asked.limit:
         raise ValidationFailed({"ids": ["goes with dry_run only: name ids, or say what must match"]})
     else:
-        done = await letters.redrive(name, asked.ids, dry_run=asked.dry_run)
+        done = await letters.redrive(name, asked.ids, dry_run=asked.dry_run is True)
     return answer(request, done)
 
 

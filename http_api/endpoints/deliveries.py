@@ -1,5 +1,6 @@
 """next, ack, nack, extend, and what is out and next (sections 6 and 7)."""
 
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from typing import Any, get_args
 from urllib.parse import parse_qsl
@@ -20,16 +21,31 @@ MAX_WAIT_MS = 300_000
 MAX_DELAY_MS = 604_800_000
 MAX_TOKENS = 1000
 MAX_REASON = 1024
+_NEXT = frozenset({"batch_size", "min_batch", "wait_for", "ack", "nack"})
+_TOKENS = frozenset({"ack_tokens"})
+_NACKS = frozenset({"ack_tokens", "delay_ms", "nacks"})
+_NACK = frozenset({"ack_token", "delay_ms", "outcome", "reason"})
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
-async def _fields(request: Request) -> dict[str, Any]:
-    """The JSON object of a body; empty where there is no body. InvalidRequest: it is none."""
+async def _fields(request: Request, known: frozenset[str]) -> dict[str, Any]:
+    """The JSON object of a body without nulls; empty where there is no body. InvalidRequest: it is none, or has another field."""
     body = await read_json(request, context(request).settings.max_body_bytes)
     try:
-        return _OBJECT.decode(body) if body else {}
+        fields = _OBJECT.decode(body) if body else {}
     except (msgspec.DecodeError, RecursionError) as exc:
         raise InvalidRequest("The body must be a JSON object.") from exc
+    if not fields.keys() <= known:
+        raise _unknown(fields, known)
+    if None in fields.values():
+        return {name: value for name, value in fields.items() if value is not None}
+    return fields
+
+
+def _unknown(fields: Mapping[str, object], known: frozenset[str], path: str = "") -> InvalidRequest:
+    """What is left out in silence looks like success: `delay` for `delay_ms`, `acks` for `ack`."""
+    name = next(name for name in fields if name not in known)
+    return InvalidRequest(f"{path}{name[:80]} is no field here; there are {', '.join(sorted(known))}.")
 
 
 def _consumer(request: Request) -> str:
@@ -59,7 +75,7 @@ async def next_(request: Request) -> Response:
     name = _consumer(request)
     asked = _query(request.scope["query_string"])
     if request.method == "POST":
-        asked = asked | await _fields(request)
+        asked = asked | await _fields(request, _NEXT)
     batch_size = integer(asked.get("batch_size", 1), "batch_size", 1, 1000)
     min_batch = integer(asked.get("min_batch", 1), "min_batch", 1, batch_size)
     wait_ms = milliseconds(asked.get("wait_for", 0), "wait_for", MAX_WAIT_MS)
@@ -104,6 +120,8 @@ def _nack_of(row: object, path: str) -> Nack:
         return Nack(row)
     if not isinstance(row, dict) or not isinstance(row.get("ack_token"), str):
         raise InvalidRequest(f"{path} must be an object with an ack_token.")
+    if not row.keys() <= _NACK:
+        raise _unknown(row, _NACK, f"{path}.")
     outcome: Outcome = row.get("outcome") or "retry"
     reason, delay_ms = row.get("reason"), row.get("delay_ms")
     if outcome not in get_args(Outcome):
@@ -118,7 +136,7 @@ def _nack_of(row: object, path: str) -> Nack:
 async def ack(request: Request) -> Response:
     """POST /v1/http-consumers/{consumer}/ack."""
     name = _consumer(request)
-    settled = await context(request).broker.ack(name, _strings((await _fields(request)).get("ack_tokens"), "ack_tokens"))
+    settled = await context(request).broker.ack(name, _strings((await _fields(request, _TOKENS)).get("ack_tokens"), "ack_tokens"))
     metrics.settled(name, "ack", settled.count)
     return answer(request, Acked(settled.count, settled.stale))
 
@@ -126,7 +144,7 @@ async def ack(request: Request) -> Response:
 async def nack(request: Request) -> Response:
     """POST /v1/http-consumers/{consumer}/nack."""
     name = _consumer(request)
-    fields = await _fields(request)
+    fields = await _fields(request, _NACKS)
     nacks = _nacks(fields["nacks"], "nacks") if "nacks" in fields else []
     if "ack_tokens" in fields or not nacks:
         delay_ms = fields.get("delay_ms")
@@ -141,7 +159,7 @@ async def nack(request: Request) -> Response:
 async def extend(request: Request) -> Response:
     """POST /v1/http-consumers/{consumer}/extend."""
     name = _consumer(request)
-    done = await context(request).broker.extend(name, _strings((await _fields(request)).get("ack_tokens"), "ack_tokens"))
+    done = await context(request).broker.extend(name, _strings((await _fields(request, _TOKENS)).get("ack_tokens"), "ack_tokens"))
     return answer(request, Extended(done.count, done.stale))
 
 

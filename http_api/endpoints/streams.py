@@ -14,6 +14,7 @@ from broker.publishing import count_by_status
 from broker.streams import StoredMessage, StreamChanges, StreamSpec
 from broker.validation import decode
 from http_api import codec, metrics
+from http_api.accepting import JSON, accepted
 from http_api.auth import require
 from http_api.codec import answer, page_query, query, read_json, truth
 from http_api.context import context
@@ -62,7 +63,9 @@ async def delete(request: Request) -> Response:
     """DELETE /v1/streams/{stream}."""
     require(request, "admin")
     name = _stream_name(request)
-    await context(request).broker.streams.delete(name, force=truth(request, "force"))
+    for consumer in await context(request).broker.streams.delete(name, force=truth(request, "force")):
+        metrics.consumer_deleted(consumer)
+    metrics.stream_deleted(name)
     return answer(request, Deleted(name))
 
 
@@ -129,10 +132,10 @@ async def _publish_lines(request: Request, name: str) -> Response:
         raise
     size = rows.tell()
     rows.seek(0)
-    if size <= _IN_MEMORY or codec.MSGPACK in codec.header(request, b"accept"):
+    if size <= _IN_MEMORY or accepted(request) != JSON:
         with rows:
             return answer(request, rows.read())
-    return StreamingResponse(_and_close(rows), 200, {"content-length": str(size)}, codec.JSON)
+    return StreamingResponse(_and_close(rows), 200, {"content-length": str(size)}, JSON)
 
 
 async def _and_close(rows: "tempfile.SpooledTemporaryFile[bytes]") -> AsyncIterator[bytes]:

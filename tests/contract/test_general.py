@@ -161,12 +161,14 @@ async def test_c2_without_a_valid_token_a_call_is_refused_and_says_why(guarded: 
         await client.get("/v1/streams", headers={"Authorization": "Basic YTpi"}),
         await client.get("/v1/streams", headers=[("Authorization", valid), ("Authorization", valid)]),
         await client.get("/v1/streams", headers=bearer("brk_unknown")),
+        await client.get("/v1/streams", headers={"Authorization": ""}),
+        await client.get("/v1/streams", headers={"Authorization": "bearer "}),
         await client.get("/v1/streams", headers=bearer(texts["gone"])),
     ]
     for reply in replies:
         refused(reply, 401, "UNAUTHENTICATED")
     assert {reply.headers["www-authenticate"] for reply in replies} == {"Bearer"}
-    assert len({reply.json()["summary"] for reply in replies[:4]}) == 4
+    assert len({reply.json()["summary"] for reply in replies[:6]}) == 6
 
 
 async def test_c2_a_scope_that_does_not_reach_is_forbidden(guarded: tuple[httpx.AsyncClient, dict[str, str]]) -> None:

@@ -317,3 +317,13 @@ async def test_c3_nothing_lies_behind_the_greatest_id(api: Api, store: Store) ->
     assert [row["id"] for row in (await api.pending("c"))["data"]][1:] == [greatest]
     assert (await api.get_consumer("c"))["info"]["num_pending"] == 0
     assert (await api.next("c", 9))["data"] == []
+
+
+@pytest.mark.parametrize("wrong", ["1", "1-x", "18446744073709551616-0", "record-7"])
+async def test_c37_a_wrong_id_of_a_dead_letter_is_told_where_ids_come_from(http: httpx.AsyncClient, wrong: str) -> None:
+    await http.post("/v1/http-consumers", json={"name": "c", "stream_id": "events"})
+    path = "/v1/http-consumers/c/dead-letters"
+    for reply in (await http.post(path + "/redrive", json={"ids": [wrong]}), await http.delete(path, params={"ids": f"1-1,{wrong}"})):
+        assert (reply.status_code, reply.json()["code"]) == (400, "INVALID_REQUEST")
+        assert reply.json()["summary"] == f"'{wrong}' is not a message id; name dead letters by the ids that their list shows."
+    assert "use a cursor that the list gave" in (await http.get(path, params={"after": wrong})).json()["summary"]

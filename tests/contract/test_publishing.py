@@ -1,6 +1,7 @@
 """Section 4: publishing, and reading without a consumer."""
 
 import asyncio
+import itertools
 import json
 import re
 import uuid
@@ -431,6 +432,32 @@ async def test_c15_other_content_is_an_update(api: Api) -> None:
         assert statuses(await api.publish("records", [given | change])) == ["updated"], change
         found = await api.record("records", str(i))
         assert found | change == found
+
+
+TIMES_IN_ORDER = [
+    "0001-01-01T00:00:00+23:59", "1969-12-31T23:59:58.9999999Z", "1969-12-31T23:59:59Z", "1969-12-31T23:59:59.0000001Z",
+    "1970-01-01T00:00:00Z", "1970-01-01T00:00:00.0000009Z", "1970-01-01T00:00:00.000001Z", "2016-12-31T23:59:59.999999999Z",
+    "2016-12-31T23:59:60Z", "2016-12-31T23:59:60.5Z", "2017-01-01T00:00:00Z", "2026-01-01T00:00:00.123456788Z",
+    "2026-01-01T01:00:00.123456789+01:00", "2026-01-01T00:00:00.1234567891Z", "2026-01-01T00:00:00.12345679Z",
+    "9999-12-31T23:59:59.999998Z", "9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.9999991Z", "9999-12-31T23:59:59-23:59",
+]  # fmt: skip
+
+
+async def test_c15_times_are_compared_to_their_last_digit(api: Api) -> None:
+    for i, (older, newer) in enumerate(itertools.pairwise(TIMES_IN_ORDER)):
+        name = str(i)
+        await api.publish("records", [record(name, 1, upstream_updated_at=newer)])
+        assert statuses(await api.publish("records", [record(name, 2, upstream_updated_at=older)])) == ["stale"], (older, newer)
+        versions = [record(name, 3, upstream_updated_at=older), record(name, 4, upstream_updated_at=newer)]
+        assert statuses(await api.publish("records", versions)) == ["stale", "updated"], (older, newer)
+        more = [record(name + "b", 5, upstream_updated_at=older), record(name + "b", 6, upstream_updated_at=newer)]
+        assert statuses(await api.publish("records", more)) == ["created", "updated"], (older, newer)
+
+
+async def test_c15_the_same_instant_in_another_spelling_is_not_older(api: Api) -> None:
+    await api.publish("records", [record("a", 1, upstream_updated_at="2026-01-01T00:00:00.12345670Z")])
+    same = record("a", 2, upstream_updated_at="2026-01-01T02:00:00.123456700000+02:00")
+    assert statuses(await api.publish("records", [same])) == ["updated"]
 
 
 async def test_c15_an_older_version_is_stale_by_the_instant(api: Api) -> None:

@@ -188,25 +188,29 @@ def test_c39_c46_a_pause_holds_at_once_on_every_server_and_so_does_its_end(serve
 
 
 @pytest.mark.anyio
-async def test_c51_an_access_token_holds_at_once_on_every_server_and_so_does_its_end(servers: Servers) -> None:
-    def statuses(token: str) -> list[int]:
-        headers = {"Authorization": f"Bearer {token}"}
-        return [httpx.get(url + "/v1/streams", headers=headers).status_code for url in servers.urls]
+async def test_c2_c51_an_access_token_holds_at_once_on_every_server_and_so_does_its_end() -> None:
+    with three_servers() as (processes, redis_url):
 
-    store = Store.from_url(servers.redis_url)
-    try:
-        tokens = AccessTokens(store)
-        root = await tokens.create("root", ["admin"])
-        other = await tokens.create("other", ["admin"])
-        until(lambda: statuses(root) == statuses(other) == [200] * 3, 1)
-        assert statuses("unknown") == [401] * 3
-        await tokens.revoke("other")
-        until(lambda: statuses(other) == [401] * 3, 1)
-        assert statuses(root) == [200] * 3
-        await tokens.revoke("root")
-        until(lambda: [httpx.get(url + "/v1/streams").status_code for url in servers.urls] == [200] * 3, 1)
-    finally:
-        await store.close()
+        def statuses(token: str | None) -> list[int]:
+            headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+            return [httpx.get(process.url + "/v1/streams", headers=headers).status_code for process in processes]
+
+        store = Store.from_url(redis_url)
+        try:
+            assert statuses(None) == [200] * 3
+            tokens = AccessTokens(store)
+            root = await tokens.create("root", ["admin"])
+            other = await tokens.create("other", ["admin"])
+            until(lambda: statuses(root) == statuses(other) == [200] * 3, 1)
+            assert statuses("unknown") == [401] * 3
+            await tokens.revoke("other")
+            until(lambda: statuses(other) == [401] * 3, 1)
+            assert statuses(root) == [200] * 3
+            await tokens.revoke("root")
+            until(lambda: statuses(root) == [401] * 3, 1)
+            assert statuses(None) == [401] * 3
+        finally:
+            await store.close()
 
 
 # -- servers that die or stop under load

@@ -3,11 +3,13 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,23 @@ def test_c2_c51_tokens_and_scopes_take_effect_at_once(data_dir: Path) -> None:
         assert call("POST", "/v1/streams/events/messages", tokens["pub"], json=EVENT) == (401, "UNAUTHENTICATED")
 
 
+def test_c2_a_server_that_others_can_reach_does_not_open_when_its_last_token_is_revoked(data_dir: Path) -> None:
+    text = broker("token", "create", "a", "--scope", "admin", "--data-dir", str(data_dir)).stdout.strip()
+    options = ("--host", "0.0.0.0", "--port", "0", "--data-dir", str(data_dir))  # noqa: S104
+    with serving(*options) as server:
+        url = server.url.replace("0.0.0.0", "127.0.0.1") + "/v1/streams"  # noqa: S104
+        assert httpx.get(url, headers={"Authorization": f"Bearer {text}"}).status_code == 200
+        assert broker("token", "revoke", "a", "--data-dir", str(data_dir)).returncode == 0
+        deadline = time.monotonic() + 5
+        while httpx.get(url, headers={"Authorization": f"Bearer {text}"}).status_code == 200:
+            assert time.monotonic() < deadline
+        assert httpx.get(url).status_code == 401
+    assert broker("serve", *options).returncode == 2
+    with serving("--port", "0", "--data-dir", str(data_dir)) as server:
+        assert "all access tokens were revoked" in server.greeting
+        assert httpx.get(server.url + "/v1/streams").status_code == 401
+
+
 def test_c51_the_admin_token_of_the_environment_lets_a_server_bind_anywhere(data_dir: Path) -> None:
     options = ("--host", "0.0.0.0", "--port", "0", "--data-dir", str(data_dir))  # noqa: S104
     with serving(*options, environ={"BROKER_ADMIN_TOKEN": "swordfish"}) as server:
@@ -157,6 +176,56 @@ def test_c49_a_wrong_setting_stops_the_start_with_one_line(
     refused = broker("serve", "--data-dir", str(data_dir), *args, **environ)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
     assert named in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "check", "token list"])
+def test_c49_a_redis_that_cannot_be_reached_is_named_without_its_password(command: str) -> None:
+    refused = broker(*command.split(), "--redis", "redis://me:swordfish@127.0.0.1:1/0")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+    assert "--redis redis://127.0.0.1:1/0: " in refused.stderr
+    assert "swordfish" not in refused.stderr
+
+
+def test_c49_who_has_read_the_greeting_can_connect(data_dir: Path) -> None:
+    server = ServeProcess("--port", "0", "--data-dir", str(data_dir))
+    try:
+        assert httpx.get(server.url + "/health/live", timeout=30).status_code == 200
+    finally:
+        server.terminate()
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    [b"FOO /v1/streams HTTP/1.1\r\nHost: b\r\n\r\n", b"GET /%b HTTP/1.1\r\nHost: b\r\n\r\n" % (b"x" * 70_000),
+     b"\x16\x03\x01\x02\0\r\n\r\n", b"POST /v1/streams HTTP/1.1\r\nHost: b\r\nContent-Length: many\r\n\r\n"],
+)  # fmt: skip
+def test_c3_what_is_not_http_is_an_error_of_the_one_shape(data_dir: Path, request_text: bytes) -> None:
+    with serving("--port", "0", "--data-dir", str(data_dir)) as server:
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection, connection.makefile("rb") as answer:
+            connection.sendall(request_text)
+            head, _, body = answer.read().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert re.search(rb"\r\nx-request-id: [!-~]+(\r\n|$)", head)
+        assert (json.loads(body)["code"], set(json.loads(body))) == ("INVALID_REQUEST", {"code", "summary"})
+
+
+def test_c45_an_upload_that_stalls_is_cut_off_with_an_error_of_the_one_shape_and_no_traceback(data_dir: Path) -> None:
+    server = ServeProcess("--port", "0", "--data-dir", str(data_dir)).wait_ready()
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection, connection.makefile("rb") as answer:
+        connection.sendall(b"POST /v1/streams/events/messages HTTP/1.1\r\nHost: b\r\nContent-Length: 99\r\n\r\n{")
+        httpx.get(server.url + "/health/live")  # by then the server has begun to read the other one
+        assert server.process.stderr is not None
+        started = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        log = server.process.stderr.read()
+        assert server.process.wait(30) == 0
+        assert time.monotonic() - started < 10
+        head, _, body = answer.read().partition(b"\r\n\r\n")
+    assert "Traceback" not in log
+    assert (head[:13], json.loads(body)["code"]) == (b"HTTP/1.1 504 ", "OUTCOME_UNKNOWN")
+    server.process.stderr.close()
 
 
 def test_c49_a_port_in_use_is_one_line(data_dir: Path) -> None:

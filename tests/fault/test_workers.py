@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 
 from benchmarks.balanced import run
 from benchmarks.processes import await_ready, free_port, serving
@@ -95,6 +96,30 @@ def test_a_killed_serve_leaves_no_worker_on_its_port(data_dir: Path) -> None:
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
         server.restart()
         assert not set(server.worker_pids()) & set(orphans)
+
+
+def test_c2_a_worker_that_is_replaced_is_open_as_the_others_are_and_shut_once_they_are(data_dir: Path) -> None:
+    with serving("--port", "0", "--data-dir", str(data_dir), "--workers", "2") as server:
+
+        def statuses() -> set[int]:
+            return {httpx.get(server.url + "/v1/streams").status_code for _ in range(20)}
+
+        def replace_all() -> None:
+            killed = server.worker_pids()
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+            until(lambda: len(set(server.worker_pids()) - set(killed)) == 2)
+            await_ready(server.url)
+
+        assert statuses() == {200}
+        replace_all()
+        assert statuses() == {200}
+        with redis.Redis(unix_socket_path=f"{data_dir.resolve()}/valkey.sock") as client:
+            client.xadd("broker:token-changes", {"changed": "1"})
+            until(lambda: statuses() == {401})
+            client.flushall()
+        replace_all()
+        assert statuses() == {401}
 
 
 @pytest.fixture

@@ -223,6 +223,17 @@ DATA = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("text", [b'{"collection_id":"a:b","data":1}\n', b'[{"collection_id":"a:b","data":1}]'])
+def test_publish_passes_over_a_byte_order_mark(cli: Cli, stream: str, text: bytes) -> None:
+    assert cli.ok("publish", stream, "-", stdin=b"\xef\xbb\xbf" + text) == "1 messages: 1 created\n"
+
+
+def test_publish_of_nothing_to_no_stream_is_refused(cli: Cli, stream: str) -> None:
+    assert cli.refused("publish", "nosuch", os.devnull).startswith("STREAM_NOT_FOUND: ")
+    assert cli.refused("publish", "nosuch", "-", stdin=b"[]").startswith("STREAM_NOT_FOUND: ")
+    assert cli.ok("publish", stream, os.devnull) == "0 messages: nothing to publish\n"
+
+
 def test_consume_prints_data_as_it_was_published(cli: Cli, stream: str) -> None:
     cli.ok("publish", stream, "-", stdin=b"\n".join(b'{"collection_id":"a:b","data":%s}' % data for data in DATA))
     lines = cli.run("consume", stream, "--no-ack").stdout.split(b"\n")
@@ -362,15 +373,13 @@ def test_the_demo_ends_well_and_shows_a_dead_letter(cli: Cli) -> None:
 @pytest.mark.parametrize(
     "args",
     [
-        (), ("--help",), ("serve", "--help"), ("publish", "--help"), ("consume", "--help"), ("check", "--help"), ("demo", "--help"),
+        ("--help",), ("serve", "--help"), ("publish", "--help"), ("consume", "--help"), ("check", "--help"), ("demo", "--help"),
         *((group, action, "--help") for group in ("stream", "consumer") for action in ("create", "list", "show", "delete")),
         *(("token", action, "--help") for action in ("create", "list", "revoke")),
     ],
 )  # fmt: skip
 def test_help(cli: Cli, args: tuple[str, ...]) -> None:
-    done = cli.run(*args)
-    assert done.returncode == (0 if args else 2)
-    assert (done.stdout if args else done.stderr).startswith(b"usage: broker")
+    assert cli.ok(*args).startswith("usage: broker")
 
 
 def test_version(cli: Cli) -> None:
@@ -380,7 +389,7 @@ def test_version(cli: Cli) -> None:
 @pytest.mark.parametrize(
     "args",
     [
-        ("fly",), ("stream",), ("stream", "fly"), ("stream", "show"), ("stream", "show", "a b"), ("stream", "list", "extra"),
+        (), ("fly",), ("stream",), ("stream", "fly"), ("stream", "show"), ("stream", "show", "a b"), ("stream", "list", "extra"),
         ("stream", "create", "x", "--kind", "queue"), ("stream", "create", "x", "--max-messages", "many"),
         ("stream", "create", "x", "--metadata", "["), ("stream", "create", "x", "--metadata", "[]"), ("publish", "events"),
         ("publish", "a/b", "-"), ("consume",), ("consume", "a/b"), ("consume", "c", "--noack"),
@@ -390,9 +399,7 @@ def test_version(cli: Cli) -> None:
     ],
 )  # fmt: skip
 def test_wrong_usage(cli: Cli, args: tuple[str, ...]) -> None:
-    done = cli.run(*args)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr.startswith(b"usage: broker")
+    assert cli.refused(*args, status=2).endswith(" --help")
 
 
 COMMANDS_OF_A_CLIENT = [
@@ -406,14 +413,87 @@ def test_no_server_is_one_line(cli: Cli, args: tuple[str, ...]) -> None:
     assert NOBODY in cli.refused(*args, "--url", NOBODY, stdin=events([1])[0])
 
 
-@pytest.mark.parametrize("url", ["", "host:80", "ftp://host", "http://", "http://[::1", "http://host:port", "http://a b"])
-def test_a_url_that_is_none_is_one_line(cli: Cli, url: str) -> None:
-    assert cli.refused("stream", "list", "--url", url)
+WRONG_URLS = ["host:80", "ftp://host", "http://", "http://[::1", "http://host:port", "http://a b", "foo"]
 
 
-def test_a_token_that_cannot_be_sent_is_one_line(cli: Cli) -> None:
-    for token in ("é", "a\nb"):
-        assert cli.refused("stream", "list", "--token", token)
+@pytest.mark.parametrize("url", ["", *WRONG_URLS])
+def test_c48_a_url_that_is_none_is_wrong_usage_in_one_line(cli: Cli, url: str) -> None:
+    assert cli.refused("stream", "list", "--url", url, status=2).startswith("--url: ")
+
+
+def test_c48_a_wrong_url_of_the_environment_is_named() -> None:
+    assert Cli("foo").refused("stream", "list", status=2).startswith("BROKER_URL: ")
+
+
+@pytest.mark.parametrize("token", ["é", "a\nb", "a b"])
+def test_c48_a_token_that_cannot_be_sent_is_wrong_usage_in_one_line(cli: Cli, token: str) -> None:
+    assert cli.refused("stream", "list", "--token", token, status=2).startswith("--token: ")
+    other = Cli(cli.url)
+    other.environ["BROKER_TOKEN"] = token
+    assert other.refused("stream", "list", status=2).startswith("BROKER_TOKEN: ")
+
+
+COMMANDS_THAT_PRINT = [
+    ("stream", "list"), ("stream", "show", "events"), ("consumer", "list"), ("publish", "events", "-"), ("check",),
+    ("demo",), ("consume", "printed"), ("consumer", "peek", "printed"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def printed(cli: Cli) -> None:
+    """A consumer with a message."""
+    cli.run("consumer", "create", "printed", "--stream", "events")
+    cli.run("publish", "events", "-", stdin=events([1])[0])
+
+
+@pytest.mark.usefixtures("printed")
+@pytest.mark.parametrize("args", COMMANDS_THAT_PRINT)
+def test_c48_a_closed_pipe_ends_a_command_in_silence(cli: Cli, data_dir: Path, args: tuple[str, ...]) -> None:
+    options = ("--data-dir", str(data_dir)) if args == ("check",) else ()
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*COMMAND, *args, *options], input=b"", stdout=writer, stderr=subprocess.PIPE, timeout=60, env=cli.environ)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.usefixtures("printed")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("args", COMMANDS_THAT_PRINT)
+def test_c48_a_full_disk_is_one_line(cli: Cli, data_dir: Path, args: tuple[str, ...]) -> None:
+    options = ("--data-dir", str(data_dir)) if args == ("check",) else ()
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([*COMMAND, *args, *options], input=b"", stdout=full, stderr=subprocess.PIPE, timeout=60, env=cli.environ)
+    assert (done.returncode, done.stderr) == (1, b"broker: No space left on device\n")
+
+
+def test_c48_a_closed_standard_output_is_one_line_and_nothing_is_done(cli: Cli, stream: str) -> None:
+    cli.ok("publish", stream, "-", stdin=events([1])[0])
+    shell = ["sh", "-c", '"$@" >&-', "sh", *COMMAND]
+    for args in (("stream", "list"), ("stream", "delete", stream, "--force"), ("consume", stream)):
+        done = subprocess.run([*shell, *args], capture_output=True, timeout=60, env=cli.environ)
+        assert (done.returncode, done.stderr) == (1, b"broker: standard output is closed\n")
+    assert cli.json("consumer", "show", stream)["info"]["num_pending"] == 1
+
+
+def test_c48_a_server_needs_no_standard_streams_but_for_its_messages(data_dir: Path) -> None:
+    own = data_dir.parent / "own"
+    command = ["sh", "-c", 'exec "$@" >&- <&-', "sh", *COMMAND, "serve", "--port", "0", "--data-dir", str(own)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        url = process.stderr.readline().split()[-1]
+        try:
+            assert httpx.get(url + "/health/live", timeout=30).status_code == 200
+        finally:
+            process.terminate()
+        assert "Traceback" not in process.stderr.read()
+    assert process.returncode == 0
+
+
+def test_c48_a_closed_standard_input_is_one_line(cli: Cli) -> None:
+    shell = ["sh", "-c", '"$@" <&-', "sh", *COMMAND]
+    done = subprocess.run([*shell, "publish", "events", "-"], capture_output=True, timeout=60, env=cli.environ)
+    assert (done.returncode, done.stderr) == (1, b"broker: standard input is closed\n")
 
 
 def test_an_operator_looks_into_a_consumer_and_puts_dead_letters_back(cli: Cli, stream: str) -> None:

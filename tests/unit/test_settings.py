@@ -18,7 +18,7 @@ VALUES: dict[str, tuple[str, object, list[str]]] = {
     "data_dir": ("/tmp/x", Path("/tmp/x"), []),  # noqa: S108
     "workers": ("256", 256, ["0", "257", "many"]),
     "log_level": ("DEBUG", "debug", ["loud", "0"]),
-    "admin_token": ("swordfish", "swordfish", []),
+    "admin_token": ("swordfish", "swordfish", ["é", "a b", "a\nb"]),
     "max_message_bytes": ("1024", 1024, ["1023", "1073741825", "1M"]),
     "max_body_bytes": ("1073741824", 1 << 30, ["1023", "1073741825", "1M"]),
 }
@@ -68,6 +68,19 @@ def test_a_secret_in_a_url_is_not_repeated() -> None:
     with pytest.raises(WrongSetting) as refusal:
         load({"redis_url": "http://:swordfish@host"}, {})
     assert "swordfish" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (None, "--data-dir broker-data"), ("redis://127.0.0.1:1", "--redis redis://127.0.0.1:1"),
+        ("rediss://me:sword@fish@host:7000/2?password=sword", "--redis rediss://host:7000/2"),
+        ("unix://:sword@/run/redis.sock?db=1", "--redis unix:///run/redis.sock"),
+        ("redis+sentinel://me:sword@a:1,b:2/main", "--redis redis+sentinel://a:1,b:2/main"),
+    ],
+)  # fmt: skip
+def test_c49_the_redis_in_use_is_named_without_secrets(url: str | None, shown: str) -> None:
+    assert Settings(redis_url=url).redis_source == shown
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.messages import complete
-from broker.times import duration_ms, microseconds, rfc3339
+from broker.times import duration_ms, exact_microseconds, microseconds, rfc3339
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_MS = 253_402_300_799_999  # the last ms of the year 9999
@@ -40,6 +40,26 @@ def test_microseconds_cuts_what_is_finer(moment: datetime, fraction: str) -> Non
     whole = moment.replace(microsecond=0).isoformat()
     text = f"{whole[:19]}.{fraction}{whole[19:]}"
     assert microseconds(text) == microseconds(whole) + int(fraction.ljust(6, "0")[:6])
+
+
+@given(moments, st.text("0123456789", min_size=1, max_size=20))
+def test_c15_exact_microseconds_lose_nothing(moment: datetime, fraction: str) -> None:
+    whole = moment.replace(microsecond=0).isoformat()
+    number, _, rest = exact_microseconds(f"{whole[:19]}.{fraction}{whole[19:]}").partition(".")
+    assert int(number) == microseconds(whole) + int(fraction.ljust(6, "0")[:6])
+    assert rest == fraction[6:].rstrip("0")
+
+
+@pytest.mark.parametrize("text", ["2016-12-31T23:59:60Z", "2016-12-31T15:59:60.5-08:00", "2017-01-01T05:29:60.999999999+05:30"])
+def test_c5_a_leap_second_lies_between_its_minute_and_the_next_day(text: str) -> None:
+    assert microseconds("2016-12-31T23:59:59.999998Z") < microseconds(text) < microseconds("2017-01-01T00:00:00Z")
+    assert exact_microseconds(text) > exact_microseconds("2016-12-31T23:59:59.999999999Z")
+
+
+@pytest.mark.parametrize("text", ["2026-01-31T12:00:60Z", "2026-01-31T23:59:60+01:00", "2026-01-31T23:59:61Z"])
+def test_c5_what_is_no_leap_second(text: str) -> None:
+    with pytest.raises(ValueError, match="time that there is"):
+        microseconds(text)
 
 
 def test_spellings_of_one_moment() -> None:

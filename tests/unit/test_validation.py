@@ -1,5 +1,6 @@
 """Errors of validation name the field by its path (C3)."""
 
+import re
 from typing import Annotated, Any
 
 import msgspec
@@ -67,12 +68,35 @@ def test_the_summary_is_one_sentence_that_names_the_field() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"{} {}", b"{'a':1}", b'{"rows":NaN}', b"\xff\xfe", b'{"a":"\xff"}', b"[" * 100_000, b"[" * 9 + b"1" + b"]" * 8]
+    "body", [b"", b"{", b"{} {}", b"{'a':1}", b'{"rows":NaN}', b"\xff\xfe", b'{"a":"\xff"}', b"[" * 9 + b"1" + b"]" * 8]
 )
 def test_what_is_no_json(body: bytes) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         decode(msgspec.json.Decoder(dict[str, Any] | list[Any]), body)
     assert refusal.value.summary.startswith("The body is not valid JSON: ")
+    assert not re.search("DecodeError|codec|truncated|malformed|recursion", refusal.value.summary)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "it ends too early"), (b'{"a":"b', "it ends too early"), (b'{"a":[1,', "it ends too early"),
+        (b'{"a":"\\ud800"}', "a string ends in half of a surrogate pair"),
+        (b'{"a":"\\uDBFF"}', "a string ends in half of a surrogate pair"),
+        (b'{"a":"\\ud83d\\ude00', "it ends too early"), (b'{"a":"\xff"}', "it is not UTF-8"),
+    ],
+)  # fmt: skip
+def test_c3_why_it_is_no_json_is_said_in_words_about_the_body(body: bytes, reason: str) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        decode(msgspec.json.Decoder(dict[str, Any]), body)
+    assert refusal.value.summary == f"The body is not valid JSON: {reason}."
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"[" * 5000 + b"]" * 5000])
+def test_c3_a_body_that_is_nested_too_deeply_is_called_so(body: bytes) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        decode(msgspec.json.Decoder(list[Any]), body)
+    assert refusal.value.summary == "The body is nested too deeply."
 
 
 @pytest.mark.parametrize(

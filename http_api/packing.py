@@ -1,0 +1,52 @@
+"""JSON as MessagePack of the same shape. It takes any JSON: an answer of `next` must not fail when its deliveries are made (C20)."""
+
+import json
+import re
+
+import msgpack
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]|[^\s\[\]{},:"]++')
+_WORDS = {"true": True, "false": False, "null": None}
+
+
+def pack(body: bytes) -> bytes:
+    """MessagePack of valid JSON. Integers beyond 64 bits become floats, and what a float cannot hold an infinity."""
+    try:
+        packed: bytes = msgpack.packb(json.loads(body), unicode_errors="surrogatepass")
+    except (ValueError, OverflowError, RecursionError):
+        # Too large an integer, too many digits, or nested too deep for a parser that calls itself.
+        packed = _pack_by_tokens(body.decode("utf-8", "replace"))
+    return packed
+
+
+def _pack_by_tokens(text: str) -> bytes:
+    """The same in one pass over the tokens, slower: containers get their heads when their ends are seen."""
+    packer = msgpack.Packer(unicode_errors="surrogatepass")
+    parts: list[bytes] = []
+    counts, heads = [0], [0]  # of the containers that are open: how many values so far, and where the head belongs
+    for match in _TOKEN.finditer(text):
+        word = match[0]
+        if word in ("]", "}"):
+            count, head = counts.pop(), heads.pop()
+            parts[head] = packer.pack_array_header(count) if word == "]" else packer.pack_map_header(count // 2)
+            continue
+        counts[-1] += 1
+        if word in ("[", "{"):
+            counts.append(0)
+            heads.append(len(parts))
+            parts.append(b"")
+        else:
+            parts.append(packer.pack(_scalar(word)))
+    return b"".join(parts)
+
+
+def _scalar(token: str) -> object:
+    if token[0] == '"':
+        return json.loads(token, strict=False)
+    if token in _WORDS:
+        return _WORDS[token]
+    if token.lstrip("-").isdigit() and len(token) <= 20:
+        number = int(token)
+        if -(1 << 63) <= number < 1 << 64:
+            return number
+    return float(token)
