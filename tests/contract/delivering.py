@@ -1,0 +1,21 @@
+"""What the tests of section 6 share: a consumer with a short ack wait, and short publishes."""
+
+from typing import Any
+
+from tests.contract.helpers import event
+from tests.support.api import Api, Json
+
+FILTERS: list[Json] = [{}, {"provider": "crm"}]
+STREAMS = ["events", "records"]
+NOTHING: Json = {"data": [], "info": {"num_pending": 0, "num_ack_pending": 0}}
+WAIT = 1000
+
+
+async def consumer(api: Api, **fields: Any) -> None:
+    """The consumer `c`, of events with a short ack wait unless told otherwise."""
+    await api.create_consumer(**{"name": "c", "stream_id": "events", "ack_wait_ms": WAIT} | fields)
+
+
+async def publish(api: Api, stream: str, *values: int) -> None:
+    """One message a value; the value is its id too."""
+    await api.publish(stream, [event(v, id=str(v)) for v in values])
