@@ -1,5 +1,5 @@
 -- consumer_delete: delete a consumer with all its delivery state.
--- uses: filters entries ordering schedule upkeep lifecycle
+-- uses: filters entries ordering schedule upkeep positions routes lifecycle
 -- KEYS[1]  broker:{S}
 -- ARGV     name
 -- returns  OK

@@ -1,5 +1,5 @@
 -- peek: the next messages, without delivering them.
--- uses: filters entries ordering schedule upkeep counts fence delivery
+-- uses: filters entries ordering schedule upkeep positions counts fence delivery
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; limit
 -- returns  [behind = 1], or [0, then 5 a message as next gives them; its delivery number is the one that it would get]
