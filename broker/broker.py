@@ -8,7 +8,7 @@ from broker.consumers import Consumers
 from broker.dead_letters import DeadLetters
 from broker.delivery import Batch, Deliveries, Nack, Settled
 from broker.engine import Engine
-from broker.errors import StoreFull, StoreUnavailable
+from broker.errors import BrokerError, StoreFull
 from broker.publishing import MAX_MESSAGE_BYTES, Published, Publisher
 from broker.scripts import Scripts
 from broker.store import Store
@@ -108,6 +108,6 @@ class Broker:
                 await self.store.call("SET", key, 1, "PX", 1000)
         except StoreFull:
             return "Redis is at its memory limit."
-        except StoreUnavailable as exc:
+        except BrokerError as exc:
             return str(exc)
         return None

@@ -12,6 +12,7 @@ from broker.errors import StoreFull
 from broker.group_commit import GroupCommit
 from broker.link import Argument
 from broker.messages import complete, label_of
+from broker.store import NoTransactions
 from broker.streams import message_id
 from broker.times import rfc3339
 
@@ -178,7 +179,7 @@ class Deliveries:
             return None
         try:
             stream, reply = await self._engine.on_consumer("read", consumer, batch, *groups)
-        except StoreFull:  # Redis 7 takes no transaction at its memory limit, but goes on to run scripts
+        except (StoreFull, NoTransactions):  # Redis 7 takes no transaction at its memory limit, but goes on to run scripts
             stream, reply = "", [1]
         if reply[0]:
             self._rounds_without_read[consumer] = _READ_AGAIN[reply[0]]

@@ -29,8 +29,9 @@ class Durability:
     """Confirms publishes. Those to one stream that come together are waited for together."""
 
     def __init__(self, store: Store) -> None:
-        # WAIT holds up what comes behind it, so it has connections of its own.
-        self._store = store.apart(timeout=2 * WAIT_MS / 1000 + 5)
+        self._store = store
+        # WAIT holds up what comes behind it, so each stream has connections of its own for that.
+        self._stores: dict[str, Store] = {}
         self._commit: GroupCommit[Mark, list[bool], bool] = GroupCommit(self._wait, lambda _, confirmed: confirmed)
 
     async def confirm(self, stream: str, mark: Mark) -> bool:
@@ -50,7 +51,10 @@ class Durability:
             commands.append(("WAIT", wanted, WAIT_MS))
         if any(mark.fsync for mark in marks):
             commands.append(("WAITAOF", 1, 0, WAIT_MS))
-        replies = await self._store.together(key, *commands)
+        store = self._stores.get(stream)
+        if store is None:
+            store = self._stores[stream] = self._store.apart(timeout=4 * WAIT_MS / 1000 + 5)
+        replies = await store.together(key, *commands)
         for reply in replies:
             if isinstance(reply, Exception):
                 logger.warning("a publish to %s could not be confirmed: %s", stream, reply)
@@ -65,4 +69,5 @@ class Durability:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._store.close()
+        for store in self._stores.values():
+            await store.close()

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ExecAbortError, RedisError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from broker.errors import StoreUnavailable
@@ -82,7 +82,7 @@ class Link(asyncio.Protocol):
             if isinstance(reply, Exception):
                 self.refusal = self.refusal or reply
             return
-        if isinstance(reply, ExecAbortError):
+        if isinstance(reply, Exception):
             reply = self.refusal or reply
         self.refusal = None
         if not future.done():

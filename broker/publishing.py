@@ -172,6 +172,8 @@ class Publisher:
         if call.durable != (mark is not None):
             self._streams.forget(stream)  # it has changed since it was looked up
         if mark is not None and not await self._durability.confirm(stream, mark):
+            if not call.durable and call.kind == "events":  # ids that were made here are not remembered
+                raise OutcomeUnknown("It is stored, and was not confirmed as the stream asks for since a moment ago.")
             raise Unconfirmed([Repeatable(row.id, row.message_id) for row in published])
         return published
 

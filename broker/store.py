@@ -18,6 +18,7 @@ from redis.exceptions import (
     AuthorizationError,
     BusyLoadingError,
     ClusterDownError,
+    ExecAbortError,
     MasterDownError,
     MovedError,
     NoPermissionError,
@@ -50,6 +51,7 @@ _REFUSALS = (
     AuthorizationError,
     BusyLoadingError,
     ClusterDownError,
+    ExecAbortError,
     MasterDownError,
     NoPermissionError,
     ReadOnlyError,
@@ -62,7 +64,10 @@ _REFUSAL_WORDS = {
 
 def from_reply(error: RedisError) -> BrokerError:
     """What an error reply of Redis means to a caller."""
-    word = str(error).partition(" ")[0]
+    text = str(error)
+    if isinstance(error, ExecAbortError):
+        text = text.partition("because of: ")[2] or text
+    word = text.partition(" ")[0]
     if isinstance(error, OutOfMemoryError) or word == "OOM":
         return StoreFull("Redis is at its memory limit; nothing was stored.")
     if isinstance(error, _REFUSALS) or word in _REFUSAL_WORDS:
@@ -79,6 +84,10 @@ def from_reply(error: RedisError) -> BrokerError:
 _PASSING = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
 
 
+class NoTransactions(StoreUnavailable):
+    """The Redis user may not begin a transaction."""
+
+
 class Store:
     """One Redis of any kind. `timeout` in seconds bounds connecting and each reply."""
 
@@ -86,7 +95,9 @@ class Store:
         self._servers = servers
         self._timeout = timeout
         self._links: dict[Node, Link] = {}
-        self._opening = asyncio.Lock()
+        self._retired: list[Link] = []
+        self._opening: dict[Node, asyncio.Task[Link]] = {}
+        self._transactions: bool | None = None
         self._owner = True
         self._closed = False
         self._warned = -WARN_S
@@ -126,8 +137,10 @@ class Store:
         """Run a script, and commands behind it in the same transaction; gives its reply and theirs, error replies among these.
 
         Where Redis does not know the script yet, the commands behind it run nevertheless, and all is done again with it:
-        they must do nothing that the script has not made possible.
+        they must do nothing that the script has not made possible. NoTransactions.
         """
+        if not await self._may_transact(key):
+            raise NoTransactions("Redis lets this user begin no transactions; nothing happened.")
         rest = self._script_arguments(key, args)
         replies = await self._reply(("MULTI",), ("EVALSHA", script.sha, *rest), *then, ("EXEC",), at=key)
         if isinstance(replies[0], NoScriptError):
@@ -135,6 +148,15 @@ class Store:
         if isinstance(replies[0], RedisError):
             raise from_reply(replies[0]) from replies[0]
         return replies[0], replies[1:]
+
+    async def _may_transact(self, key: str) -> bool:
+        """Whether MULTI is allowed. Where it is refused, the commands behind it would run, each for itself."""
+        if self._transactions is None:
+            begun, _ = await self.together(key, ("MULTI",), ("EXEC",))
+            if isinstance(begun, RedisError) and not isinstance(begun, NoPermissionError):
+                raise from_reply(begun) from begun
+            self._transactions = not isinstance(begun, NoPermissionError)
+        return self._transactions
 
     def _script_arguments(self, key: str, args: Iterable[Argument]) -> tuple[Argument, ...]:
         keys = self._servers.script_keys(key)
@@ -145,7 +167,10 @@ class Store:
 
         A refusal is a reply too, as an exception. StoreUnavailable, OutcomeUnknown.
         """
-        return await self._exchange(await self._node((), at), *commands)
+        replies = await self._exchange(await self._node((), at), *commands)
+        if any(isinstance(reply, ReadOnlyError) for reply in replies):
+            self._retire((), at)
+        return replies
 
     async def primaries(self) -> list[str]:
         """A key for each server that takes writes, to name it by (`call(..., at=key)`)."""
@@ -159,13 +184,15 @@ class Store:
             try:
                 return await self._redirected(commands, at)
             except (StoreUnavailable, *_PASSING) as exc:
+                if self._closed:
+                    raise
+                if isinstance(exc, ReadOnlyError):
+                    self._retire(commands[0], at)  # by a new connection its name may stand for another server
                 now = asyncio.get_running_loop().time()
                 self._warn(exc, now)
                 until = until or now + self._servers.patience_s
                 if now >= until:
                     raise
-                if isinstance(exc, ReadOnlyError):
-                    self._retire(commands[0], at)
             await asyncio.sleep(PAUSE_S)
             with contextlib.suppress(StoreUnavailable):
                 await self._servers.refresh()
@@ -182,12 +209,17 @@ class Store:
             node = self._servers.node_of(commands[0], at) or await self._node(commands[0], at)
             try:
                 return await self._attempt(node, commands)
-            except MovedError as exc:
-                await self._servers.moved(exc)
-            except AskError as exc:
+            except AskError as exc:  # MovedError is one
+                redirection = exc
+            if not isinstance(redirection, MovedError):
                 if len(commands) > 1:  # ASKING is for one command
-                    raise TryAgainError(str(exc)) from exc
-                return _or_raise((await self._exchange(self._servers.asked(exc), ("ASKING",), *commands))[-1])
+                    raise TryAgainError(str(redirection)) from redirection
+                _, reply = await self._exchange(self._servers.asked(redirection), ("ASKING",), *commands)
+                if not isinstance(reply, AskError):
+                    return _or_raise(reply)
+                redirection = reply
+            if isinstance(redirection, MovedError):
+                await self._servers.moved(redirection)
         raise StoreUnavailable("Redis sends the call from server to server; nothing happened.")
 
     async def _attempt(self, node: Node, commands: Sequence[Sequence[Argument]]) -> Any:
@@ -231,21 +263,39 @@ class Store:
         return node
 
     async def _open(self, node: Node) -> Link:
-        async with self._opening:
-            if self._closed:
-                raise StoreUnavailable("The connection to Redis was closed; nothing happened.")
-            link = self._links.get(node)
-            if link is None or link.closed:
-                if link is not None:
-                    await link.close()
-                link = self._links[node] = await connect(node, self._timeout)
+        """The link to a server. Callers that find none share one attempt to connect, and what becomes of it."""
+        link = self._links.get(node)
+        if link is not None and not link.closed:
             return link
+        opening = self._opening.get(node)
+        if opening is None:
+            opening = self._opening[node] = asyncio.create_task(self._connect(node))
+            opening.add_done_callback(lambda task: self._opened(node, task))
+        return await asyncio.shield(opening)
+
+    async def _connect(self, node: Node) -> Link:
+        if self._closed:
+            raise StoreUnavailable("The connection to Redis was closed; nothing happened.")
+        gone = [link for link in self._retired if link.closed]
+        self._retired = [link for link in self._retired if not link.closed]
+        for link in [*gone, self._links.pop(node, None)]:
+            if link is not None:
+                await link.close()
+        link = self._links[node] = await connect(node, self._timeout)
+        return link
+
+    def _opened(self, node: Node, task: asyncio.Task[Link]) -> None:
+        del self._opening[node]
+        if not task.cancelled():
+            task.exception()  # nobody need wait for it any more
 
     def _retire(self, args: Sequence[Argument], at: str | None) -> None:
         """Leave a server that is no longer the primary: the next call connects anew."""
         node = self._servers.node_of(args, at)
         if node is not None and node in self._links:
-            self._links.pop(node).retire()
+            link = self._links.pop(node)
+            link.retire()
+            self._retired.append(link)
 
     def apart(self, timeout: float) -> "Store":
         """The same Redis by connections of its own, for reads that block."""
@@ -256,7 +306,10 @@ class Store:
     async def close(self) -> None:
         """Close the connections; calls that await a reply fail."""
         self._closed = True
-        links, self._links = list(self._links.values()), {}
+        for opening in list(self._opening.values()):
+            opening.cancel()
+            await asyncio.wait([opening])
+        links, self._links, self._retired = [*self._links.values(), *self._retired], {}, []
         for link in links:
             await link.close()
         if self._owner:

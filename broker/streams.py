@@ -129,6 +129,7 @@ class Streams:
         spec = checked(spec, StreamSpec)
         assert spec.kind is not None  # noqa: S101 - no null is left
         _only_for_events(spec.kind, spec.max_messages, spec.max_age_ms)
+        _check_repeatable(spec.kind, spec.dedupe_window_ms, waited_for=bool(spec.replicas or spec.fsync))
         await self._check_fsync(spec.name, spec.fsync)
         fields = {"kind": spec.kind} | _stored(spec)
         await self._engine.store.call("HSET", keys.STREAMS, spec.name, "")
@@ -200,6 +201,8 @@ class Streams:
         given = {f: getattr(changes, f) for f in _CHANGEABLE if getattr(changes, f) is not UNSET}
         _only_for_events(stream.kind, given.get("max_messages"), given.get("max_age_ms"))
         if given:
+            after = {f: given.get(f, getattr(stream, f)) for f in ("dedupe_window_ms", "replicas", "fsync")}
+            _check_repeatable(stream.kind, after["dedupe_window_ms"], waited_for=bool(after["replicas"] or after["fsync"]))
             await self._check_fsync(name, given.get("fsync"))
             fields = {field: text for field, text in _stored(changes).items() if field in given}
             await self._engine.run("stream_update", name, *_flat(fields))
@@ -246,6 +249,12 @@ class Streams:
 
 
 _CHANGEABLE = ("max_messages", "max_age_ms", "dedupe_window_ms", "replicas", "fsync", "metadata")
+
+
+def _check_repeatable(kind: str, dedupe_window_ms: int | None, *, waited_for: bool) -> None:
+    """A publish that was not confirmed must be safe to repeat, so ids must be remembered."""
+    if kind == "events" and dedupe_window_ms == 0 and waited_for:
+        raise ValidationFailed({"dedupe_window_ms": ["must not be 0 where publishes wait for replicas or fsync"]})
 
 
 def _only_for_events(kind: str, max_messages: object, max_age_ms: object) -> None:

@@ -223,10 +223,16 @@ def from_url(url: str, timeout: float) -> Topology:
             addresses, shared, path = _several(url, options)
             if path:
                 raise ValueError("a cluster has one database")
-            return Cluster(addresses, shared)
+            patience = _patience_of_one(addresses, timeout)
+            return Cluster(addresses, shared | {"socket_connect_timeout": patience, "socket_timeout": patience})
         return One(ConnectionPool.from_url(url, **options))
     except TypeError as exc:
         raise ValueError(f"an option of the URL is unknown: {exc}") from exc
+
+
+def _patience_of_one(addresses: Sequence[tuple[str, int]], timeout: float) -> float:
+    """How long one of several servers may be silent before the next one is asked, in seconds: all must have their turn."""
+    return min(timeout, CONNECT_S / (2 * len(addresses)), 1.0)
 
 
 def _sentinel(url: str, options: dict[str, Any], timeout: float) -> One:
@@ -234,7 +240,8 @@ def _sentinel(url: str, options: dict[str, Any], timeout: float) -> One:
     service, _, db = path.partition("/")
     if not service:
         raise ValueError("the service is missing: redis+sentinel://host:port/service")
-    asking = {"socket_connect_timeout": timeout, "socket_timeout": timeout, "retry": Retry(NoBackoff(), 0)}
+    patience = _patience_of_one(addresses, timeout)
+    asking = {"socket_connect_timeout": patience, "socket_timeout": patience, "retry": Retry(NoBackoff(), 0)}
     ssl = issubclass(shared.pop("connection_class", Connection), SSLConnection)
     sentinel = _Sentinels(addresses, sentinel_kwargs=asking)
     pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]

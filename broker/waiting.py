@@ -280,8 +280,14 @@ class Waiting:
     ) -> Batch | None:
         """Wait in the consumer's queue after an empty batch; None: the time is over, and there is nothing newer to tell."""
         if batch.paused:
-            await _hold(min(seconds, PAUSED_S), gone)
-            return await self._deliveries.next(consumer, batch_size)
+            held = min(seconds, PAUSED_S)
+            await _hold(held, gone)
+            seconds -= held
+            if self._draining:
+                return None
+            batch = await self._deliveries.next(consumer, batch_size, min_batch if seconds > 0 else 1)
+            if batch.deliveries or batch.paused or seconds <= 0:
+                return batch
         watch = await self._watch_of(consumer)
         queue = watch.queues.get(consumer)
         if queue is None:

@@ -15,7 +15,7 @@ from http_api.settings import Settings
 from tests.support.api import Api, HttpApi, LibraryApi
 from tests.support.clock import advance, shifted_library, shifted_scripts
 from tests.support.functions import FunctionStore, load_library
-from tests.support.servers import BACKENDS, running
+from tests.support.servers import BACKENDS, everywhere, running
 
 
 @pytest.fixture
@@ -54,8 +54,7 @@ def clustered(redis_server: Embedded | Cluster) -> bool:
 async def store(redis_server: Embedded | Cluster) -> AsyncIterator[Store]:
     """An empty store."""
     store = Store.from_url(redis_server.url)
-    for key in await store.primaries():
-        await store.call("FLUSHALL", at=key)
+    await everywhere(store, "FLUSHALL")
     yield store
     await store.close()
 

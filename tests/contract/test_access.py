@@ -13,6 +13,7 @@ from broker import Broker, Store
 from broker.access import AccessTokens, Door
 from http_api.app import create_app
 from http_api.settings import Settings
+from tests.support.servers import everywhere
 
 pytestmark = pytest.mark.anyio
 
@@ -87,8 +88,8 @@ async def test_c2_a_redis_that_lost_its_tokens_opens_nothing(broker: Broker, sto
     text = await tokens.create("a", ["admin"])
     async with serving(broker, Door()) as server:
         await server.comes_to(OPEN, text)
-        await store.call("FLUSHALL")
-        await store.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # the servers read the table anew
+        await everywhere(store, "FLUSHALL")
+        await everywhere(store, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # the servers read the table anew
         await server.comes_to(REFUSED, text)
         assert await server.status() == REFUSED
 
@@ -114,6 +115,6 @@ async def test_c2_a_process_started_again_stays_shut_whatever_redis_holds_by_the
             assert await again.status() == OPEN
         await AccessTokens(broker.store).create("a", ["admin"])
         await first.comes_to(REFUSED)
-    await store.call("FLUSHALL")
+    await everywhere(store, "FLUSHALL")
     async with serving(broker, Door(mark)) as again:
         assert await again.status() == REFUSED

@@ -108,6 +108,11 @@ async def test_c9_the_settings_are_fields_like_the_others(backend: str) -> None:
             assert [(await client.post("/v1/streams", json=plain)).status_code for _ in range(2)] == [201, 200]
             assert (await client.post("/v1/streams", json=plain | {"replicas": 1})).status_code == 409
             assert (await client.post("/v1/streams", json=plain | {"replicas": 0, "fsync": False})).status_code == 200
+            unsafe = await client.post("/v1/streams", json={"name": "u", "kind": "events", "replicas": 1, "dedupe_window_ms": 0})
+            assert (unsafe.status_code, list(unsafe.json()["validation_errors"])) == (422, ["dedupe_window_ms"])
+            await client.patch("/v1/streams/s", json={"dedupe_window_ms": 0})
+            unsafe = await client.patch("/v1/streams/s", json={"replicas": 1})
+            assert (unsafe.status_code, list(unsafe.json()["validation_errors"])) == (422, ["dedupe_window_ms"])
             for wrong in ({"replicas": -1}, {"replicas": "1"}, {"fsync": 1}):
                 refused = await client.patch("/v1/streams/s", json=wrong)
                 assert (refused.status_code, list(refused.json()["validation_errors"])) == (422, list(wrong))

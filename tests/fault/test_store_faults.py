@@ -3,14 +3,17 @@
 import asyncio
 import os
 import signal
+import socket
 
 import httpx
 import pytest
 
-from broker import Store
+from benchmarks.replicated import guarded
+from broker import Broker, ConsumerSpec, Store
 from broker.embedded import Embedded
+from broker.errors import StoreUnavailable
 from tests.support.cutting import proxy
-from tests.support.servers import BACKENDS, running
+from tests.support.servers import BACKENDS, binary_of, running
 from tests.support.serving import serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("backend", BACKENDS)]
@@ -103,6 +106,52 @@ async def test_c3_a_read_only_replica_is_503(backend: str) -> None:
             assert problem(await client.post(PUBLISH, json=EVENT)) == (503, "STORE_UNAVAILABLE")
             await _command(server, "REPLICAOF", "NO", "ONE")
             assert (await client.post(PUBLISH, json=EVENT)).status_code == 200
+
+
+async def test_c3_a_replica_that_was_promoted_elsewhere_is_left_for_a_new_connection(backend: str) -> None:
+    with running(backend) as server:
+        store = Store.from_url(server.url)
+        await store.call("PING")
+        [before] = store._links.values()
+        await _command(server, "REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(StoreUnavailable):
+            await store.call("SET", "a", 1)
+        await store.call("PING")
+        assert [link is before for link in store._links.values()] == [False]
+        await store.close()
+
+
+async def test_a_user_who_may_not_begin_transactions_gets_each_message_once(backend: str) -> None:
+    with running(backend) as server:
+        async with Broker.from_url(server.url) as admin:
+            await admin.consumers.create(ConsumerSpec(name="c", stream_id="events"))
+            await admin.publish("events", [{"collection_id": "a:b", "data": n} for n in range(6)])
+            await admin.store.call("ACL", "SETUSER", "plain", "on", ">secret", "~*", "+@all", "-multi")
+            async with Broker.from_url(server.url.replace("unix://", "unix://plain:secret@")) as broker:
+                ids = [d.id for _ in range(3) for d in (await broker.next("c", 2)).deliveries]
+            assert len(set(ids)) == 6
+            assert (await admin.consumers.get("c")).info.num_ack_pending == 6
+
+
+async def test_callers_share_one_attempt_to_connect_and_its_failure(backend: str) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        store = Store.from_url(f"redis://127.0.0.1:{silent.getsockname()[1]}", timeout=0.5)
+        started = asyncio.get_running_loop().time()
+        answers = await asyncio.gather(*(store.call("PING") for _ in range(20)), return_exceptions=True)
+        assert all(isinstance(answer, StoreUnavailable) for answer in answers)
+        assert asyncio.get_running_loop().time() - started < 5
+        await store.close()
+
+
+async def test_a_silent_sentinel_does_not_keep_the_others_from_being_asked(backend: str) -> None:
+    with guarded(binary_of(backend)) as service, socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        store = Store.from_url(service.url.replace("//", f"//127.0.0.1:{silent.getsockname()[1]},"))
+        assert await store.call("PING") == b"PONG"
+        await store.close()
 
 
 async def test_c3_a_redis_that_cannot_write_to_disk_is_503(backend: str) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from broker.embedded import Embedded, find_binary
+from broker.store import Store
 
 BACKENDS = ["valkey", *(["redis"] if shutil.which("redis-server") else [])]
 
@@ -18,6 +19,12 @@ def binary_of(backend: str) -> str:
     found = shutil.which("redis-server")
     assert found is not None
     return found
+
+
+async def everywhere(store: Store, *command: str) -> None:
+    """Run a command that names no key on every primary."""
+    for key in await store.primaries():
+        await store.call(*command, at=key)
 
 
 @contextmanager
