@@ -56,9 +56,9 @@ class RedisProcess:
         """Run a command on it."""
         return self.client.execute_command(*command)  # type: ignore[no-untyped-call]
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Run it, anew after a kill."""
-        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen([*self._command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(lambda: bool(self.client.ping()), f"the server on {self.port} answers")
 
     @property

@@ -61,8 +61,7 @@ class Guarded:
         assert old is not None
         old.kill()
         until(lambda: self.primary() is new, "the replica takes over")
-        old.start()
-        old.run("REPLICAOF", "127.0.0.1", new.port)
+        old.start("--replicaof", "127.0.0.1", str(new.port))  # never an empty primary, which clients could find
         self.settle()
 
     def settle(self) -> None:

@@ -84,8 +84,8 @@ def from_reply(error: RedisError) -> BrokerError:
 _PASSING = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
 
 
-class NoTransactions(StoreUnavailable):
-    """The Redis user may not begin a transaction."""
+class NoTransactions(Exception):
+    """The Redis user may not begin a transaction; nothing happened."""
 
 
 class Store:
@@ -140,7 +140,7 @@ class Store:
         they must do nothing that the script has not made possible. NoTransactions.
         """
         if not await self._may_transact(key):
-            raise NoTransactions("Redis lets this user begin no transactions; nothing happened.")
+            raise NoTransactions
         rest = self._script_arguments(key, args)
         replies = await self._reply(("MULTI",), ("EVALSHA", script.sha, *rest), *then, ("EXEC",), at=key)
         if isinstance(replies[0], NoScriptError):

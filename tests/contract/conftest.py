@@ -11,6 +11,16 @@ from tests.support.functions import load_library
 from tests.support.servers import BACKENDS, binary_of, running
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On the cluster the library is tried by what stands on it, HTTP and functions: a minute less."""
+    items[:] = [item for item in items if not _is_spared(item)]
+
+
+def _is_spared(item: pytest.Item) -> bool:
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    return (params.get("redis_server"), params.get("api")) == ("cluster", "library")
+
+
 @pytest.fixture(scope="session", params=[*BACKENDS, "cluster"])
 def redis_server(request: pytest.FixtureRequest) -> Iterator[Embedded | Cluster]:
     """A private server of each kind that is there, and a cluster."""

@@ -50,6 +50,7 @@ async def test_what_a_replica_has_confirmed_outlives_its_primary(service: Guarde
     assert not seen.refusals.keys() - {"OUTCOME_UNKNOWN", "STORE_UNAVAILABLE"}
 
 
+@pytest.mark.parametrize("service", BACKENDS[:1], indirect=True)
 async def test_a_primary_that_was_demoted_is_left(service: Guarded) -> None:
     service.settle()
     before = service.primary()
