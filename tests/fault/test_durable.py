@@ -7,6 +7,8 @@ import httpx
 import pytest
 
 from benchmarks.replicated import replicated
+from broker import Store
+from broker.durability import Durability, Mark
 from tests.support.servers import BACKENDS, binary_of, running
 from tests.support.serving import serving
 
@@ -62,6 +64,17 @@ async def test_callers_that_come_together_are_each_confirmed(backend: str) -> No
             answers = await asyncio.gather(*(publish(client, "d", EVENT) for _ in range(50)))
             assert {status for status, _ in answers} == {200}
             assert replica.run("XLEN", "broker:{d}:log") == 50
+
+
+async def test_a_server_that_never_had_the_publish_confirms_nothing(backend: str) -> None:
+    with replicated(binary_of(backend)) as (primary, _):
+        store = Store.from_url(primary.url)
+        durability = Durability(store)
+        await store.call("SET", "broker:{d}:mark:here", 1)
+        assert await durability.confirm("d", Mark(1, False, "here")) is True
+        assert await durability.confirm("d", Mark(1, False, "lost-in-a-failover")) is False
+        await durability.close()
+        await store.close()
 
 
 async def test_lines_stop_at_the_chunk_that_is_not_confirmed(backend: str) -> None:
