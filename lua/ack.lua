@@ -7,6 +7,5 @@
 -- cost     O(tokens)
 local s, c = open_settling(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
-local acked, stale = ack_tokens(s, c, ARGV, 3, tonumber(ARGV[2]))
-if c.keyed then free_keys(s, c, acked) end
-return { #acked, unpack(stale) }
+local acked, stale = ack_tokens(s, c, ARGV, 3, tonumber(ARGV[2]), c.keyed and free_keys)
+return { acked, unpack(stale) }

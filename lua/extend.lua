@@ -8,8 +8,13 @@
 local s = open_stream(KEYS[1])
 local c = open_consumer(s, ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
-local ids, live = token_groups(s, c, ARGV, 3, tonumber(ARGV[2]))
-local stale, now = {}, now_ms()
+local ids, numbers, at = {}, {}, 3
+for _ = 1, tonumber(ARGV[2]) do
+  local number, from, to = group_at(c, ARGV, at)
+  for i = from, to do ids[#ids + 1], numbers[#ids + 1] = ARGV[i], number end
+  at = to + 1
+end
+local live, stale, now = live_rows(s, c, ids, numbers), {}, now_ms()
 for i, id in ipairs(ids) do
   if live[i] then
     -- JUSTID leaves the delivery number as it is, so the token stays good. Of a message that has left the stream XCLAIM

@@ -60,7 +60,7 @@ local settled = { 0, 0 }
 if ARGV[3] ~= '0' then
   local c = { key = own, name = name, epoch = epoch, full = full, deadlines = deadlines, notes = key .. ':notes:' .. name }
   local acked, stale = ack_tokens({ key = key, log = log }, c, ARGV, 4, tonumber(ARGV[3]))
-  settled, out = { #acked, 0, unpack(stale) }, out - #acked
+  settled, out = { acked, 0, unpack(stale) }, out - acked
 end
 -- First a command that frees: a Redis at its memory limit lets a script go on with others behind it.
 redis.call('DEL', gate)

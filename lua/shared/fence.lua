@@ -1,19 +1,9 @@
 -- fence: which of the deliveries named by tokens are the live ones, and taking them out.
 
 -- The row of the PEL, {id, name, idle in ms, delivery number}, of each live delivery, by its place in the lists; each
--- message once. A number that is false names none. The ids of a batch lie together and come in order: then the rows of
--- the range are they, and all are live, which the second result tells. Else one range answers for most, and what it did not
--- reach is asked for one by one.
+-- message once. A number that is false names none. One range answers for most, and what it did not reach is asked for
+-- one by one.
 local function live_rows(s, c, ids, numbers)
-  if #ids == 0 then return {} end
-  local pending = redis.call('XPENDING', s.log, c.name, ids[1], ids[#ids], #ids)
-  local same = #pending == #ids
-  for i = 1, same and #ids or 0 do
-    local p = pending[i]
-    if p[1] ~= ids[i] or p[4] ~= numbers[i] then same = false break end
-  end
-  if same then return pending, true end
-
   local low, high
   for i, id in ipairs(ids) do
     local row = numbers[i] and { member = sortable(id), id = id }
@@ -31,16 +21,16 @@ local function live_rows(s, c, ids, numbers)
   return live
 end
 
--- What an ack or a nack leaves behind: the rows out of the PEL, and a place under max_ack_pending for a waiting call. Of
--- acked messages the notes go too. Returns whether a waiting call was told.
-local function take_out(s, c, ids, acked)
-  if #ids == 0 then return true end
-  redis.call('XACK', s.log, c.name, unpack(ids))
+-- What an ack or a nack leaves behind: the rows of ids[from] to ids[to] out of the PEL, and a place under max_ack_pending for a
+-- waiting call. Of acked messages the notes go too. Returns whether a waiting call was told.
+local function take_out(s, c, ids, from, to, acked)
+  if to < from then return true end
+  redis.call('XACK', s.log, c.name, unpack(ids, from, to))
   if redis.call('EXISTS', c.deadlines, acked and c.notes or c.deadlines) > 0 then
     local members = {}
-    for i, id in ipairs(ids) do members[i] = sortable(id) end
+    for i = from, to do members[#members + 1] = sortable(ids[i]) end
     redis.call('ZREM', c.deadlines, unpack(members))
-    if acked then redis.call('HDEL', c.notes, unpack(ids)) end
+    if acked then redis.call('HDEL', c.notes, unpack(ids, from, to)) end
   end
   local full = c.full
   if full then
@@ -51,35 +41,53 @@ local function take_out(s, c, ids, acked)
   return full
 end
 
--- Groups of tokens, each of one epoch and delivery number: epoch, number, how many, the message ids. A group is what one
--- caller was given at once, so it is looked for by itself. Returns the ids, the rows of the live ones by their
--- place, each message once, the position in ARGV behind the last group, and whether all are live.
-local function token_groups(s, c, args, at, groups)
-  local ids, live, taken, all, n = {}, {}, {}, true, 0
-  for _ = 1, groups do
-    local number, count = args[at] == c.epoch and tonumber(args[at + 1]), tonumber(args[at + 2])
-    local group, numbers = { unpack(args, at + 3, at + 2 + count) }, {}
-    for i = 1, count do numbers[i] = number end
-    local rows, whole = live_rows(s, c, group, numbers)
-    at = at + 3 + count
-    if groups == 1 then return group, rows, at, whole end
-    for i, id in ipairs(group) do
-      n = n + 1
-      ids[n], live[n] = id, not taken[id] and rows[i] or false
-      all, taken[id] = all and live[n], taken[id] or live[n]
-    end
-  end
-  return ids, live, at, all
+-- Tokens come in groups of one epoch and delivery number: epoch, number, how many, the message ids. A group that begins at a
+-- position of the arguments: its number (false = it is of another epoch), and the positions of its first and last id.
+local function group_at(c, args, at)
+  return args[at] == c.epoch and tonumber(args[at + 1]), at + 3, at + 2 + args[at + 2]
 end
 
--- Ack groups of tokens. Returns the ids of the acked messages, the positions of the stale tokens, the position behind the
--- last group, and how many tokens there were. The caller frees the keys that the messages held.
-local function ack_tokens(s, c, args, at, groups)
-  local ids, live, behind, all = token_groups(s, c, args, at, groups)
-  local acked, stale = all and ids or {}, {}
-  for i = 1, all and 0 or #ids do
-    if live[i] then acked[#acked + 1] = ids[i] else stale[#stale + 1] = i end
+-- The ids of a group, and its number for each.
+local function group_ids(args, number, from, to)
+  local numbers = {}
+  for i = 1, to - from + 1 do numbers[i] = number end
+  return { unpack(args, from, to) }, numbers
+end
+
+-- Whether a group is a run of rows of the PEL, as the batch is that a caller was given and acks: then all are live.
+local function is_run(s, c, args, number, from, to)
+  local pending = number and redis.call('XPENDING', s.log, c.name, args[from], args[to], to - from + 1) or {}
+  if #pending ~= to - from + 1 then return false end
+  for i, p in ipairs(pending) do
+    if p[1] ~= args[from + i - 1] or p[4] ~= number then return false end
   end
-  take_out(s, c, acked, true)
-  return acked, stale, behind, #ids
+  return true
+end
+
+-- Ack groups of tokens from a position of the arguments on, one after the other, so a message is acked once. `freed` is
+-- called with the ids that were: those from the one to the other position of a list. Returns how many were, the positions of the
+-- stale tokens among all, the position behind the last group, and how many tokens there were.
+local function ack_tokens(s, c, args, at, groups, freed)
+  local count, stale, tokens = 0, {}, 0
+  for _ = 1, groups do
+    local number, from, to = group_at(c, args, at)
+    local ids, first, last = args, from, to
+    if not is_run(s, c, args, number, from, to) then
+      local given, numbers = group_ids(args, number, from, to)
+      local live = live_rows(s, c, given, numbers)
+      ids, first, last = {}, 1, 0
+      for i, id in ipairs(given) do
+        if live[i] then
+          last = last + 1
+          ids[last] = id
+        else
+          stale[#stale + 1] = tokens + i
+        end
+      end
+    end
+    take_out(s, c, ids, first, last, true)
+    if freed then freed(s, c, ids, first, last) end
+    count, tokens, at = count + last - first + 1, tokens + to - from + 1, to + 1
+  end
+  return count, stale, at, tokens
 end
