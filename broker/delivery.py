@@ -114,9 +114,9 @@ class _Answer(NamedTuple):
     columns: Sequence[Sequence[Any]] = ((),) * 5
 
 
-# The script `read` is tried where it was of use the last time; else again after so many rounds, by its answer: it was not
-# of use now, or is never of this consumer, until another one of that name is made.
-_READ_AGAIN = {1: 8, 2: 10_000}
+# The script `read` is tried where it was of use the last time; else again after so many more rounds, by its answer: it was not
+# of use now, or is never of this consumer, until another one of that name is made, or `next` has upkeep to do.
+_READ_AGAIN = {1: 8, 2: 10_000, 3: 0}
 # A plain client has read what the script counted on: its count is right again this soon.
 _SYNC_MS = 1000
 

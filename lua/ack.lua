@@ -1,5 +1,5 @@
 -- ack: settle deliveries as done.
--- uses: entries ordering fence
+-- uses: holding fence
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; how many groups of tokens; then a group: epoch, delivery number, how many, the message ids
 -- returns  [acked, positions of the stale tokens among all, from 1]

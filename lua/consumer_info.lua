@@ -1,5 +1,5 @@
 -- consumer_info: a consumer's fields and counts.
--- uses: filters entries ordering schedule upkeep positions counts fence delivery
+-- uses: filters entries holding ordering keys schedule upkeep positions counts fence delivery
 -- KEYS[1]  broker:{S}
 -- ARGV     name
 -- returns  [behind = 1], or [0, num_pending, num_ack_pending, num_dead, num_redelivered, paused, then 2 a field, name and value]

@@ -1,5 +1,5 @@
 -- dead_letters: a page of a consumer's dead letters, in the order of their deaths.
--- uses: entries ordering fence delivery
+-- uses: entries holding ordering fence delivery
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; after, a position ('' = from the first); how many to look at; collection_id, reason ('' = any)
 -- returns  [position to go on after, or '' at the end; then 8 a dead letter: message id, deliver count, reason,

@@ -1,5 +1,5 @@
 -- extend: begin the ack wait of deliveries anew.
--- uses: entries ordering fence delivery
+-- uses: entries holding ordering fence delivery
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; how many groups of tokens; then a group: epoch, delivery number, how many, the message ids
 -- returns  [extended, positions of the stale tokens among all, from 1]

@@ -1,5 +1,5 @@
 -- messages: what the stream holds, oldest first, without a consumer.
--- uses: filters entries ordering schedule upkeep
+-- uses: filters entries holding ordering keys schedule upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     after, a message id ('' = from the first); how many to look at; collection_id ('' = any)
 -- returns  [behind = 1], or [0, id to go on after or '' at the end, then 3 a message: id, head, body]

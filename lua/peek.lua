@@ -1,5 +1,5 @@
 -- peek: the next messages, without delivering them.
--- uses: filters entries ordering schedule upkeep positions counts fence delivery
+-- uses: filters entries holding ordering keys schedule upkeep positions counts fence delivery
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; limit
 -- returns  [behind = 1], or [0, then 5 a message as next gives them; its delivery number is the one that it would get]
@@ -48,7 +48,7 @@ while left > 0 and looked < ROWS_A_CALL do
   local entries = entries_ahead(s, c, wanted)
   for _, entry in ipairs(entries) do
     local key = c.keyed and key_of(s, entry) or ''
-    local free = key == '' or not shown[key] and redis.call('HEXISTS', s.key .. ':busy:' .. c.name, key) == 0
+    local free = key == '' or not shown[key] and redis.call('SISMEMBER', s.key .. ':busy:' .. c.name, key) == 0
     if left > 0 and free and not (s.schedules and has_lapsed(s, entry[1])) then
       show(entry, 1, 0)
       left, shown[key] = left - 1, true

@@ -1,5 +1,5 @@
 -- pending: what is out, in stream order.
--- uses: entries ordering fence delivery
+-- uses: entries holding ordering fence delivery
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; after, a message id ('' = from the first); limit
 -- returns  [id to go on after, or '' at the end; then 5 a delivery: message id, deliver count, delivered at (ms), expires at (ms), reason of its last nack]

@@ -14,6 +14,7 @@
 --   broker:{S}:filters         hash    filters in use: F, F:uses, and while it is built F:at, F:until
 --   broker:{S}:routes          hash    term of a filter -> the filters that it may match
 --   broker:{S}:index:F         zset    ids of the entries that filter F matches (`all`: every record)
+--   broker:{S}:keys            stream  the keys of new events: shared/keys.lua
 --   broker:{S}:delayed         zset    tickets of events that are to be appended later, score = when
 --   broker:{S}:delayed-events  hash    ticket -> the event: arguments of its append as a JSON list
 --   broker:{S}:ttl             zset    ids of events with a time to live, score = when it is over
@@ -27,7 +28,7 @@
 --   broker:{S}:retry:C         zset    nacked messages, score = time due, 0 = now. Not in the PEL while here
 --   broker:{S}:deadlines:C     zset    out rows that do not expire in stream order, score = when their ack wait began, 0 = over
 --   broker:{S}:notes:C         hash    id -> "delivery-number given-back reason" of nacked messages
---   broker:{S}:busy:C          hash    of a consumer with ordering key, as are held, parked and queue: shared/ordering.lua
+--   broker:{S}:busy:C          set     of a consumer with ordering key, as are held, parked and queue: shared/holding.lua
 --   broker:{S}:held:C          hash
 --   broker:{S}:parked:C        zset
 --   broker:{S}:queue:C         zset
@@ -76,12 +77,12 @@ end
 -- A stream, or nil where there is none.
 local function open_stream(key)
   local f = redis.call('HMGET', key, 'kind', 'idx', 'seen', 'max_messages', 'max_age_ms', 'dedupe_window_ms', 'schedules',
-    'first', 'replicas', 'fsync')
+    'first', 'replicas', 'fsync', 'keyed')
   if not f[1] then return nil end
   return {
     key = key, log = key .. ':log', kind = f[1], idx = tonumber(f[2]), seen = f[3],
     max_messages = tonumber(f[4] or ''), max_age_ms = tonumber(f[5] or ''), dedupe_window_ms = tonumber(f[6] or ''),
-    schedules = f[7], first = tonumber(f[8] or 1), replicas = tonumber(f[9] or ''), fsync = f[10] == '1',
+    schedules = f[7], first = tonumber(f[8] or 1), replicas = tonumber(f[9] or ''), fsync = f[10] == '1', keyed = f[11],
   }
 end
 

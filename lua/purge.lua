@@ -1,5 +1,5 @@
 -- purge: delete dead letters.
--- uses: entries ordering fence delivery
+-- uses: entries holding ordering fence delivery
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; then message ids, or none = all
 -- returns  how many were deleted

@@ -1,15 +1,16 @@
 -- read: settle acks, and let the XREADGROUP that follows in the same transaction deliver.
--- uses: fence
+-- uses: holding fence
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; batch, 1...1000; how many groups of acks; these, as for ack
--- returns  [1]: nothing was done and nothing is delivered, call next; [2]: likewise, and so it always is of this consumer;
+-- returns  [1]: nothing was done and nothing is delivered, call next; [2]: likewise, and so it always is of this consumer; [3]: likewise, and after
+--          that next it may deliver;
 --          else what next returns without the messages, and how many these are: [0, epoch, num_pending, num_ack_pending,
 --          -1, max_waiting, seen, 0, settled, count]
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(tokens + log n)
 --
--- The next new messages of an unfiltered, unordered consumer need not come through Lua. Where there is nothing to do beside
--- delivering them, this counts them as out and makes the gate, a stream without which the read that follows fails before
+-- The next new messages of an unfiltered consumer need not come through Lua. Where there is nothing to do beside
+-- delivering them, and with ordering by key all their keys are known and free, this counts them as out and makes the gate, a stream without which the read that follows fails before
 -- it has given anything:
 --
 --   MULTI
@@ -18,21 +19,56 @@
 --   DEL broker:{S}:gate:C
 --   EXEC
 local key, name, batch = KEYS[1], ARGV[1], tonumber(ARGV[2])
+
+-- Take the keys of the events from the one number on to the other. False, and nothing is done, where one is not known or is busy, or two
+-- are the same. Where events were appended one by one, more entries are asked for at once.
+local function take_keys_between(s, from, to)
+  local keys, held, n, ask = {}, {}, 0, 1
+  while from <= to do
+    local lines
+    for _, entry in ipairs(redis.call('XRANGE', s.key .. ':keys', string.format('%.0f', from), '+', 'COUNT', ask)) do
+      local last
+      last, lines = string.match(entry[1], '^(%d+)-(%d+)$')
+      local number = last - lines
+      if number >= from then return false end
+      for id, its_key in string.gmatch(entry[2][2], '(%S+) ([^\n]*)\n') do
+        number = number + 1
+        if number == from and number <= to then
+          from = from + 1
+          if its_key ~= '' then
+            n = n + 1
+            keys[n], held[2 * n - 1], held[2 * n] = its_key, id, its_key
+          end
+        end
+      end
+    end
+    if not lines then return false end
+    ask = math.ceil((to - from + 1) / lines)
+  end
+  if n == 0 then return true end
+  for _, busy in ipairs(redis.call('SMISMEMBER', s.key .. ':busy:' .. name, unpack(keys))) do
+    if busy == 1 then return false end
+  end
+  return hold_keys(s, name, keys, held)
+end
+
 local own, log, gate = key .. ':consumer:' .. name, key .. ':log', key .. ':gate:' .. name
 local epoch, filter, ordering, full, start, paused, max_ack_pending, max_waiting, ack_wait_ms, sweep_at, synced_at, cursor,
-  position = unpack(redis.call('HMGET', own, 'epoch', 'filter', 'ordering', 'full', 'start', 'paused_until',
-  'max_ack_pending', 'max_waiting', 'ack_wait_ms', 'sweep_at', 'synced_at', 'cursor', 'position'))
+  position, verified_at = unpack(redis.call('HMGET', own, 'epoch', 'filter', 'ordering', 'full', 'start', 'paused_until',
+  'max_ack_pending', 'max_waiting', 'ack_wait_ms', 'sweep_at', 'synced_at', 'cursor', 'position', 'verified_at'))
+local keyed = ordering == 'key'
 if not epoch then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
-if filter ~= '' or ordering == 'key' then return { 2 } end
+if filter ~= '' then return { 2 } end
 
 -- Upkeep is left to next: to sweep, to sync, to trim, to count what plain clients have added (their entries have their number
 -- elsewhere), to append what was delayed, to pass over what has lapsed.
 local now = now_ms()
-if start or now >= tonumber(sweep_at) or now - synced_at >= 1000 then return { 1 } end
+if start or now >= tonumber(sweep_at) or now - (keyed and (verified_at or 0) or synced_at) >= 1000 then return { 3 } end
 if paused and paused ~= '' and (paused == 'inf' or tonumber(paused) > now) then return { 1 } end
 local kind, idx, seen, first, max_messages, max_age_ms, schedules = unpack(redis.call('HMGET', key, 'kind', 'idx', 'seen',
   'first', 'max_messages', 'max_age_ms', 'schedules'))
 local index = kind == 'records' and key .. ':index:all'
+if keyed and index then return { 2 } end
 if not index then
   if #entries_behind(log, seen, 1) > 0 or redis.call('EXISTS', key .. ':plain') == 1
     or max_messages ~= '' and redis.call('XLEN', log) > tonumber(max_messages)
@@ -56,15 +92,25 @@ local before = index or math.max(tonumber(position), (first or 1) - 1)
 local ahead = index and redis.call('ZLEXCOUNT', index, '(' .. sortable(cursor), '+') or idx - before
 if ahead == 0 or out + batch > tonumber(max_ack_pending) then return { 1 } end
 
+local s, count, settles = { key = key, log = log }, math.min(batch, ahead), ARGV[3] ~= '0'
+if keyed then
+  local parked = redis.call('ZCARD', key .. ':parked:' .. name)
+  -- Settling may release what waits for its key, and more keys than messages that can hold one are for next to look at.
+  if settles and parked > 0 or redis.call('HLEN', key .. ':held:' .. name) > out + set_back
+    or not take_keys_between(s, before + 1, before + count) then
+    return { 1 }
+  end
+  set_back = set_back + parked
+end
+
 local settled = { 0, 0 }
-if ARGV[3] ~= '0' then
+if settles then
   local c = { key = own, name = name, epoch = epoch, full = full, deadlines = deadlines, notes = key .. ':notes:' .. name }
-  local acked, stale = ack_tokens({ key = key, log = log }, c, ARGV, 4, tonumber(ARGV[3]))
+  local acked, stale = ack_tokens(s, c, ARGV, 4, tonumber(ARGV[3]), keyed and free_keys)
   settled, out = { acked, 0, unpack(stale) }, out - acked
 end
 -- First a command that frees: a Redis at its memory limit lets a script go on with others behind it.
 redis.call('DEL', gate)
-local count = math.min(batch, ahead)
 if index then
   cursor = stream_id(redis.call('ZRANGEBYLEX', index, '(' .. sortable(cursor), '+', 'LIMIT', count - 1, 1)[1])
   redis.call('HSET', own, 'cursor', cursor)

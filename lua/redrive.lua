@@ -1,5 +1,5 @@
 -- redrive: put dead letters back for this consumer alone, their deliver count anew.
--- uses: entries ordering fence delivery settle
+-- uses: entries holding ordering fence delivery settle
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; dry_run: 1 = only count; then message ids
 -- returns  [redriven, gone: no longer in the stream, and so left where they are]

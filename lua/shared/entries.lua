@@ -48,17 +48,18 @@ local KEY_PATTERNS = {
 }
 
 -- What per-key order goes by: a record's id, an event's key; a plain XADD's key or upstream_id. '' = none: unordered.
-local function key_of(s, entry)
-  if is_plain(entry) then
-    local fields = plain_fields(entry)
-    return fields.key or fields.upstream_id or ''
-  end
-  local body = entry[2][4]
-  local found = string.match(body, KEY_PATTERNS[s.kind])
+local function key_in(kind, body)
+  local found = string.match(body, KEY_PATTERNS[kind])
   if found then return found end
   local _, at = text_at(body, 18)
   _, at = field_at(body, at, 'resource_id')
-  return field_at(body, at, s.kind == 'records' and 'id' or 'key') or ''
+  return field_at(body, at, kind == 'records' and 'id' or 'key') or ''
+end
+
+local function key_of(s, entry)
+  if not is_plain(entry) then return key_in(s.kind, entry[2][4]) end
+  local fields = plain_fields(entry)
+  return fields.key or fields.upstream_id or ''
 end
 
 local function idx_of(s, entry)

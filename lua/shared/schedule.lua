@@ -20,6 +20,7 @@ local function append_event(s, since, collection_id, resource_id, lacks, body, t
     s.idx = s.idx + 1
     id = redis.call('XADD', s.log, '*', 'head', s.idx .. ' ' .. lacks, 'body', body)
     s.seen = id
+    if s.keyed then note_key(s, id, body) end
     for _, index in ipairs(indexes_of(s, s.memo, collection_id, resource_id ~= '' and resource_id or nil)) do
       s.touched[index] = true
       redis.call('ZADD', index, 0, sortable(id))
@@ -55,6 +56,7 @@ local function release_delayed(s, now)
     redis.call('HDEL', s.key .. ':delayed-events', ticket)
   end
   redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen)
+  write_keys(s)
   return #due < 2 * RELEASED_A_CALL
 end
 

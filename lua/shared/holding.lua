@@ -1,0 +1,70 @@
+-- holding: which message holds which key. Its other side, the messages that wait for one, is shared/ordering.lua.
+--
+--   broker:{S}:busy:C     set   keys that a message holds
+--   broker:{S}:held:C     hash  the message -> its key
+--   broker:{S}:parked:C   zset  ids of messages that wait for their key
+--   broker:{S}:queue:C    zset  "length:key:id" of the same, so that a key's first one is found; may hold some that left
+--
+-- Parked messages of a key imply that it is busy. Each message is parked once and released once, whatever a key holds.
+
+local function hold_key(s, name, key, id)
+  redis.call('SADD', s.key .. ':busy:' .. name, key)
+  redis.call('HSET', s.key .. ':held:' .. name, id, key)
+end
+
+-- Likewise for many keys, none of which is busy; `held` lists ids, each before its key. False: some keys are the same, and nothing was
+-- done. A small set or hash is a list, which is looked through for each member; one long member makes it a table, for good.
+local function hold_keys(s, name, keys, held)
+  local busy, n, long = s.key .. ':busy:' .. name, #keys, string.rep(' ', 1024)
+  if n > 32 then keys[n + 1], held[2 * n + 1], held[2 * n + 2] = long, long, '' end
+  if redis.call('SADD', busy, unpack(keys)) < #keys then
+    redis.call('SREM', busy, unpack(keys))
+    return false
+  end
+  redis.call('HSET', s.key .. ':held:' .. name, unpack(held))
+  if n > 32 then
+    redis.call('SREM', busy, long)
+    redis.call('HDEL', s.key .. ':held:' .. name, long)
+  end
+  return true
+end
+
+-- The message no longer holds its key: the next of the key may be delivered.
+local function free_key(s, name, id)
+  local held, busy, queue = s.key .. ':held:' .. name, s.key .. ':busy:' .. name, s.key .. ':queue:' .. name
+  local key = redis.call('HGET', held, id)
+  if not key then return end
+  redis.call('HDEL', held, id)
+  local prefix = #key .. ':' .. key
+  while true do
+    local first = redis.call('ZRANGEBYLEX', queue, '[' .. prefix .. ':', '(' .. prefix .. ';', 'LIMIT', 0, 1)[1]
+    if not first then
+      redis.call('SREM', busy, key)
+      return
+    end
+    redis.call('ZREM', queue, first)
+    local member = string.sub(first, #prefix + 2)
+    if redis.call('ZREM', s.key .. ':parked:' .. name, member) == 1 then
+      hold_key(s, name, key, stream_id(member))
+      redis.call('ZADD', s.key .. ':retry:' .. name, 0, member)
+      wake(s, name)
+      return
+    end
+  end
+end
+
+-- Likewise for those from ids[from] to ids[to]. Where no message waits for a key there is nothing to release.
+local function free_keys(s, c, ids, from, to)
+  if to < from then return end
+  if redis.call('EXISTS', s.key .. ':queue:' .. c.name) == 1 then
+    for i = from, to do free_key(s, c.name, ids[i]) end
+    return
+  end
+  local keys = {}
+  for _, key in ipairs(redis.call('HMGET', s.key .. ':held:' .. c.name, unpack(ids, from, to))) do
+    if key then keys[#keys + 1] = key end
+  end
+  if #keys == 0 then return end
+  redis.call('HDEL', s.key .. ':held:' .. c.name, unpack(ids, from, to))
+  redis.call('SREM', s.key .. ':busy:' .. c.name, unpack(keys))
+end
