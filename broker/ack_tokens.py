@@ -39,15 +39,17 @@ def encode(epoch: int, message_id: str, number: int) -> str:
 
 def parse(tokens: Sequence[str]) -> list[Group]:
     """Take tokens apart. InvalidAckToken: no delivery ever gave one of these strings."""
+    if not tokens:
+        return []
+    _, dot, end = tokens[0].partition(".")
+    ids = [token.removesuffix(dot + end) for token in tokens]
+    if (dot + end).join([*ids, ""]) == "".join(tokens):  # all of one batch
+        return [_group(tokens, end, ids, range(len(ids)))]
     parts = [token.partition(".") for token in tokens]
-    ids = [part[0] for part in parts]
-    tails = {part[2] for part in parts}
-    if len(tails) == 1:
-        return [_group(tokens, tails.pop(), ids, range(len(ids)))]
     places: dict[str, list[int]] = {}
     for i, part in enumerate(parts):
         places.setdefault(part[2], []).append(i)
-    return [_group(tokens, end, [ids[i] for i in at], at) for end, at in places.items()]
+    return [_group(tokens, end, [parts[i][0] for i in at], at) for end, at in places.items()]
 
 
 def _group(tokens: Sequence[str], end: str, ids: list[str], positions: Sequence[int]) -> Group:

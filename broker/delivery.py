@@ -1,8 +1,8 @@
 """Delivery: next, ack, nack, and what an operator sees of it (sections 6 and 7)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import repeat
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import msgspec
 
@@ -29,6 +29,62 @@ class Delivery(msgspec.Struct, frozen=True):
     json: bytes
 
 
+class Given(Sequence[Delivery]):
+    """The deliveries of one fetch, in the columns that Redis answers with: a Delivery is made where one is asked for.
+
+    `ids`, `heads` and `bodies` are as in the log (lua/shared/entries.lua), `numbers` the delivery numbers, `counts` the deliver counts.
+    """
+
+    __slots__ = ("bodies", "counts", "epoch", "heads", "ids", "numbers", "stream")
+
+    def __init__(
+        self,
+        stream: str = "",
+        epoch: int = 0,
+        ids: Sequence[bytes] = (),
+        numbers: Sequence[int] = (),
+        counts: Sequence[int] = (),
+        heads: Sequence[bytes] = (),
+        bodies: Sequence[bytes] = (),
+    ) -> None:
+        self.stream, self.epoch, self.ids, self.numbers, self.counts = stream, epoch, ids, numbers, counts
+        self.heads, self.bodies = heads, bodies
+
+    @property
+    def label(self) -> str:
+        """What the messages are: `record` or `event`."""
+        return label_of(self.heads[0])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Delivery: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Given": ...
+    def __getitem__(self, index: int | slice) -> "Delivery | Given":
+        if isinstance(index, slice):
+            return Given(
+                self.stream, self.epoch, self.ids[index], self.numbers[index], self.counts[index], self.heads[index], self.bodies[index]
+            )  # fmt: skip
+        at = range(len(self))[index]
+        return next(iter(self[at : at + 1]))
+
+    def __iter__(self) -> Iterator[Delivery]:
+        names = [message.decode() for message in self.ids]
+        tokens = [ack_tokens.encode(self.epoch, name, number) for name, number in zip(names, self.numbers, strict=True)]
+        label = repeat(self.label) if names else ()
+        return map(Delivery, tokens, names, self.counts, label, complete(self.stream, self.ids, self.heads, self.bodies))
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+
 class Settlement(msgspec.Struct, frozen=True):
     """What was settled in the same step as a fetch (C35)."""
 
@@ -44,7 +100,7 @@ class Batch(msgspec.Struct, frozen=True):
     the batch is empty. `seen` is the last message id of the stream: a reader that waits goes on from there.
     """
 
-    deliveries: list[Delivery] = []
+    deliveries: Given = Given()
     num_pending: int = 0
     num_ack_pending: int = 0
     due_in_ms: int | None = None
@@ -198,7 +254,7 @@ class Deliveries:
         if answer.head is None:
             return [Batch(settled=settlement) for settlement in settlements]
         epoch, num_pending, num_ack_pending, due_in, max_waiting, seen, paused, _ = answer.head
-        deliveries = _deliveries(answer.stream, int(epoch), *answer.columns)
+        deliveries = Given(answer.stream, int(epoch), *answer.columns)
         batches, given = [], 0
         for call, settlement in zip(calls, settlements, strict=True):
             batches.append(
@@ -240,24 +296,6 @@ class Deliveries:
             for i in range(1, len(reply), 5)
         ]
         return rows, reply[0].decode() or None
-
-
-def _deliveries(
-    stream: str,
-    epoch: int,
-    ids: Sequence[bytes],
-    numbers: Sequence[int],
-    counts: Sequence[int],
-    heads: Sequence[bytes],
-    bodies: Sequence[bytes],
-) -> list[Delivery]:
-    first = ack_tokens.tail(1, epoch)
-    names = [message.decode() for message in ids]
-    tokens = [
-        name + (first if number == 1 else ack_tokens.tail(number, epoch)) for name, number in zip(names, numbers, strict=True)
-    ]
-    label = repeat(label_of(heads[0])) if heads else ()
-    return list(map(Delivery, tokens, names, counts, label, complete(stream, ids, heads, bodies)))
 
 
 def _group_arguments(calls: Sequence[_Call]) -> list[Argument]:

@@ -33,6 +33,7 @@ R = TypeVar("R")
 
 class _Lane(Generic[C, R]):
     def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
         self.queue: deque[tuple[C, asyncio.Future[R]]] = deque()
         self.tasks: set[asyncio.Task[None]] = set()
         self.under_way = 0
@@ -65,7 +66,7 @@ class GroupCommit(Generic[C, A, R]):
         lane = self._lanes.get(name)
         if lane is None:
             lane = self._lanes[name] = _Lane()
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[R] = lane.loop.create_future()
         lane.queue.append((call, future))
         self._start(name, lane)
         return await future

@@ -289,12 +289,25 @@ def label_of(head: bytes) -> str:
     return "record" if head.count(b" ") == 2 else "event"
 
 
+def opening(stream: str) -> bytes:
+    """How the JSON of each message of a stream begins, before its pieces."""
+    return b'{"stream_id":"%b","updated_idx":' % stream.encode()
+
+
 def complete(stream: str, ids: Sequence[bytes], heads: Sequence[bytes], bodies: Sequence[bytes]) -> list[bytes]:
     """The JSON of messages as they are delivered: the stored bodies, and in front of each what is not stored in it.
 
     Heads and bodies are those of lua/shared/entries.lua.
     """
-    begin, fillings, found = b'{"stream_id":"%b","updated_idx":' % stream.encode(), dict[tuple[bytes, bytes], bytes](), []
+    begin = opening(stream)
+    return [b"".join((begin, *parts)) for parts in pieces(stream, ids, heads, bodies)]
+
+
+def pieces(
+    stream: str, ids: Sequence[bytes], heads: Sequence[bytes], bodies: Sequence[bytes]
+) -> list[tuple[bytes, bytes, bytes]]:
+    """Likewise, but each message in the three pieces that its JSON has behind the opening."""
+    fillings, found = dict[tuple[bytes, bytes], bytes](), []
     for message_id, head, body in zip(ids, heads, bodies, strict=True):
         idx, _, rest = head.partition(b" ")
         ms = message_id.partition(b"-")[0]
@@ -305,7 +318,7 @@ def complete(stream: str, ids: Sequence[bytes], heads: Sequence[bytes], bodies: 
             letters, _, inserted_ms = rest.partition(b" ")
             filling = b',"inserted_at":"%b",%b' % (times.rfc3339(int(inserted_ms or ms)).encode(), _FILLINGS[letters])
             fillings[ms, rest] = filling
-        found.append(b"".join((begin, idx, filling, body[1:])))
+        found.append((idx, filling, body[1:]))
     return found
 
 

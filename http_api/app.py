@@ -7,9 +7,10 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import lru_cache
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.routing import Route, Router
+from starlette.routing import Match, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.access import AccessTokens
@@ -18,6 +19,7 @@ from broker.errors import NotFound, OutcomeUnknown
 from broker.waiting import CallerGone
 from http_api import metrics, problems
 from http_api.auth import authenticate
+from http_api.codec import WHOLE
 from http_api.context import Context
 from http_api.openapi import describe
 from http_api.problems import MethodNotAllowed
@@ -48,7 +50,30 @@ def create_app(broker: Broker, tokens: AccessTokens, settings: Settings, *, owns
         default=_nothing_here,
         lifespan=lifespan,
     )
-    return Surroundings(router, Context(broker, tokens, settings, describe()), owns_calls=owns_calls)
+    return Surroundings(_Addresses(router), Context(broker, tokens, settings, describe()), owns_calls=owns_calls)
+
+
+class _Addresses:
+    """Which endpoint serves an address, by Starlette's router. Workers repeat their addresses, so what it found is remembered."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._find = lru_cache(maxsize=4096)(self._match)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = self._find(scope["path"]) if scope["type"] == "http" else None
+        if found is None:
+            await self._router(scope, receive, send)
+        else:
+            endpoint, scope["path_params"] = found
+            await endpoint(scope, receive, send)
+
+    def _match(self, path: str) -> tuple[ASGIApp, dict[str, str]] | None:
+        for route in self._router.routes:
+            match, found = route.matches({"type": "http", "method": "GET", "path": path, "path_params": {}, "root_path": ""})
+            if match is Match.FULL:
+                return found["endpoint"], found["path_params"]
+        return None
 
 
 async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,10 +128,15 @@ class Surroundings:
 
         async def send_named(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
+            kind = message["type"]
+            if kind != "http.response.body":
                 status = message["status"]
                 message["headers"].append((b"x-request-id", request_id))
-            await send(message)
+            if kind != WHOLE:
+                await send(message)
+            elif WHOLE not in scope.get("extensions", ()) or not scope["extensions"][WHOLE](message):
+                await send({"type": "http.response.start", "status": status, "headers": message["headers"]})
+                await send({"type": "http.response.body", "body": message["body"]})
 
         try:
             if scope["path"].startswith("/v1"):

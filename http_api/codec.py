@@ -12,6 +12,7 @@ import msgpack
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from broker.errors import BrokerError, InvalidRequest, PayloadTooLarge
 from broker.times import duration_ms
@@ -127,14 +128,21 @@ _JSON_TYPE = (b"content-type", JSON.encode())
 _VARY = (b"vary", b"Accept")
 
 
+# An ASGI extension of this server: a message of this type is a response, head and body.
+WHOLE = "broker.response.whole"
+
+
 class _Text(Response):
-    """A response without what Starlette works out for others."""
+    """A response without what Starlette works out for others, sent in one piece."""
 
     def __init__(self, body: bytes, status: int, kind: tuple[bytes, bytes], headers: list[tuple[bytes, bytes]]) -> None:
         self.status_code = status
         self.background = None
         self.body = body
         self.raw_headers = [(b"content-length", b"%d" % len(body)), kind, *headers]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": WHOLE, "status": self.status_code, "headers": self.raw_headers, "body": self.body})
 
 
 def answer(request: Request, body: bytes | msgspec.Struct | dict[str, Any], status: int = 200, **headers: str) -> Response:

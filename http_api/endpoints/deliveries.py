@@ -9,8 +9,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broker.ack_tokens import tail
 from broker.delivery import Batch, Nack, Outcome
 from broker.errors import InvalidAckToken, InvalidRequest
+from broker.messages import opening, pieces
 from http_api import metrics
 from http_api.auth import require
 from http_api.codec import answer, integer, milliseconds, page_query, read_json
@@ -56,11 +58,21 @@ def _consumer(request: Request) -> str:
 
 def batch_json(batch: Batch) -> bytes:
     """A batch as the API shows it: stored bytes joined, nothing decoded."""
-    parts: list[bytes] = []
-    for d in batch.deliveries:
-        parts += (f'}},{{"ack_token":"{d.ack_token}","id":"{d.id}","deliver_count":{d.deliver_count},"{d.label}":'.encode(), d.json)
-    rows = b"".join(parts)[2:] + b"}" if parts else b""
-    return b'{"data":[%b],"info":{"num_pending":%d,"num_ack_pending":%d}}' % (rows, batch.num_pending, batch.num_ack_pending)
+    given, between, parts = batch.deliveries, dict[tuple[int, int], tuple[bytes, bytes]](), [b'{"data":[']
+    begin = b'"%b":%b' % (given.label.encode(), opening(given.stream)) if given else b""
+    for message_id, number, count, message in zip(
+        given.ids, given.numbers, given.counts, pieces(given.stream, given.ids, given.heads, given.bodies), strict=True
+    ):
+        found = between.get((number, count))
+        if found is None:
+            found = between[number, count] = (
+                b'%b","id":"' % tail(number, given.epoch).encode(), b'","deliver_count":%d,%b' % (count, begin)
+            )  # fmt: skip
+        parts += (b'{"ack_token":"', message_id, found[0], message_id, found[1], *message, b"},")
+    if given:
+        parts[-1] = b"}"
+    parts.append(b'],"info":{"num_pending":%d,"num_ack_pending":%d}}' % (batch.num_pending, batch.num_ack_pending))
+    return b"".join(parts)
 
 
 @lru_cache(maxsize=1024)

@@ -1,7 +1,7 @@
 """The library of functions on real servers: what it holds, who may call it, and what it does in a full Redis."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from urllib.parse import quote
 
 import pytest
@@ -258,5 +258,5 @@ async def test_a_user_without_a_right_to_a_stream_is_told_so_by_the_library(user
     await broker.publish("other", [EVENT])
     with pytest.raises(StoreUnavailable, match="nothing happened"):
         await users.worker.next("o")
-    found: list[Delivery] = (await broker.next("o")).deliveries
+    found: Sequence[Delivery] = (await broker.next("o")).deliveries
     assert [row.deliver_count for row in found] == [1]

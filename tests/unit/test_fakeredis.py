@@ -17,7 +17,7 @@ expire at once may expire again before they are all delivered.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 import fakeredis
@@ -102,7 +102,7 @@ def record(name: str, n: int, collection_id: str = "stripe:customers") -> dict[s
     return {"id": name, "collection_id": collection_id, "data": n}
 
 
-def data(messages: list[Any]) -> list[int]:
+def data(messages: Iterable[Any]) -> list[int]:
     """The data of deliveries or stored messages."""
     return [msgspec.json.decode(message.json)["data"] for message in messages]
 
