@@ -1,10 +1,11 @@
 """What HTTP is beside requests and answers: what is not HTTP gets an error too, and an answer leaves in one piece."""
 
 import secrets
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import msgspec
-from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from broker.errors import InvalidRequest
@@ -36,7 +37,7 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def _write_whole(cycle: RequestResponseCycle, message: Message) -> bool:
+def _write_whole(cycle: RequestResponseCycle, message: Mapping[str, Any]) -> bool:
     """Write an answer by one system call, where uvicorn needs two and looks through every header.
 
     False: it is left to uvicorn, for the client is gone, is not reading, asked for the head alone, or wants the connection closed.

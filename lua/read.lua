@@ -20,33 +20,31 @@
 --   EXEC
 local key, name, batch = KEYS[1], ARGV[1], tonumber(ARGV[2])
 
--- Take the keys of the events from the one number on to the other. False, and nothing is done, where one is not known or is busy, or two
--- are the same. Where events were appended one by one, more entries are asked for at once.
-local function take_keys_between(s, from, to)
+-- Take the keys of the events from the one number on to the other; `some` may be busy. False, and nothing is done, where one is not known or
+-- is busy, or two are the same. Where events were appended one by one, more entries are asked for at once.
+local function take_keys_between(s, from, to, some)
   local keys, held, n, ask = {}, {}, 0, 1
   while from <= to do
-    local lines
+    local events
     for _, entry in ipairs(redis.call('XRANGE', s.key .. ':keys', string.format('%.0f', from), '+', 'COUNT', ask)) do
       local last
-      last, lines = string.match(entry[1], '^(%d+)-(%d+)$')
-      local number = last - lines
-      if number >= from then return false end
-      for id, its_key in string.gmatch(entry[2][2], '(%S+) ([^\n]*)\n') do
-        number = number + 1
-        if number == from and number <= to then
-          from = from + 1
-          if its_key ~= '' then
-            n = n + 1
-            keys[n], held[2 * n - 1], held[2 * n] = its_key, id, its_key
-          end
+      last, events = string.match(entry[1], '^(%d+)-(%d+)$')
+      local before = last - events
+      if before >= from then return false end
+      local list = cmsgpack.unpack(entry[2][2])
+      for i = 2 * (from - before), 2 * (math.min(to, last) - before), 2 do
+        if list[i] ~= '' then
+          n = n + 1
+          keys[n], held[2 * n - 1], held[2 * n] = list[i], list[i - 1], list[i]
         end
       end
+      from = math.min(to, last) + 1
     end
-    if not lines then return false end
-    ask = math.ceil((to - from + 1) / lines)
+    if not events then return false end
+    ask = math.ceil((to - from + 1) / events)
   end
   if n == 0 then return true end
-  for _, busy in ipairs(redis.call('SMISMEMBER', s.key .. ':busy:' .. name, unpack(keys))) do
+  for _, busy in ipairs(some and redis.call('SMISMEMBER', s.key .. ':busy:' .. name, unpack(keys)) or {}) do
     if busy == 1 then return false end
   end
   return hold_keys(s, name, keys, held)
@@ -94,10 +92,9 @@ if ahead == 0 or out + batch > tonumber(max_ack_pending) then return { 1 } end
 
 local s, count, settles = { key = key, log = log }, math.min(batch, ahead), ARGV[3] ~= '0'
 if keyed then
-  local parked = redis.call('ZCARD', key .. ':parked:' .. name)
+  local parked, held = redis.call('ZCARD', key .. ':parked:' .. name), redis.call('HLEN', key .. ':held:' .. name)
   -- Settling may release what waits for its key, and more keys than messages that can hold one are for next to look at.
-  if settles and parked > 0 or redis.call('HLEN', key .. ':held:' .. name) > out + set_back
-    or not take_keys_between(s, before + 1, before + count) then
+  if settles and parked > 0 or held > out + set_back or not take_keys_between(s, before + 1, before + count, held > 0) then
     return { 1 }
   end
   set_back = set_back + parked

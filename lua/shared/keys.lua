@@ -2,29 +2,28 @@
 -- tell which are free without the messages themselves.
 --
 --   broker:{S}:keys   stream  an entry for up to 100 events that were appended together: its id is "number of the last
---                             event"-"how many events", its field `k` has a line for each, "message id key"
+--                             event"-"how many events", its field `k` a MessagePack list: message id, key, message id, key, ...
 --
 -- It may have gaps (events from before there was such a consumer, or of plain clients): those come through `next`.
 
-local LINES = 100
+local EVENTS = 100
 
 local function note_key(s, id, body)
-  s.lines = s.lines or {}
-  s.lines[#s.lines + 1] = id .. ' ' .. key_in(s.kind, body) .. '\n'
+  local noted = s.noted or {}
+  local n = #noted
+  s.noted, noted[n + 1], noted[n + 2] = noted, id, key_in(s.kind, body)
 end
 
 -- Write down what was noted: the events up to number s.idx, which Redis has by now.
 local function write_keys(s)
-  local lines = s.lines or {}
-  for from = 1, #lines, LINES do
-    local to = math.min(from + LINES - 1, #lines)
-    local text = table.concat(lines, '', from, to)
-    local _, breaks = string.gsub(text, '\n', '')
-    if breaks == to - from + 1 then
-      redis.call('XADD', s.key .. ':keys', string.format('%.0f-%d', s.idx - #lines + to, to - from + 1), 'k', text)
-    end
+  local noted = s.noted or {}
+  local last = s.idx - #noted / 2
+  for from = 1, #noted, 2 * EVENTS do
+    local list = { unpack(noted, from, math.min(from + 2 * EVENTS - 1, #noted)) }
+    last = last + #list / 2
+    redis.call('XADD', s.key .. ':keys', string.format('%.0f-%d', last, #list / 2), 'k', cmsgpack.pack(list))
   end
-  s.lines = nil
+  s.noted = nil
 end
 
 -- A consumer that needs the keys begins or ends.
