@@ -33,6 +33,12 @@ async def broker(url: str, seconds: float, messages: int) -> tuple[Rates, list[f
     admin, found = await Connection.open(url), Rates()
     for name in ("bench", "filtered", "keyed", "wake"):
         await admin.send("POST", "/streams", name=name, kind="events")
+
+    async def consumer(name: str, stream: str = "bench", **fields: object) -> str:
+        await admin.send("POST", "/http-consumers", name=name, stream_id=stream, max_ack_pending=100_000, **fields)
+        return name
+
+    by_key = await consumer("keyed", "keyed", ordering="key")  # first, so that the keys of its events are kept for it
     found["publish"] = await http_load.publish(url, "bench", seconds)
     first = {"collection_id": "rare:one", "data": http_load.BODY["data"]}
     for start in range(0, messages, 1000):
@@ -43,17 +49,13 @@ async def broker(url: str, seconds: float, messages: int) -> tuple[Rates, list[f
             await admin.send("POST", "/streams/filtered/messages", messages=mixed)
             await admin.send("POST", "/streams/keyed/messages", messages=keyed)
 
-    async def consumer(name: str, stream: str = "bench", **fields: object) -> str:
-        await admin.send("POST", "/http-consumers", name=name, stream_id=stream, max_ack_pending=100_000, **fields)
-        return name
-
     for batch in BATCHES:
         found[f"pull {batch}"] = await http_load.pull(url, await consumer(f"pull-{batch}"), batch, seconds)
         name = await consumer(f"together-{batch}")
         found[f"settle and fetch {batch}"] = await http_load.pull(url, name, batch, seconds, together=True)
     rare = await consumer("rare", "filtered", filters={"collection_id": "rare:one"})
     found["filtered 1 in 10, pull 100"] = await http_load.pull(url, rare, 100, seconds)
-    found["ordered by key, pull 100"] = await http_load.pull(url, await consumer("keyed", "keyed", ordering="key"), 100, seconds)
+    found["ordered by key, pull 100"] = await http_load.pull(url, by_key, 100, seconds)
     latencies = await http_load.wake(url, "wake", await consumer("wake", "wake"))
     admin.close()
     return found, latencies

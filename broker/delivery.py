@@ -1,7 +1,6 @@
 """Delivery: next, ack, nack, and what an operator sees of it (sections 6 and 7)."""
 
 from collections.abc import Iterator, Sequence
-from itertools import repeat
 from typing import Any, Literal, NamedTuple, overload
 
 import msgspec
@@ -11,7 +10,7 @@ from broker.engine import Engine, flatten
 from broker.errors import StoreFull
 from broker.group_commit import GroupCommit
 from broker.link import Argument
-from broker.messages import complete, label_of
+from broker.messages import complete, label_of, opening, pieces
 from broker.store import NoTransactions
 from broker.streams import message_id
 from broker.times import rfc3339
@@ -29,34 +28,20 @@ class Delivery(msgspec.Struct, frozen=True):
     json: bytes
 
 
+# A message that was given: its id, the delivery number, the deliver count, and the pieces of its JSON (broker/messages.py).
+Row = tuple[bytes, int, int, tuple[bytes, bytes, bytes]]
+
+
 class Given(Sequence[Delivery]):
-    """The deliveries of one fetch, in the columns that Redis answers with: a Delivery is made where one is asked for.
+    """The deliveries of one fetch, as the rows that Redis answered with: a Delivery is made where one is asked for."""
 
-    `ids`, `heads` and `bodies` are as in the log (lua/shared/entries.lua), `numbers` the delivery numbers, `counts` the deliver counts.
-    """
+    __slots__ = ("epoch", "label", "rows", "stream")
 
-    __slots__ = ("bodies", "counts", "epoch", "heads", "ids", "numbers", "stream")
-
-    def __init__(
-        self,
-        stream: str = "",
-        epoch: int = 0,
-        ids: Sequence[bytes] = (),
-        numbers: Sequence[int] = (),
-        counts: Sequence[int] = (),
-        heads: Sequence[bytes] = (),
-        bodies: Sequence[bytes] = (),
-    ) -> None:
-        self.stream, self.epoch, self.ids, self.numbers, self.counts = stream, epoch, ids, numbers, counts
-        self.heads, self.bodies = heads, bodies
-
-    @property
-    def label(self) -> str:
-        """What the messages are: `record` or `event`."""
-        return label_of(self.heads[0])
+    def __init__(self, stream: str = "", label: str = "", epoch: int = 0, rows: Sequence[Row] = ()) -> None:
+        self.stream, self.label, self.epoch, self.rows = stream, label, epoch, rows
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.rows)
 
     @overload
     def __getitem__(self, index: int) -> Delivery: ...
@@ -64,17 +49,17 @@ class Given(Sequence[Delivery]):
     def __getitem__(self, index: slice) -> "Given": ...
     def __getitem__(self, index: int | slice) -> "Delivery | Given":
         if isinstance(index, slice):
-            return Given(
-                self.stream, self.epoch, self.ids[index], self.numbers[index], self.counts[index], self.heads[index], self.bodies[index]
-            )  # fmt: skip
-        at = range(len(self))[index]
-        return next(iter(self[at : at + 1]))
+            return Given(self.stream, self.label, self.epoch, self.rows[index])
+        return self._delivery(self.rows[index])
 
     def __iter__(self) -> Iterator[Delivery]:
-        names = [message.decode() for message in self.ids]
-        tokens = [ack_tokens.encode(self.epoch, name, number) for name, number in zip(names, self.numbers, strict=True)]
-        label = repeat(self.label) if names else ()
-        return map(Delivery, tokens, names, self.counts, label, complete(self.stream, self.ids, self.heads, self.bodies))
+        return map(self._delivery, self.rows)
+
+    def _delivery(self, row: Row) -> Delivery:
+        message, number, count, parts = row
+        name = message.decode()
+        token = ack_tokens.encode(self.epoch, name, number)
+        return Delivery(token, name, count, self.label, b"".join((opening(self.stream), *parts)))
 
     def __eq__(self, other: object) -> bool:
         return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
@@ -254,12 +239,14 @@ class Deliveries:
         if answer.head is None:
             return [Batch(settled=settlement) for settlement in settlements]
         epoch, num_pending, num_ack_pending, due_in, max_waiting, seen, paused, _ = answer.head
-        deliveries = Given(answer.stream, int(epoch), *answer.columns)
+        ids, numbers, counts, heads, bodies = answer.columns
+        rows = list(zip(ids, numbers, counts, pieces(answer.stream, ids, heads, bodies), strict=True))
+        label = label_of(heads[0]) if heads else ""
         batches, given = [], 0
         for call, settlement in zip(calls, settlements, strict=True):
             batches.append(
                 Batch(
-                    deliveries[given : given + call.batch_size], num_pending, num_ack_pending,
+                    Given(answer.stream, label, int(epoch), rows[given : given + call.batch_size]), num_pending, num_ack_pending,
                     due_in if due_in >= 0 else None, max_waiting, seen.decode(), bool(paused), settlement,
                 )
             )  # fmt: skip

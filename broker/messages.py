@@ -7,6 +7,7 @@ import itertools
 import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -289,6 +290,7 @@ def label_of(head: bytes) -> str:
     return "record" if head.count(b" ") == 2 else "event"
 
 
+@lru_cache(maxsize=1024)
 def opening(stream: str) -> bytes:
     """How the JSON of each message of a stream begins, before its pieces."""
     return b'{"stream_id":"%b","updated_idx":' % stream.encode()

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from broker.ack_tokens import tail
 from broker.delivery import Batch, Nack, Outcome
 from broker.errors import InvalidAckToken, InvalidRequest
-from broker.messages import opening, pieces
+from broker.messages import opening
 from http_api import metrics
 from http_api.auth import require
 from http_api.codec import answer, integer, milliseconds, page_query, read_json
@@ -58,21 +58,23 @@ def _consumer(request: Request) -> str:
 
 def batch_json(batch: Batch) -> bytes:
     """A batch as the API shows it: stored bytes joined, nothing decoded."""
-    given, between, parts = batch.deliveries, dict[tuple[int, int], tuple[bytes, bytes]](), [b'{"data":[']
-    begin = b'"%b":%b' % (given.label.encode(), opening(given.stream)) if given else b""
-    for message_id, number, count, message in zip(
-        given.ids, given.numbers, given.counts, pieces(given.stream, given.ids, given.heads, given.bodies), strict=True
-    ):
-        found = between.get((number, count))
-        if found is None:
-            found = between[number, count] = (
-                b'%b","id":"' % tail(number, given.epoch).encode(), b'","deliver_count":%d,%b' % (count, begin)
-            )  # fmt: skip
-        parts += (b'{"ack_token":"', message_id, found[0], message_id, found[1], *message, b"},")
-    if given:
+    given, parts, last = batch.deliveries, [b'{"data":['], (0, 0)
+    after_token = after_id = b""
+    for message_id, number, count, message in given.rows:
+        if (number, count) != last:
+            last = number, count
+            after_token, after_id = _between(given.stream, given.label, given.epoch, number, count)
+        parts += (b'{"ack_token":"', message_id, after_token, message_id, after_id, *message, b"},")
+    if given.rows:
         parts[-1] = b"}"
     parts.append(b'],"info":{"num_pending":%d,"num_ack_pending":%d}}' % (batch.num_pending, batch.num_ack_pending))
     return b"".join(parts)
+
+
+@lru_cache(maxsize=1024)
+def _between(stream: str, label: str, epoch: int, number: int, count: int) -> tuple[bytes, bytes]:
+    """What stands behind the message id in an ack token, and behind the id of a delivery."""
+    return b'%b","id":"' % tail(number, epoch).encode(), b'","deliver_count":%d,"%b":%b' % (count, label.encode(), opening(stream))
 
 
 @lru_cache(maxsize=1024)

@@ -4,14 +4,15 @@ import pytest
 
 from broker.delivery import Delivery, Given
 
-BODY = b'{"collection_id":"a:b","id":"e","provider":"a","event":"created","data":1}'
-GIVEN = Given("events", 1795458299271261, (b"1-0", b"1-1", b"2-0"), (1, 2, 3), (1, 1, 2), (b"7 ruab",) * 3, (BODY,) * 3)
+BODY = (b"7", b',"inserted_at":"1970-01-01T00:00:00.001Z",', b'"id":"e","data":1}')
+ROWS = ((b"1-0", 1, 1, BODY), (b"1-1", 2, 1, BODY), (b"2-0", 3, 2, BODY))
+GIVEN = Given("events", "event", 1795458299271261, ROWS)
 
 
 def test_it_is_a_sequence() -> None:
     first, second, third = GIVEN
     assert [second.id, second.ack_token, second.deliver_count, second.label] == ["1-1", "1-1.2.1795458299271261", 1, "event"]
-    assert b'"updated_idx":7,' in first.json
+    assert first.json == b'{"stream_id":"events","updated_idx":7,"inserted_at":"1970-01-01T00:00:00.001Z","id":"e","data":1}'
     assert (GIVEN[0], GIVEN[-1], len(GIVEN)) == (first, third, 3)
     assert GIVEN[1:] == [second, third]
     assert [first, second, third] == GIVEN
