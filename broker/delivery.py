@@ -156,7 +156,7 @@ class _Answer(NamedTuple):
 
 
 # The script `read` is tried where it was of use the last time; else again after so many more rounds, by its answer: it was not
-# of use now, or is never of this consumer, until another one of that name is made, or `next` has upkeep to do.
+# of use now; is never of this consumer, until another one of that name is made; has to wait for upkeep, which `next` does, unless it is so twice.
 _READ_AGAIN = {1: 8, 2: 10_000, 3: 0}
 # A plain client has read what the script counted on: its count is right again this soon.
 _SYNC_MS = 1000
@@ -214,7 +214,8 @@ class Deliveries:
 
     async def _read(self, consumer: str, batch: int, groups: Sequence[Argument]) -> _Answer | None:
         """Fetch by the read that follows a script. None: nothing happened, for there is more to do than that."""
-        if rounds := self._rounds_without_read.pop(consumer, 0):
+        rounds = self._rounds_without_read.pop(consumer, None)
+        if rounds:
             if rounds > 1:
                 self._rounds_without_read[consumer] = rounds - 1
             return None
@@ -223,7 +224,8 @@ class Deliveries:
         except (StoreFull, NoTransactions):  # Redis 7 takes no transaction at its memory limit, but goes on to run scripts
             stream, reply = "", [1]
         if reply[0]:
-            self._rounds_without_read[consumer] = _READ_AGAIN[reply[0]]
+            twice = reply[0] == 3 and rounds == 0
+            self._rounds_without_read[consumer] = _READ_AGAIN[1 if twice else reply[0]]
             return None
         _, *head, count, found = reply
         entries = found[0][1] if found else []

@@ -19,7 +19,7 @@ end
 local function begin(s, key, name, start, indexed)
   local time = redis.call('TIME')
   redis.call('HSET', key, 'epoch', string.format('%.0f', time[1] * 1000000 + time[2]),
-    'cursor', group_position(s, name), 'position', 0, 'sweep', '0-0', 'sweep_at', 0, 'synced_at', 0)
+    'cursor', group_position(s, name), 'position', 0, 'sweep', '0-0', 'sweep_at', 0, 'synced_at', 0, 'verified_at', 0)
   if start == 'last' and indexed then redis.call('HSET', key, 'start', 'last') end
 end
 

@@ -133,6 +133,30 @@ async def test_an_expired_delivery_comes_before_what_could_be_read(broker: Broke
     assert [(d.id == first.id, d.deliver_count) for d in again] == [(True, 2), (False, 1)]
 
 
+async def test_upkeep_that_is_due_each_time_does_not_cost_a_read_each_time(broker: Broker, store: Store) -> None:
+    await begin(broker)
+    tried = []
+    for _ in range(12):
+        await store.call("HSET", keys.stream("events") + ":consumer:c", "sweep_at", 0)
+        await store.call("CONFIG", "RESETSTAT")
+        await broker.next("c", 0)
+        await broker.next("c")
+        tried.append(b"cmdstat_multi" in await store.call("INFO", "commandstats"))
+    assert tried == [True, True, *[False] * 8, True, True]
+
+
+async def test_after_a_reset_the_next_keys_are_looked_for_at_the_new_place(broker: Broker, store: Store) -> None:
+    await begin_keyed(broker, "a", "b", "c")
+    await broker.next("c", 2)
+    assert used(broker)
+    await broker.consumers.reset("c", "new")
+    await store.call("HSET", keys.stream("events") + ":consumer:c", "sweep_at", 2**43)
+    assert (await read(broker))[0] == 3
+    await broker.publish("events", [{"collection_id": "a:b", "key": "d", "data": 3}])
+    assert [d.id for d in (await broker.next("c", 9)).deliveries] == (await ids(broker))[3:]
+    assert await store.call("HVALS", keys.stream("events") + ":held:c") == [b"d"]
+
+
 @pytest.mark.parametrize("fields", [{"filters": Filters(provider="a")}, {"ordering": "key", "stream": "records"}])
 async def test_some_consumers_are_never_read_and_asked_once(broker: Broker, store: Store, fields: dict[str, Any]) -> None:
     await begin(broker, **fields)
