@@ -156,7 +156,8 @@ class _Answer(NamedTuple):
 
 
 # The script `read` is tried where it was of use the last time; else again after so many more rounds, by its answer: it was not
-# of use now; is never of this consumer, until another one of that name is made; has to wait for upkeep, which `next` does, unless it is so twice.
+# of use now; is never of this consumer, until another one of that name is made; has to wait for upkeep, which `next` does
+# (where that is so twice in a row, as if it was not of use).
 _READ_AGAIN = {1: 8, 2: 10_000, 3: 0}
 # A plain client has read what the script counted on: its count is right again this soon.
 _SYNC_MS = 1000
