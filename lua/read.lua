@@ -2,16 +2,16 @@
 -- uses: holding fence
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; batch, 1...1000; how many groups of acks; these, as for ack
--- returns  [1]: nothing was done and nothing is delivered, call next; [2]: likewise, and so it always is of this consumer; [3]: likewise, and after
---          that next it may deliver;
+-- returns  [1]: nothing was done and nothing is delivered, call next; [2]: likewise, and so it always is of this consumer;
+--          [3]: likewise, but that next sees to what was in the way;
 --          else what next returns without the messages, and how many these are: [0, epoch, num_pending, num_ack_pending,
 --          -1, max_waiting, seen, 0, settled, count]
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(tokens + log n)
 --
 -- The next new messages of an unfiltered consumer need not come through Lua. Where there is nothing to do beside
--- delivering them, and with ordering by key all their keys are known and free, this counts them as out and makes the gate, a stream without which the read that follows fails before
--- it has given anything:
+-- delivering them, and with ordering by key all their keys are known and free, this counts them as out and makes the
+-- gate, a stream without which the read that follows fails before it has given anything:
 --
 --   MULTI
 --   EVALSHA read 1 broker:{S} C batch ...
@@ -20,9 +20,10 @@
 --   EXEC
 local key, name, batch = KEYS[1], ARGV[1], tonumber(ARGV[2])
 
--- Take the keys of the events from the one number on to the other; `some` may be busy. False, and nothing is done, where one is not known or
--- is busy, or two are the same. Where events were appended one by one, more entries are asked for at once.
-local function take_keys_between(s, from, to, some)
+-- Take the keys of the events from the one number on to the other. False, and nothing is done, where one is not known or
+-- is busy (`any_busy`: some key is), or two are the same. Where events were appended one by one, more entries are asked for
+-- at once.
+local function take_keys_between(s, from, to, any_busy)
   local keys, held, n, ask = {}, {}, 0, 1
   while from <= to do
     local events
@@ -44,7 +45,7 @@ local function take_keys_between(s, from, to, some)
     ask = math.ceil((to - from + 1) / events)
   end
   if n == 0 then return true end
-  for _, busy in ipairs(some and redis.call('SMISMEMBER', s.key .. ':busy:' .. name, unpack(keys)) or {}) do
+  for _, busy in ipairs(any_busy and redis.call('SMISMEMBER', s.key .. ':busy:' .. name, unpack(keys)) or {}) do
     if busy == 1 then return false end
   end
   return hold_keys(s, name, keys, held)

@@ -47,7 +47,7 @@ local KEY_PATTERNS = {
   events = '^{"collection_id":"[^"\\]*","key":"([^"\\]*)"', records = '^{"collection_id":"[^"\\]*","id":"([^"\\]*)"',
 }
 
--- What per-key order goes by: a record's id, an event's key; a plain XADD's key or upstream_id. '' = none: unordered.
+-- What per-key order goes by, in a body of ours: a record's id, an event's key. '' = none: unordered.
 local function key_in(kind, body)
   local found = string.match(body, KEY_PATTERNS[kind])
   if found then return found end
@@ -56,6 +56,7 @@ local function key_in(kind, body)
   return field_at(body, at, kind == 'records' and 'id' or 'key') or ''
 end
 
+-- The same of any entry; a plain XADD's is its key or upstream_id.
 local function key_of(s, entry)
   if not is_plain(entry) then return key_in(s.kind, entry[2][4]) end
   local fields = plain_fields(entry)
