@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from redis.exceptions import NoScriptError
 
-from broker import Broker, ConsumerSpec, Filters, Nack, Store, StreamSpec, keys
+from broker import Broker, Filters, Nack, Store, StreamSpec, keys
 from broker.delivery import Batch
 from broker.embedded import Embedded
 from broker.errors import ConsumerNotFound, OutcomeUnknown, StoreUnavailable
 from tests.conftest import Clock
 from tests.support.clock import shifted_scripts
 from tests.support.cutting import proxy
+from tests.support.reading import begin, publish, read, used
 from tests.support.servers import BACKENDS, running
 
 pytestmark = pytest.mark.anyio
@@ -22,32 +23,8 @@ LOG, GATE = keys.log("events"), keys.gate("events", "c")
 READ = ("XREADGROUP", "GROUP", "c", "http", "COUNT", 3, "STREAMS", LOG, GATE, ">", ">")
 
 
-async def publish(broker: Broker, count: int, stream: str = "events") -> None:
-    if count:
-        await broker.publish(stream, [{"collection_id": "a:b", "upstream_id": str(n), "data": n} for n in range(count)])
-
-
-async def begin(broker: Broker, count: int = 10, stream: str = "events", **fields: Any) -> None:
-    """A consumer that has looked for plain clients just now and begun its sweep, so that its next messages can be read."""
-    await broker.consumers.create(ConsumerSpec(name="c", stream_id=stream, **fields))
-    await broker.deliveries._engine.on_consumer("next", "c", 0, 1, 0, ready=True)
-    await publish(broker, count, stream)
-
-
-async def read(broker: Broker, batch: int = 3, *acks: str) -> list[object]:
-    """What `read` answers, with the entries of the XREADGROUP behind it."""
-    groups = [len(acks), *(part for token in acks for part in (token.split(".")[2], token.split(".")[1], 1, token.split(".")[0]))]
-    _, reply = await broker.deliveries._engine.on_consumer("read", "c", batch, *groups)
-    return reply  # type: ignore[no-any-return]
-
-
 async def out(store: Store, stream: str = "events") -> int:
     return int((await store.call("XPENDING", keys.log(stream), "c"))[0])
-
-
-def used(broker: Broker) -> bool:
-    """Whether the last fetch came by the read that follows."""
-    return broker.deliveries._rounds_without_read.get("c", 0) == 0
 
 
 async def test_messages_that_were_read_are_as_any_others(broker: Broker, store: Store) -> None:
@@ -145,118 +122,12 @@ async def test_upkeep_that_is_due_each_time_does_not_cost_a_read_each_time(broke
     assert tried == [True, True, *[False] * 8, True, True]
 
 
-async def test_after_a_reset_the_next_keys_are_looked_for_at_the_new_place(broker: Broker, store: Store) -> None:
-    await begin_keyed(broker, "a", "b", "c")
-    await broker.next("c", 2)
-    assert used(broker)
-    await broker.consumers.reset("c", "new")
-    await store.call("HSET", keys.stream("events") + ":consumer:c", "sweep_at", 2**43)
-    assert (await read(broker))[0] == 3
-    await broker.publish("events", [{"collection_id": "a:b", "key": "d", "data": 3}])
-    assert [d.id for d in (await broker.next("c", 9)).deliveries] == (await ids(broker))[3:]
-    assert await store.call("HVALS", keys.stream("events") + ":held:c") == [b"d"]
-
-
 @pytest.mark.parametrize("fields", [{"filters": Filters(provider="a")}, {"ordering": "key", "stream": "records"}])
 async def test_some_consumers_are_never_read_and_asked_once(broker: Broker, store: Store, fields: dict[str, Any]) -> None:
     await begin(broker, **fields)
     assert (await read(broker))[0] == 2
     assert len((await broker.next("c", 3)).deliveries) == 3
     assert broker.deliveries._rounds_without_read["c"] > 1000
-
-
-async def begin_keyed(broker: Broker, *event_keys: str, stream: str = "events") -> None:
-    """As `begin`, with order by key, and events of these keys."""
-    await begin(broker, 0, stream, ordering="key")
-    if event_keys:
-        await broker.publish(stream, [{"collection_id": "a:b", "key": key, "data": n} for n, key in enumerate(event_keys)])
-
-
-async def test_distinct_keys_are_read(broker: Broker, store: Store) -> None:
-    await begin_keyed(broker, *(f"k{n}" for n in range(250)))
-    await broker.publish("events", [{"collection_id": "a:b", "data": 250}])
-    await broker.publish("events", [{"collection_id": "a:b", "upstream_id": "k1", "data": 251}])
-    first, second = await broker.next("c", 130), await broker.next("c", 100)
-    assert used(broker)
-    assert (second.num_pending, second.num_ack_pending) == (22, 230)
-    assert await store.call("SCARD", keys.stream("events") + ":busy:c") == 230
-    await broker.ack("c", [d.ack_token for d in first.deliveries])
-    assert await store.call("SCARD", keys.stream("events") + ":busy:c") == 100
-    third = await broker.next("c", 100)
-    assert used(broker)
-    assert [d.id for batch in (first, second, third) for d in batch.deliveries] == await ids(broker)
-    for batch in (second, third):
-        await broker.ack("c", [d.ack_token for d in batch.deliveries])
-    assert [key for key in await store.call("KEYS", "broker:{events}:*:c") if not key.endswith(b"consumer:c")] == []
-
-
-async def ids(broker: Broker) -> list[str]:
-    return [message.id for message in (await broker.streams.messages("events", limit=1000))[0]]
-
-
-@pytest.mark.parametrize("second", [["a", "b"], ["c", "d", "c"]])
-async def test_a_busy_key_and_one_that_comes_twice_are_left_to_next(broker: Broker, store: Store, second: list[str]) -> None:
-    await begin_keyed(broker, "a", *second)
-    await broker.next("c")
-    assert used(broker)
-    assert (await read(broker))[0] == 1
-    assert await store.call("SMEMBERS", keys.stream("events") + ":busy:c") == [b"a"]
-    assert await store.call("HVALS", keys.stream("events") + ":held:c") == [b"a"]
-    found = (await broker.next("c", 3)).deliveries
-    assert [d.id for d in found] == [(await ids(broker))[n] for n in ((2,) if second == ["a", "b"] else (1, 2))]
-
-
-async def test_settling_that_may_release_a_key_is_left_to_next(broker: Broker) -> None:
-    await begin_keyed(broker, "a", "a", "b")
-    [held] = (await broker.next("c")).deliveries
-    assert len((await broker.next("c")).deliveries) == 1
-    await broker.publish("events", [{"collection_id": "a:b", "key": "z", "data": 0}])
-    assert (await read(broker, 1, held.ack_token))[0] == 1
-    released = (await broker.next("c", 1, ack=[held.ack_token])).deliveries
-    assert [d.id for d in released] == [(await ids(broker))[1]]
-
-
-async def test_keys_that_are_not_known_are_found_in_the_messages(broker: Broker, store: Store) -> None:
-    await publish(broker, 3)
-    await begin_keyed(broker, "x", "two\nlines", "y")
-    assert (await read(broker))[0] == 1
-    assert len((await broker.next("c", 3)).deliveries) == 3
-    broker.deliveries._rounds_without_read.clear()
-    assert len((await broker.next("c", 3)).deliveries) == 3
-    assert used(broker)
-    assert set(await store.call("HVALS", keys.stream("events") + ":held:c")) == {b"0", b"1", b"2", b"x", b"two\nlines", b"y"}
-
-
-async def test_keys_are_kept_while_a_consumer_needs_them_and_as_long_as_their_events(broker: Broker, store: Store) -> None:
-    beside = keys.stream("short") + ":keys"
-    await broker.streams.create(StreamSpec(name="short", kind="events", max_messages=5))
-    await publish(broker, 2, "short")
-    assert await store.call("EXISTS", beside) == 0
-    await begin_keyed(broker, "a", "b", stream="short")
-    await broker.consumers.create(ConsumerSpec(name="other", stream_id="short", ordering="key"))
-    await publish(broker, 4, "short")
-    assert [key for key, _ in await store.call("XRANGE", beside, "-", "+")] == [b"4-2", b"8-4"]
-    await publish(broker, 1, "short")
-    assert [key for key, _ in await store.call("XRANGE", beside, "-", "+")] == [b"8-4", b"9-1"]
-    batch = await broker.next("c", 4)
-    assert used(broker)
-    assert (len(batch.deliveries), batch.num_pending) == (4, 1)
-    await broker.consumers.delete("other")
-    assert await store.call("EXISTS", beside) == 1
-    await broker.consumers.delete("c")
-    assert await store.call("EXISTS", beside) == 0
-    assert await store.call("HGET", keys.stream("short"), "keyed") is None
-
-
-async def test_delayed_events_have_their_keys_too(broker: Broker, store: Store, clock: Clock) -> None:
-    await begin_keyed(broker)
-    await broker.publish("events", [{"collection_id": "a:b", "key": "late", "data": 0, "deliver_at": "2999-01-01T00:00:00Z"}])
-    await store.call("ZADD", keys.stream("events") + ":delayed", 1, "000000000000001")
-    await broker.publish("events", [{"collection_id": "a:b", "key": "now", "data": 0}])
-    assert [key for key, _ in await store.call("XRANGE", keys.stream("events") + ":keys", "-", "+")] == [b"1-1", b"2-1"]
-    await broker.next("c", 2)
-    assert used(broker)
-    assert set(await store.call("HVALS", keys.stream("events") + ":held:c")) == {b"late", b"now"}
 
 
 async def test_a_read_that_no_script_let_pass_gives_nothing(broker: Broker, store: Store) -> None:

@@ -1,0 +1,29 @@
+"""Consumers whose next messages come by the read that follows a script."""
+
+from typing import Any
+
+from broker import Broker, ConsumerSpec
+
+
+async def publish(broker: Broker, count: int, stream: str = "events") -> None:
+    if count:
+        await broker.publish(stream, [{"collection_id": "a:b", "upstream_id": str(n), "data": n} for n in range(count)])
+
+
+async def begin(broker: Broker, count: int = 10, stream: str = "events", **fields: Any) -> None:
+    """A consumer that has looked for plain clients just now and begun its sweep, so that its next messages can be read."""
+    await broker.consumers.create(ConsumerSpec(name="c", stream_id=stream, **fields))
+    await broker.deliveries._engine.on_consumer("next", "c", 0, 1, 0, ready=True)
+    await publish(broker, count, stream)
+
+
+async def read(broker: Broker, batch: int = 3, *acks: str) -> list[object]:
+    """What `read` answers, with the entries of the XREADGROUP behind it."""
+    groups = [len(acks), *(part for token in acks for part in (token.split(".")[2], token.split(".")[1], 1, token.split(".")[0]))]
+    _, reply = await broker.deliveries._engine.on_consumer("read", "c", batch, *groups)
+    return reply  # type: ignore[no-any-return]
+
+
+def used(broker: Broker) -> bool:
+    """Whether the last fetch came by the read that follows."""
+    return broker.deliveries._rounds_without_read.get("c", 0) == 0
