@@ -8,10 +8,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broker import keys, times
-from broker.engine import Engine
+from broker.engine import Engine, pairs
 from broker.errors import ConsumerExists, ConsumerNotFound, InvalidRequest, StreamNotFound, ValidationFailed
 from broker.filters import Filters, filter_id
-from broker.messages import pairs
 from broker.names import Name, is_name
 from broker.streams import metadata_json
 from broker.validation import checked, nulls_are_absent
@@ -198,7 +197,7 @@ class Consumers:
         metadata: dict[str, Any] | None = None,
     ) -> tuple[list[Consumer], str | None]:
         """A page of consumers by name, of one stream or with metadata that contains the given, and the next cursor."""
-        registry = {k.decode(): v.decode() for k, v in _row_pairs(await self._engine.store.call("HGETALL", keys.CONSUMERS))}
+        registry = dict(pairs(await self._engine.store.call("HGETALL", keys.CONSUMERS)))
         found: list[Consumer] = []
         for name in sorted(registry):
             if (after is not None and name <= after) or (stream_id is not None and registry[name] != stream_id):
@@ -307,7 +306,3 @@ def _no_such_stream(name: str) -> ValidationFailed:
 
 def _flat(fields: dict[str, str]) -> list[str]:
     return [text for pair in fields.items() for text in pair]
-
-
-def _row_pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:
-    return list(zip(flat[::2], flat[1::2], strict=True))

@@ -6,7 +6,7 @@ import msgspec
 
 from broker.engine import Engine
 from broker.errors import InvalidRequest
-from broker.messages import complete, label_of
+from broker.splicing import complete, label_of
 from broker.streams import message_id
 from broker.times import rfc3339
 

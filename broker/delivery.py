@@ -10,7 +10,7 @@ from broker.engine import Engine, flatten
 from broker.errors import StoreFull
 from broker.group_commit import GroupCommit
 from broker.link import Argument
-from broker.messages import complete, label_of, opening, pieces
+from broker.splicing import complete, label_of, opening, pieces
 from broker.store import NoTransactions
 from broker.streams import message_id
 from broker.times import rfc3339
@@ -28,7 +28,7 @@ class Delivery(msgspec.Struct, frozen=True):
     json: bytes
 
 
-# A message that was given: its id, the delivery number, the deliver count, and the pieces of its JSON (broker/messages.py).
+# A message that was given: its id, the delivery number, the deliver count, and the pieces of its JSON (broker/splicing.py).
 Row = tuple[bytes, int, int, tuple[bytes, bytes, bytes]]
 
 

@@ -1,6 +1,6 @@
 """Running a command: a script over one stream, and where a consumer's stream is looked up."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from broker import keys
@@ -84,3 +84,9 @@ async def page_of_names(store: Store, registry: str, after: str | None, limit: i
 def flatten(rows: Iterable[Iterable[Argument]]) -> list[Argument]:
     """Rows of arguments as the one list that a script takes."""
     return [argument for row in rows for argument in row]
+
+
+def pairs(flat: list[Any]) -> Iterator[tuple[str, str]]:
+    """A flat reply of names and values as text."""
+    for i in range(0, len(flat), 2):
+        yield flat[i].decode(), flat[i + 1].decode()

@@ -6,10 +6,11 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broker import keys
-from broker.engine import Engine, page_of_names
+from broker.engine import Engine, page_of_names, pairs
 from broker.errors import InvalidRequest, RecordNotFound, StreamNotFound, ValidationFailed
-from broker.messages import Kind, complete, pairs
+from broker.messages import Kind
 from broker.names import Name, is_name
+from broker.splicing import complete
 from broker.times import rfc3339
 from broker.validation import checked, nulls_are_absent
 

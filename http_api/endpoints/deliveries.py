@@ -12,7 +12,7 @@ from starlette.responses import Response
 from broker.ack_tokens import tail
 from broker.delivery import Batch, Nack, Outcome
 from broker.errors import InvalidAckToken, InvalidRequest
-from broker.messages import opening
+from broker.splicing import opening
 from http_api import metrics
 from http_api.auth import require
 from http_api.codec import answer, integer, milliseconds, page_query, read_json

@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # A module may import what stands in the lines above its own, and nothing beside or below it.
 LAYERS = [
     # The library. Its leaves import nothing of the project.
-    "broker.errors broker.keys broker.names broker.times broker.scripts broker.embedded broker.group_commit",
-    "broker.ack_tokens broker.filters broker.validation broker.link",
+    "broker.errors broker.keys broker.names broker.times broker.scripts broker.embedded broker.group_commit broker.bodies",
+    "broker.ack_tokens broker.filters broker.validation broker.link broker.splicing",
     "broker.topology",
     "broker.store",
     "broker.functions",

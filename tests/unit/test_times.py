@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.messages import complete
+from broker.splicing import complete
 from broker.times import duration_ms, exact_microseconds, microseconds, rfc3339
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
