@@ -1,10 +1,8 @@
 """Access tokens and their scopes (C2, C51). Only a hash of a token is kept."""
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
-import logging
 import re
 import secrets
 from pathlib import Path
@@ -16,9 +14,8 @@ from broker.errors import BrokerError, NotFound, Unauthenticated, ValidationFail
 from broker.names import WHAT_IS_A_NAME, is_name
 from broker.store import Store
 from broker.times import rfc3339
-from broker.watching import Watch
+from broker.watching import RETRY_S, Watch
 
-logger = logging.getLogger("broker")
 _SCOPE = re.compile(r"admin|(publish|consume):(\*|[A-Za-z0-9_.-]{1,64})")
 
 
@@ -155,6 +152,15 @@ class AccessTokens:
         if self._known or (self._door is not None and await self._store.call("EXISTS", keys.TOKEN_CHANGES)):
             self._shut()
 
+    async def _read_surely(self) -> None:
+        """A change is told once: until the table could be read after it, a revoked token would be let in."""
+        while True:
+            try:
+                await self._read()
+                return
+            except BrokerError:
+                await asyncio.sleep(RETRY_S)
+
     def _shut(self) -> None:
         if self._door is not None:
             self._door.shut()
@@ -166,8 +172,7 @@ class AccessTokens:
             while True:
                 if await watch.growth():
                     self._shut()
-                with contextlib.suppress(BrokerError):
-                    await self._read()
+                await self._read_surely()
         finally:
             await watch.close()
 

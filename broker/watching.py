@@ -32,22 +32,19 @@ class Watch:
     async def growth(self) -> dict[str, list[Any]]:
         """Wait for growth; gives at most `count` entries a stream, and moves `at` behind them.
 
-        An empty answer tells that the connection had been lost and is there again: look anew at what you watch.
+        An empty answer asks to look anew at what is watched: the connection had been lost and is there again, or nothing came for so
+        long that it may have been lost unnoticed, between two reads.
         """
-        while True:
-            try:
-                reply = await self._store.call(
-                    "XREAD", "COUNT", self._count, "BLOCK", BLOCK_MS, "STREAMS", *self.at, *self.at.values()
-                )
-            except BrokerError as exc:
-                logger.warning("a waiting read was lost and will be made again: %s", exc)
-                await self._until_it_answers()
-                return {}
-            if reply:
-                grown: dict[str, list[Any]] = {name.decode(): entries for name, entries in reply}
-                for name, entries in grown.items():
-                    self.at[name] = entries[-1][0].decode()
-                return grown
+        try:
+            reply = await self._store.call("XREAD", "COUNT", self._count, "BLOCK", BLOCK_MS, "STREAMS", *self.at, *self.at.values())
+        except BrokerError as exc:
+            logger.warning("a waiting read was lost and will be made again: %s", exc)
+            await self._until_it_answers()
+            return {}
+        grown: dict[str, list[Any]] = {name.decode(): entries for name, entries in reply or ()}
+        for name, entries in grown.items():
+            self.at[name] = entries[-1][0].decode()
+        return grown
 
     async def _until_it_answers(self) -> None:
         while True:

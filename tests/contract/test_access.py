@@ -9,8 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from broker import Broker, Store
-from broker.access import AccessTokens, Door
+from broker import Broker, Store, keys
+from broker.access import AccessToken, AccessTokens, Door
+from broker.errors import StoreUnavailable
 from http_api.app import create_app
 from http_api.settings import Settings
 from tests.support.servers import everywhere
@@ -92,6 +93,27 @@ async def test_c2_a_redis_that_lost_its_tokens_opens_nothing(broker: Broker, sto
         await everywhere(store, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # the servers read the table anew
         await server.comes_to(REFUSED, text)
         assert await server.status() == REFUSED
+
+
+async def test_c2_a_revocation_is_learned_though_redis_cannot_be_read_at_once(
+    broker: Broker, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = await AccessTokens(broker.store).create("a", ["admin"])
+    async with serving(broker, Door()) as server:
+        await server.comes_to(OPEN, text)
+        fails, whole_list = [True, True], AccessTokens.list
+
+        async def failing(self: AccessTokens) -> dict[str, AccessToken]:
+            if fails:
+                fails.pop()
+                raise StoreUnavailable("gone for a moment")
+            return await whole_list(self)
+
+        monkeypatch.setattr(AccessTokens, "list", failing)
+        await store.call("DEL", keys.TOKENS)
+        await store.call("XADD", keys.TOKEN_CHANGES, "*", "changed", "1")
+        await server.comes_to(REFUSED, text)
+    assert not fails
 
 
 @pytest.mark.parametrize("admin_token", [None, "swordfish"])
