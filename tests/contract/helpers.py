@@ -92,3 +92,8 @@ async def now_ms(store: Store) -> int:
     """Redis' real clock."""
     seconds, micros = await store.call("TIME")
     return int(seconds) * 1000 + int(micros) // 1000
+
+
+def statuses(answer: Json) -> list[str]:
+    """What became of each message of a publish."""
+    return [row["status"] for row in answer["data"]]
