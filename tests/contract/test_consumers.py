@@ -1,10 +1,7 @@
-"""Section 5: consumers."""
+"""Section 5: consumers: the object, and who gets what is out."""
 
 import asyncio
 import json
-from collections.abc import Iterable
-from datetime import UTC, datetime
-from typing import Any
 
 import anyio
 import httpx
@@ -18,9 +15,6 @@ from tests.contract.helpers import (
     counts,
     data,
     event,
-    info,
-    now_ms,
-    plain_add,
     publish_each,
     record,
     take,
@@ -328,196 +322,6 @@ async def test_max_waiting_bounds_the_calls_that_wait(http: httpx.AsyncClient) -
         assert int(refused.headers["retry-after"]) >= 0
         await http.post("/v1/streams/events/messages", json={"messages": [event(1)]})
         assert [data((await call).json()) for call in waiting] == [[1]]
-
-
-# Where a consumer starts
-
-T0 = 1_700_000_000_000
-
-
-async def entries(store: Store, *at: int) -> None:
-    """Events whose times are given, in ms; their data are 1, 2, …"""
-    for i, ms in enumerate(at):
-        await plain_add(store, "collection_id", "crm:a", "data", str(i + 1), at=f"{ms}-{i}")
-
-
-async def starts(api: Api, expected: dict[str, list[int]]) -> None:
-    """The consumers, named by their policies, hold these messages."""
-    for i, (policy, values) in enumerate(expected.items()):
-        assert await counts(api, f"c{i}") == (len(values), 0, 0, 0), policy
-        assert await take(api, f"c{i}") == values, policy
-        assert await counts(api, f"c{i}") == (0, 0, 0, 0), policy
-
-
-async def create_each(api: Api, stream: str, filters: Json, policies: Iterable[str]) -> None:
-    for i, policy in enumerate(policies):
-        await api.create_consumer(name=f"c{i}", stream_id=stream, deliver_policy=policy, filters=filters)
-
-
-@pytest.mark.parametrize("filters", [{}, {"provider": "crm"}])
-@pytest.mark.parametrize("stream", ["events", "records"])
-async def test_deliver_policy(api: Api, stream: str, filters: Json) -> None:
-    expected = {"all": [1, 2, 3], "new": [3], "last": [2, 3], "1h": [1, 2, 3]}
-    await api.publish(stream, [event(1, id="1"), event(2, id="2")])
-    await create_each(api, stream, filters, expected)
-    await api.publish(stream, [event(3, id="3")])
-    await starts(api, expected)
-
-
-@pytest.mark.parametrize("filters", [{}, {"provider": "crm"}])
-@pytest.mark.parametrize("stream", ["events", "records"])
-async def test_deliver_policy_of_an_empty_stream(api: Api, stream: str, filters: Json) -> None:
-    expected = {policy: [1, 2] for policy in ("all", "new", "last", "90s", "2026-01-31T12:00:00Z")}
-    await create_each(api, stream, filters, expected)
-    await api.publish(stream, [event(1, id="1"), event(2, id="2")])
-    await starts(api, expected)
-
-
-@pytest.mark.parametrize("stream", ["events", "records"])
-async def test_deliver_policy_last_is_the_last_that_matches(api: Api, stream: str) -> None:
-    await api.publish(stream, [event(1, id="1"), event(2, id="2"), event(3, "erp:a", id="3")])
-    await api.create_consumer(name="c", stream_id=stream, deliver_policy="last", filters={"provider": "crm"})
-    await api.publish(stream, [event(4, "erp:a", id="4"), event(5, id="5")])
-    assert await take(api, "c") == [2, 5]
-
-
-async def test_deliver_policy_new_gets_records_that_are_updated_from_now(api: Api) -> None:
-    await api.publish("records", [record("a", 1), record("b", 1)])
-    await api.create_consumer(name="c", deliver_policy="new")
-    await api.publish("records", [record("a", 1), record("b", 2)])
-    assert await take(api, "c") == [2]
-
-
-@pytest.mark.parametrize("filters", [{}, {"provider": "crm"}])
-async def test_deliver_policy_of_a_time(api: Api, store: Store, filters: Json) -> None:
-    expected = {
-        "2023-11-14T22:13:20Z": [2, 3, 4], "2023-11-14T22:13:20.000Z": [2, 3, 4], "2023-11-14T22:13:20.001Z": [4],
-        "2023-11-14T22:13:19.999Z": [1, 2, 3, 4], "2023-11-14T23:13:20+01:00": [2, 3, 4], "1970-01-01T00:00:00Z": [1, 2, 3, 4],
-        "2099-01-01T00:00:00Z": [],
-    }  # fmt: skip
-    await entries(store, T0 - 1, T0, T0, T0 + 1000)
-    await create_each(api, "events", filters, expected)
-    await starts(api, expected)
-
-
-@pytest.mark.parametrize("filters", [{}, {"provider": "crm"}])
-async def test_deliver_policy_of_a_window(api: Api, store: Store, filters: Json) -> None:
-    expected = {"90s": [4], "15m": [3, 4], "1h": [3, 4], "7d": [2, 3, 4], "30d": [1, 2, 3, 4]}
-    now = await now_ms(store)
-    await entries(store, now - 20 * 86_400_000, now - 2 * 3_600_000, now - 10 * 60_000, now)
-    await create_each(api, "events", filters, expected)
-    await starts(api, expected)
-
-
-async def test_deliver_policy_of_a_window_goes_by_redis_clock(api: Api, clock: Clock) -> None:
-    await publish_each(api, [1, 2])
-    await clock.advance(120_000)
-    await api.create_consumer(name="short", stream_id="events", deliver_policy="90s")
-    await api.create_consumer(name="long", stream_id="events", deliver_policy="5m")
-    assert [await take(api, "short"), await take(api, "long")] == [[], [1, 2]]
-
-
-async def test_deliver_policy_of_a_time_is_kept_as_given(api: Api) -> None:
-    given = "2026-01-31T12:00:00+02:00"
-    assert (await api.create_consumer(name="c", deliver_policy=given))["deliver_policy"] == given
-    later = datetime.now(UTC).isoformat()
-    with pytest.raises(Refused, match="422"):
-        await api.update_consumer("c", deliver_policy=later)
-
-
-# Filters
-
-SOURCES: list[tuple[str, str | None]] = [
-    ("salesforce:contacts", "r1"), ("salesforce:accounts", "r2"), ("salesforce", None), ("sales:x", "r1"), ("hubspot:contacts", None),
-    ("a:b:c", "R1"), ("ä:ü", "r10"),
-]  # fmt: skip
-
-
-FILTERS: list[tuple[Json, list[int]]] = [
-    ({}, [0, 1, 2, 3, 4, 5, 6]),
-    ({"provider": "*"}, [0, 1, 2, 3, 4, 5, 6]),
-    ({"resource_id": "*"}, [0, 1, 2, 3, 4, 5, 6]),
-    ({"provider": ["x", "*"]}, [0, 1, 2, 3, 4, 5, 6]),
-    ({"provider": "salesforce"}, [0, 1, 2]),
-    ({"provider": "sales"}, [3]),
-    ({"provider": "sales*"}, [0, 1, 2, 3]),
-    ({"provider": "a"}, [5]),
-    ({"provider": "salesforce:contacts"}, []),
-    ({"collection_id": "salesforce"}, [2]),
-    ({"collection_id": "salesforce:*"}, [0, 1]),
-    ({"collection_id": "salesforce*"}, [0, 1, 2]),
-    ({"collection_id": ["hubspot:contacts", "a:*"]}, [4, 5]),
-    ({"collection_id": ["hubspot:contacts", "hubspot:*", "hub*"]}, [4]),
-    ({"collection_id": "ä:*"}, [6]),
-    ({"collection_id": "ä:ü"}, [6]),
-    ({"resource_id": "r1"}, [0, 3]),
-    ({"sync_id": "r1"}, [0, 3]),
-    ({"resource_id": "r1*"}, [0, 3, 6]),
-    ({"sync_id": ["r2", "R*"]}, [1, 5]),
-    ({"provider": "salesforce", "resource_id": "r1"}, [0]),
-    ({"provider": ["sales", "a"], "sync_id": ["r1", "R1"]}, [3, 5]),
-    ({"provider": "salesforce", "collection_id": "hubspot:*"}, []),
-    ({"provider": "salesforce", "collection_id": "*", "resource_id": "r*"}, [0, 1]),
-    ({"provider": "h*", "collection_id": ["x", "y:*", "hubspot:*"]}, [4]),
-]
-
-
-@pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("stream", ["events", "records"])
-async def test_filters(api: Api, stream: str, late: bool) -> None:
-    async def publish() -> None:
-        messages: list[Json] = [event(i, c, id=str(i), resource_id=r) for i, (c, r) in enumerate(SOURCES)]
-        await api.publish(stream, messages)
-
-    if late:
-        await publish()
-    for i, (filters, _) in enumerate(FILTERS):
-        await api.create_consumer(name=f"c{i}", stream_id=stream, filters=filters)
-    if not late:
-        await publish()
-    for i, (filters, expected) in enumerate(FILTERS):
-        assert await counts(api, f"c{i}") == (len(expected), 0, 0, 0), filters
-        batch = await api.next(f"c{i}", 100)
-        assert (data(batch), batch["info"]) == (expected, info(0, len(expected))), filters
-
-
-async def test_filters_hold_for_plain_entries(api: Api, store: Store) -> None:
-    await plain_add(store, "collection_id", "crm:a", "data", "1", "resource_id", "r")
-    await api.create_consumer(name="c", stream_id="events", filters={"collection_id": "crm:*", "resource_id": "r"})
-    await plain_add(store, "data", "2", "resource_id", "r", "collection_id", "crm:b")
-    await plain_add(store, "collection_id", "crm:b", "data", "3")
-    await plain_add(store, "collection_id", "erp:b", "data", "4", "resource_id", "r")
-    await publish_each(api, [5], resource_id="r")
-    assert await counts(api, "c") == (3, 0, 0, 0)
-    assert await take(api, "c") == [1, 2, 5]
-
-
-async def test_many_filters_each_get_theirs(api: Api) -> None:
-    filters: list[dict[str, Any]] = [{"collection_id": f"p{i}:*"} for i in range(30)] + [{"provider": f"p{i}"} for i in range(30)]
-    for i, wanted in enumerate(filters):
-        await api.create_consumer(name=f"c{i}", stream_id="events", filters=wanted)
-    await api.publish("events", [event(i, f"p{i % 30}:x") for i in range(60)])
-    for i in range(60):
-        assert await take(api, f"c{i}") == [i % 30, i % 30 + 30]
-
-
-async def test_a_filter_that_is_used_anew_sees_what_came_in_between(api: Api) -> None:
-    await api.create_consumer(name="c", stream_id="events", filters={"provider": "crm"})
-    await publish_each(api, [1])
-    await api.delete_consumer("c")
-    await publish_each(api, [2])
-    await api.create_consumer(name="c", stream_id="events", filters={"provider": "crm"})
-    await publish_each(api, [3])
-    assert await take(api, "c") == [1, 2, 3]
-
-
-@pytest.mark.parametrize("pattern", ["*a", "a*b", "**", "a**"])
-async def test_c18_a_star_elsewhere_than_at_the_end_of_a_filter_is_refused(api: Api, pattern: str) -> None:
-    for filters, field in (({"provider": pattern}, "filters.provider"), ({"sync_id": ["a*", pattern]}, "filters.sync_id[1]")):
-        with pytest.raises(Refused) as refusal:
-            await api.create_consumer(name="c", filters=filters)
-        assert (refusal.value.status, refusal.value.errors) == (422, {field: ["a * may stand at the end only"]})
-    assert (await api.list_consumers())["data"] == []
 
 
 async def test_c9_a_name_of_a_group_that_another_client_made_is_refused_and_says_so(http: httpx.AsyncClient, store: Store) -> None:
