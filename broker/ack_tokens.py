@@ -13,7 +13,7 @@ from broker.errors import InvalidAckToken
 
 _U64 = 1 << 64
 _ID = r"(?:0|[1-9][0-9]{0,18})-(?:0|[1-9][0-9]{0,18})"
-_IDS = re.compile(rf"{_ID}(?: {_ID})*")
+_IDS = re.compile(rf"(?:{_ID} )++")
 _TAIL = re.compile(r"([1-9][0-9]{0,14})\.([1-9][0-9]{15})")
 _LONG_ID = re.compile(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
 
@@ -53,8 +53,8 @@ def parse(tokens: Sequence[str]) -> list[Group]:
 
 
 def _group(tokens: Sequence[str], end: str, ids: list[str], positions: Sequence[int]) -> Group:
-    match, joined = _TAIL.fullmatch(end), " ".join(ids)
-    if match is None or _IDS.fullmatch(joined) is None or joined.count(" ") != len(ids) - 1:
+    match, joined = _TAIL.fullmatch(end), " ".join([*ids, ""])
+    if match is None or _IDS.fullmatch(joined) is None or joined.count(" ") != len(ids):
         for i, message_id in zip(positions, ids, strict=True):
             long = _LONG_ID.fullmatch(message_id)
             if match is None or long is None or any(int(field) >= _U64 for field in long.groups()):

@@ -1,6 +1,6 @@
 """Delivery: next, ack, nack, and what an operator sees of it (sections 6 and 7)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, overload
 
 import msgspec
@@ -10,7 +10,7 @@ from broker.engine import Engine, flatten
 from broker.errors import StoreFull
 from broker.group_commit import GroupCommit
 from broker.link import Argument
-from broker.splicing import complete, label_of, opening, pieces
+from broker.splicing import PIECES, complete, delivered, label_of, opening
 from broker.store import NoTransactions
 from broker.streams import message_id
 from broker.times import rfc3339
@@ -28,38 +28,41 @@ class Delivery(msgspec.Struct, frozen=True):
     json: bytes
 
 
-# A message that was given: its id, the delivery number, the deliver count, and the pieces of its JSON (broker/splicing.py).
-Row = tuple[bytes, int, int, tuple[bytes, bytes, bytes]]
-
-
 class Given(Sequence[Delivery]):
-    """The deliveries of one fetch, as the rows that Redis answered with: a Delivery is made where one is asked for."""
+    """The deliveries of one fetch; a Delivery is made where one is asked for.
 
-    __slots__ = ("epoch", "label", "rows", "stream")
+    Their delivery numbers, their deliver counts, and the JSON of all as `splicing.delivered` gives it.
+    """
 
-    def __init__(self, stream: str = "", label: str = "", epoch: int = 0, rows: Sequence[Row] = ()) -> None:
-        self.stream, self.label, self.epoch, self.rows = stream, label, epoch, rows
+    __slots__ = ("counts", "epoch", "label", "numbers", "pieces", "stream")
+
+    def __init__(
+        self, stream: str = "", label: str = "", epoch: int = 0,
+        numbers: Sequence[int] = (), counts: Sequence[int] = (), pieces: Sequence[bytes] = (),
+    ) -> None:  # fmt: skip
+        self.stream, self.label, self.epoch = stream, label, epoch
+        self.numbers, self.counts, self.pieces = numbers, counts, pieces
+
+    def share(self, start: int, stop: int) -> "Given":
+        """Some of them."""
+        pieces = self.pieces[PIECES * start : PIECES * stop]
+        return Given(self.stream, self.label, self.epoch, self.numbers[start:stop], self.counts[start:stop], pieces)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.numbers)
 
     @overload
     def __getitem__(self, index: int) -> Delivery: ...
     @overload
-    def __getitem__(self, index: slice) -> "Given": ...
-    def __getitem__(self, index: int | slice) -> "Delivery | Given":
-        if isinstance(index, slice):
-            return Given(self.stream, self.label, self.epoch, self.rows[index])
-        return self._delivery(self.rows[index])
+    def __getitem__(self, index: slice) -> list[Delivery]: ...
+    def __getitem__(self, index: int | slice) -> Delivery | list[Delivery]:
+        places = range(len(self))[index]
+        return self._delivery(places) if isinstance(places, int) else list(map(self._delivery, places))
 
-    def __iter__(self) -> Iterator[Delivery]:
-        return map(self._delivery, self.rows)
-
-    def _delivery(self, row: Row) -> Delivery:
-        message, number, count, parts = row
-        name = message.decode()
-        token = ack_tokens.encode(self.epoch, name, number)
-        return Delivery(token, name, count, self.label, b"".join((opening(self.stream), *parts)))
+    def _delivery(self, place: int) -> Delivery:
+        _, message_id, *_, idx, filling, body = self.pieces[PIECES * place : PIECES * (place + 1)]
+        name, text = message_id.decode(), b"".join((opening(self.stream), idx, filling, body))
+        return Delivery(ack_tokens.encode(self.epoch, name, self.numbers[place]), name, self.counts[place], self.label, text)
 
     def __eq__(self, other: object) -> bool:
         return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
@@ -243,13 +246,13 @@ class Deliveries:
             return [Batch(settled=settlement) for settlement in settlements]
         epoch, num_pending, num_ack_pending, due_in, max_waiting, seen, paused, _ = answer.head
         ids, numbers, counts, heads, bodies = answer.columns
-        rows = list(zip(ids, numbers, counts, pieces(answer.stream, ids, heads, bodies), strict=True))
-        label = label_of(heads[0]) if heads else ""
+        pieces = delivered(answer.stream, int(epoch), ids, numbers, counts, heads, bodies)
+        whole = Given(answer.stream, label_of(heads[0]) if heads else "", int(epoch), numbers, counts, pieces)
         batches, given = [], 0
         for call, settlement in zip(calls, settlements, strict=True):
             batches.append(
                 Batch(
-                    Given(answer.stream, label, int(epoch), rows[given : given + call.batch_size]), num_pending, num_ack_pending,
+                    whole.share(given, given + call.batch_size), num_pending, num_ack_pending,
                     due_in if due_in >= 0 else None, max_waiting, seen.decode(), bool(paused), settlement,
                 )
             )  # fmt: skip

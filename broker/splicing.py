@@ -10,19 +10,11 @@ from functools import lru_cache
 import msgspec
 
 from broker import times
+from broker.ack_tokens import tail
 from broker.bodies import LETTERS, RECORD_IDS, EventBody, encode, lacks, provider_of
 
-
-class _Fillings(dict[bytes, bytes]):
-    """Letters -> the JSON of these fields."""
-
-    def __missing__(self, letters: bytes) -> bytes:
-        fields = [(name, value) for name, (letter, value) in LETTERS.items() if letter.encode() in letters]
-        self[letters] = b"".join(b'"%b":%b,' % (name.encode(), value) for name, value in fields)
-        return self[letters]
-
-
-_FILLINGS = _Fillings()
+# What the JSON of a delivery is joined from.
+PIECES = 8
 
 
 def label_of(head: bytes) -> str:
@@ -36,29 +28,52 @@ def opening(stream: str) -> bytes:
     return b'{"stream_id":"%b","updated_idx":' % stream.encode()
 
 
+@lru_cache(maxsize=4096)
+def _filling(letters: bytes, inserted_ms: bytes) -> bytes:
+    """What stands between a message's number and its body: when it entered, and the fields that the body lacks, by their letters."""
+    lacked = [b'"%b":%b,' % (name.encode(), value) for name, (letter, value) in LETTERS.items() if letter.encode() in letters]
+    return b',"inserted_at":"%b",%b' % (times.rfc3339(int(inserted_ms)).encode(), b"".join(lacked))
+
+
+def _columns(stream: str, ids: Sequence[bytes], heads: Sequence[bytes], bodies: Sequence[bytes]) -> tuple[list[bytes], ...]:
+    """The three pieces that each message's JSON has behind the opening, as columns: of a stream all heads have as many words."""
+    words = b" ".join(heads).split(b" ")
+    width = len(words) // len(heads)
+    idxs, letters = words[::width], words[1::width]
+    if b"plain" in letters:
+        bodies = list(bodies)
+        for i in (i for i, found in enumerate(letters) if found == b"plain"):
+            letters[i], bodies[i] = _from_fields(stream, ids[i], bodies[i])
+    inserted = words[2::width] if width == 3 else [message_id.partition(b"-")[0] for message_id in ids]
+    return idxs, list(map(_filling, letters, inserted)), [body[1:] for body in bodies]
+
+
 def complete(stream: str, ids: Sequence[bytes], heads: Sequence[bytes], bodies: Sequence[bytes]) -> list[bytes]:
     """The JSON of messages as they are delivered: the stored bodies, and in front of each what is not stored in it."""
     begin = opening(stream)
-    return [b"".join((begin, *parts)) for parts in pieces(stream, ids, heads, bodies)]
+    return [b"".join((begin, *parts)) for parts in zip(*_columns(stream, ids, heads, bodies), strict=True)] if ids else []
 
 
-def pieces(
-    stream: str, ids: Sequence[bytes], heads: Sequence[bytes], bodies: Sequence[bytes]
-) -> list[tuple[bytes, bytes, bytes]]:
-    """Likewise, but each message in the three pieces that its JSON has behind the opening."""
-    fillings, found = dict[tuple[bytes, bytes], bytes](), []
-    for message_id, head, body in zip(ids, heads, bodies, strict=True):
-        idx, _, rest = head.partition(b" ")
-        ms = message_id.partition(b"-")[0]
-        if rest == b"plain":
-            rest, body = _from_fields(stream, message_id, body)
-        filling = fillings.get((ms, rest))
-        if filling is None:
-            letters, _, inserted_ms = rest.partition(b" ")
-            filling = b',"inserted_at":"%b",%b' % (times.rfc3339(int(inserted_ms or ms)).encode(), _FILLINGS[letters])
-            fillings[ms, rest] = filling
-        found.append((idx, filling, body[1:]))
-    return found
+def delivered(
+    stream: str, epoch: int, ids: Sequence[bytes], numbers: Sequence[int], counts: Sequence[int], heads: Sequence[bytes],
+    bodies: Sequence[bytes],
+) -> list[bytes]:  # fmt: skip
+    """The JSON of deliveries, PIECES a delivery. The first closes the delivery before it; behind the last one a `}` is missing.
+
+    The second is the message id, and the last three are what the message has behind its opening. `numbers` are delivery numbers,
+    `counts` deliver counts.
+    """
+    if not ids:
+        return []
+    pieces = [b'},{"ack_token":"'] * (PIECES * len(ids))
+    pieces[1::PIECES] = pieces[3::PIECES] = ids
+    ends = {number: b'%b","id":"' % tail(number, epoch).encode() for number in set(numbers)}
+    pieces[2::PIECES] = [ends[number] for number in numbers]
+    label, begin = label_of(heads[0]).encode(), opening(stream)
+    ends = {count: b'","deliver_count":%d,"%b":%b' % (count, label, begin) for count in set(counts)}
+    pieces[4::PIECES] = [ends[count] for count in counts]
+    pieces[5::PIECES], pieces[6::PIECES], pieces[7::PIECES] = _columns(stream, ids, heads, bodies)
+    return pieces
 
 
 def _from_fields(stream: str, message_id: bytes, fields_json: bytes) -> tuple[bytes, bytes]:

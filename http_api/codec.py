@@ -46,19 +46,25 @@ async def body_chunks(request: Request) -> AsyncIterator[bytes]:
     """The body as it comes. ClientDisconnect: the client went away before its end."""
     more = True
     while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        yield message.get("body", b"")
-        more = message.get("more_body", False)
+        chunk, more = await _next_chunk(request)
+        yield chunk
+
+
+async def _next_chunk(request: Request) -> tuple[bytes, bool]:
+    """The next part of the body, and whether there is more. ClientDisconnect."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), message.get("more_body", False)
 
 
 async def _whole_body(request: Request, limit: int) -> bytes:
     declared = header(request, b"content-length")
     if declared.isdigit() and int(declared) > limit:
         raise PayloadTooLarge(f"The body has {declared} bytes; at most {limit} are allowed.")
-    chunks, size = [], 0
-    async for chunk in body_chunks(request):
+    chunks, size, more = [], 0, True
+    while more:
+        chunk, more = await _next_chunk(request)
         size += len(chunk)
         if size > limit:
             raise PayloadTooLarge(f"The body has more than {limit} bytes.")

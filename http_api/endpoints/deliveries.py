@@ -9,10 +9,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker.ack_tokens import tail
 from broker.delivery import Batch, Nack, Outcome
 from broker.errors import InvalidAckToken, InvalidRequest
-from broker.splicing import opening
 from http_api import metrics
 from http_api.auth import require
 from http_api.codec import answer, integer, milliseconds, page_query, read_json
@@ -58,42 +56,37 @@ def _consumer(request: Request) -> str:
 
 def batch_json(batch: Batch) -> bytes:
     """A batch as the API shows it: stored bytes joined, nothing decoded."""
-    given, parts, last = batch.deliveries, [b'{"data":['], (0, 0)
-    after_token = after_id = b""
-    for message_id, number, count, message in given.rows:
-        if (number, count) != last:
-            last = number, count
-            after_token, after_id = _between(given.stream, given.label, given.epoch, number, count)
-        parts += (b'{"ack_token":"', message_id, after_token, message_id, after_id, *message, b"},")
-    if given.rows:
-        parts[-1] = b"}"
-    parts.append(b'],"info":{"num_pending":%d,"num_ack_pending":%d}}' % (batch.num_pending, batch.num_ack_pending))
-    return b"".join(parts)
+    pieces = batch.deliveries.pieces
+    data = [b'{"data":[', pieces[0][2:], *pieces[1:], b"}]"] if pieces else [b'{"data":[]']
+    return b"".join([*data, b',"info":{"num_pending":%d,"num_ack_pending":%d}}' % (batch.num_pending, batch.num_ack_pending)])
 
 
-@lru_cache(maxsize=1024)
-def _between(stream: str, label: str, epoch: int, number: int, count: int) -> tuple[bytes, bytes]:
-    """What stands behind the message id in an ack token, and behind the id of a delivery."""
-    return b'%b","id":"' % tail(number, epoch).encode(), b'","deliver_count":%d,"%b":%b' % (count, label.encode(), opening(stream))
-
-
-@lru_cache(maxsize=1024)
 def _query(text: bytes) -> dict[str, Any]:
-    """What a query string asks of next. Workers repeat theirs."""
+    """What a query string asks of next."""
     given = dict(parse_qsl(text.decode("latin-1"), keep_blank_values=True))
     return {name: given[name] for name in ("batch_size", "min_batch", "wait_for") if name in given}
+
+
+def _limits(asked: Mapping[str, Any]) -> tuple[int, int, int]:
+    """batch_size, min_batch, and how long to wait in ms. InvalidRequest."""
+    batch_size = integer(asked.get("batch_size", 1), "batch_size", 1, 1000)
+    min_batch = integer(asked.get("min_batch", 1), "min_batch", 1, batch_size)
+    return batch_size, min_batch, milliseconds(asked.get("wait_for", 0), "wait_for", MAX_WAIT_MS)
+
+
+@lru_cache(maxsize=1024)
+def _limits_of(query: bytes) -> tuple[int, int, int]:
+    """The same of a query string alone. Workers repeat theirs."""
+    return _limits(_query(query))
 
 
 async def next_(request: Request) -> Response:
     """GET or POST /v1/http-consumers/{consumer}/next."""
     name = _consumer(request)
-    asked = _query(request.scope["query_string"])
-    if request.method == "POST":
-        asked = asked | await _fields(request, _NEXT)
-    batch_size = integer(asked.get("batch_size", 1), "batch_size", 1, 1000)
-    min_batch = integer(asked.get("min_batch", 1), "min_batch", 1, batch_size)
-    wait_ms = milliseconds(asked.get("wait_for", 0), "wait_for", MAX_WAIT_MS)
-    ack, nack = _strings(asked.get("ack", []), "ack", 0), _nacks(asked.get("nack", []), "nack", 0)
+    query: bytes = request.scope["query_string"]
+    fields = await _fields(request, _NEXT) if request.method == "POST" else {}
+    batch_size, min_batch, wait_ms = _limits(_query(query) | fields) if fields else _limits_of(query)
+    ack, nack = _strings(fields.get("ack", []), "ack", 0), _nacks(fields.get("nack", []), "nack", 0)
     batch = await context(request).broker.next(
         name, batch_size, min_batch=min_batch, wait_ms=wait_ms, ack=ack, nack=nack, gone=partial(_disconnect, request)
     )
@@ -101,7 +94,7 @@ async def next_(request: Request) -> Response:
     metrics.settled(name, "ack", batch.settled.acked)
     metrics.settled(name, "nack", batch.settled.nacked)
     text = batch_json(batch)
-    if "ack" in asked or "nack" in asked:
+    if "ack" in fields or "nack" in fields:
         text = b'%b,"settled":%b}' % (text[:-1], msgspec.json.encode(batch.settled))
     return answer(request, text, cache_control="no-store")
 

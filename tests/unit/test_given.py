@@ -3,23 +3,27 @@
 import pytest
 
 from broker.delivery import Delivery, Given
+from broker.splicing import delivered
 
-BODY = (b"7", b',"inserted_at":"1970-01-01T00:00:00.001Z",', b'"id":"e","data":1}')
-ROWS = ((b"1-0", 1, 1, BODY), (b"1-1", 2, 1, BODY), (b"2-0", 3, 2, BODY))
-GIVEN = Given("events", "event", 1795458299271261, ROWS)
+EPOCH = 1795458299271261
+NUMBERS, COUNTS = [1, 2, 3], [1, 1, 2]
+BODIES = [b'{"id":"e","data":1}', b'{"id":"f","data":2}', b'{"id":"g","data":3}']
+PIECES = delivered("events", EPOCH, [b"1-0", b"1-1", b"2-0"], NUMBERS, COUNTS, [b"7 k", b"8 k", b"9 "], BODIES)
+GIVEN = Given("events", "event", EPOCH, NUMBERS, COUNTS, PIECES)
 
 
 def test_it_is_a_sequence() -> None:
     first, second, third = GIVEN
     assert [second.id, second.ack_token, second.deliver_count, second.label] == ["1-1", "1-1.2.1795458299271261", 1, "event"]
-    assert first.json == b'{"stream_id":"events","updated_idx":7,"inserted_at":"1970-01-01T00:00:00.001Z","id":"e","data":1}'
+    assert first.json == b'{"stream_id":"events","updated_idx":7,"inserted_at":"1970-01-01T00:00:00.001Z","key":null,"id":"e","data":1}'
     assert (GIVEN[0], GIVEN[-1], len(GIVEN)) == (first, third, 3)
     assert GIVEN[1:] == [second, third]
     assert [first, second, third] == GIVEN
     assert second in GIVEN
+    assert GIVEN.share(1, 3) == [second, third]
     assert [first] != GIVEN
     assert GIVEN != 3
-    assert repr(GIVEN[:1]) == repr([first])
+    assert repr(GIVEN) == repr([first, second, third])
     for index in (3, -4):
         with pytest.raises(IndexError):
             GIVEN[index]
@@ -29,4 +33,4 @@ def test_nothing_was_given() -> None:
     empty = Given()
     assert not empty
     assert list[Delivery](empty) == []
-    assert empty == GIVEN[3:]
+    assert empty == GIVEN.share(3, 4)

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = [
     # The library. Its leaves import nothing of the project.
     "broker.errors broker.keys broker.names broker.times broker.scripts broker.embedded broker.group_commit broker.bodies",
-    "broker.ack_tokens broker.filters broker.validation broker.link broker.splicing",
-    "broker.topology",
+    "broker.ack_tokens broker.filters broker.validation broker.link",
+    "broker.topology broker.splicing",
     "broker.store",
     "broker.functions",
     "broker.engine broker.messages broker.promises broker.watching broker.durability",
