@@ -11,7 +11,7 @@ if not up_to_date(s, now_ms()) then return { 1 } end
 local entries, go_on = page(s.log, ARGV[1], tonumber(ARGV[2]))
 local reply = { 0, go_on }
 for _, entry in ipairs(entries) do
-  if ARGV[3] == '' or routing_fields(entry) == ARGV[3] then
+  if ARGV[3] == '' or routing_fields(s, entry) == ARGV[3] then
     local head, body = content_of(s, entry)
     for _, value in ipairs({ entry[1], head, body }) do reply[#reply + 1] = value end
   end

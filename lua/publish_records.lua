@@ -51,7 +51,7 @@ end
 -- The old version leaves the stream, its indexes and the retry sets. Where it is out, the PEL keeps its row.
 local function remove(id)
   local member, old = sortable(id), routed and redis.call('XRANGE', s.log, id, id)[1]
-  for _, index in ipairs(old and indexes_of(s, memo, routing_fields(old)) or { s.key .. ':index:all' }) do
+  for _, index in ipairs(old and indexes_of(s, memo, routing_fields(s, old)) or { s.key .. ':index:all' }) do
     redis.call('ZREM', index, member)
   end
   redis.call('XDEL', s.log, id)

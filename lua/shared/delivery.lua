@@ -92,7 +92,7 @@ local function bury(s, c, row, reason, now)
   redis.call('HDEL', c.notes, row.id)
   if not entry then return end
   local head, body = content_of(s, entry)
-  local collection_id = routing_fields(entry)
+  local collection_id = routing_fields(s, entry)
   local dead_id = redis.call('XADD', c.dead, '*', 'id', row.id, 'number', row.count, 'reason', reason,
     'last_nack_reason', row.reason or note, 'deliver_count', row.count - given_back, 'last_delivered_at', now - row.idle, 'dead_at', now,
     'collection_id', collection_id, 'head', head, 'body', body)

@@ -27,13 +27,23 @@ local function plain_fields(entry)
   return fields
 end
 
-local function is_plain(entry)
-  return entry[2][1] ~= 'head' or entry[2][3] ~= 'body'
+-- Whether the log has entries that came without a number: plain clients', and copies of ours.
+local function has_plain(s)
+  if s.has_plain == nil then s.has_plain = redis.call('EXISTS', s.key .. ':plain') == 1 end
+  return s.has_plain
+end
+
+-- Whether an entry is not in our form. A plain client may call its fields as we do.
+local HEAD_PATTERNS = { events = '^%d* %l*$', records = '^%d* %l* %d+$' }
+local function is_plain(s, entry)
+  local f = entry[2]
+  if f[1] ~= 'head' or f[3] ~= 'body' then return true end
+  return has_plain(s) and not (string.find(f[2], HEAD_PATTERNS[s.kind]) and string.find(f[4], '^{"collection_id":"'))
 end
 
 -- The fields that decide where an entry belongs: collection_id, resource_id (nil = none).
-local function routing_fields(entry)
-  if is_plain(entry) then
+local function routing_fields(s, entry)
+  if is_plain(s, entry) then
     local fields = plain_fields(entry)
     return fields.collection_id or '', fields.resource_id
   end
@@ -58,24 +68,23 @@ end
 
 -- The same of any entry; a plain XADD's is its key or upstream_id.
 local function key_of(s, entry)
-  if not is_plain(entry) then return key_in(s.kind, entry[2][4]) end
+  if not is_plain(s, entry) then return key_in(s.kind, entry[2][4]) end
   local fields = plain_fields(entry)
   return fields.key or fields.upstream_id or ''
 end
 
 local function idx_of(s, entry)
-  local idx = not is_plain(entry) and string.match(entry[2][2], '^%d+')
-  return tonumber(idx or redis.call('ZSCORE', s.key .. ':plain', sortable(entry[1])) or 0)
+  local idx = has_plain(s) and redis.call('ZSCORE', s.key .. ':plain', sortable(entry[1]))
+  return tonumber(idx or not is_plain(s, entry) and string.match(entry[2][2], '^%d+') or 0)
 end
 
 -- What a client needs of an entry: head and body. For a plain XADD they are "idx plain" and its fields as a JSON object.
 local function content_of(s, entry)
-  local f = entry[2]
-  if f[1] == 'head' and f[3] == 'body' then
-    if string.byte(f[2]) ~= 32 then return f[2], f[4] end
-    return string.format('%.0f', idx_of(s, entry)) .. f[2], f[4]
-  end
-  return string.format('%.0f plain', idx_of(s, entry)), cjson.encode(plain_fields(entry))
+  local f, plain = entry[2], is_plain(s, entry)
+  if not (plain or has_plain(s)) then return f[2], f[4] end
+  local idx = string.format('%.0f', idx_of(s, entry))
+  if plain then return idx .. ' plain', cjson.encode(plain_fields(entry)) end
+  return idx .. string.match(f[2], ' .*'), f[4]
 end
 
 -- Whether an event's time to live is over: it is not delivered for the first time.

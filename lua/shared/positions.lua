@@ -8,7 +8,7 @@ local function build_index(s, id)
   local entries = redis.call('XRANGE', s.log, '(' .. f[1], f[2], 'COUNT', STEP)
   for _, entry in ipairs(entries) do
     last = entry[1]
-    if filter_matches(filter, routing_fields(entry)) and not has_lapsed(s, last) then redis.call('ZADD', index, 0, sortable(last)) end
+    if filter_matches(filter, routing_fields(s, entry)) and not has_lapsed(s, last) then redis.call('ZADD', index, 0, sortable(last)) end
   end
   if #entries < STEP then
     redis.call('HDEL', s.key .. ':filters', id .. ':at', id .. ':until')

@@ -69,7 +69,7 @@ local function lapse(s, now)
     local entry = redis.call('XRANGE', s.log, id, id)[1]
     if entry then
       redis.call('ZADD', s.key .. ':lapsed', 0, member)
-      for _, index in ipairs(indexes_of(s, {}, routing_fields(entry))) do redis.call('ZREM', index, member) end
+      for _, index in ipairs(indexes_of(s, {}, routing_fields(s, entry))) do redis.call('ZREM', index, member) end
       for _, row in ipairs(redis.call('ZRANGEBYLEX', s.key .. ':retrying', '[' .. member .. ':', '(' .. member .. ';')) do
         local name = string.match(row, ':(.*)$')
         -- Without a note it was never delivered: it waits for its key, or was released by it.

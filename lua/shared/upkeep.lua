@@ -53,12 +53,13 @@ end
 local function catch_up(s)
   local entries = entries_behind(s.log, s.seen, STEP)
   if #entries == 0 then return true end
-  local memo, touched = {}, {}
+  local memo = {}
+  s.has_plain = true
   for _, entry in ipairs(entries) do
     local member = sortable(entry[1])
     s.idx, s.seen = s.idx + 1, entry[1]
     redis.call('ZADD', s.key .. ':plain', s.idx, member)
-    for _, index in ipairs(indexes_of(s, memo, routing_fields(entry))) do redis.call('ZADD', index, 0, member) end
+    for _, index in ipairs(indexes_of(s, memo, routing_fields(s, entry))) do redis.call('ZADD', index, 0, member) end
   end
   redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen)
   return #entries < STEP

@@ -41,6 +41,39 @@ async def test_c16_plain_entries_have_an_updated_idx_too(api: Api, store: Store)
     assert [(m["data"], m["updated_idx"]) for m in found] == [(1, 1), (2, 2), (3, 3), (4, 4)]
 
 
+STRAY: list[tuple[str, ...]] = [
+    ("head", "hello", "body", "world"),
+    ("head", "7 k", "body", "world"),
+    ("head", "7 k 5", "body", '{"collection_id":"a:b","id":"x","provider":"a","data":0}'),
+    ("head", "7 of 9 words", "body", '{"collection_id":"a:b","id":"x","provider":"a","data":0}'),
+]
+
+
+@pytest.mark.parametrize("fields", STRAY, ids=["words", "body", "record", "longer"])
+async def test_c16_a_plain_entry_may_call_its_fields_as_the_store_does(api: Api, store: Store, fields: tuple[str, ...]) -> None:
+    await api.create_consumer(name="c", stream_id="events")
+    await api.create_consumer(name="filtered", stream_id="events", filters={"provider": "crm"})
+    await publish_each(api, [1])
+    await plain_add(store, *fields)
+    await publish_each(api, [3])
+    expected = [(1, "crm:contacts", 1), (None, "", 2), (3, "crm:contacts", 3)]
+    for rows in ((await api.messages("events"))["data"], await api.peek("c"), (await api.next("c", 10))["data"]):
+        assert [(m["data"], m["collection_id"], m["updated_idx"]) for m in map(body, rows)] == expected
+    assert data(await api.next("filtered", 10)) == [1, 3]
+    assert await counts(api, "c") == (0, 3, 0, 0)
+
+
+async def test_c16_a_copy_of_an_entry_has_a_number_of_its_own(api: Api, store: Store) -> None:
+    await api.create_consumer(name="c", stream_id="events")
+    await publish_each(api, [1, 2])
+    [(_, fields), _] = await store.call("XRANGE", "broker:{events}:log", "-", "+")
+    await plain_add(store, *fields)
+    await publish_each(api, [4])
+    for rows in ((await api.messages("events"))["data"], (await api.next("c", 10))["data"]):
+        assert [(m["data"], m["updated_idx"]) for m in map(body, rows)] == [(1, 1), (2, 2), (1, 3), (4, 4)]
+    assert await counts(api, "c") == (0, 4, 0, 0)
+
+
 # C17
 
 
