@@ -56,7 +56,7 @@ async def broker(url: str, seconds: float, messages: int) -> tuple[Rates, list[f
     rare = await consumer("rare", "filtered", filters={"collection_id": "rare:one"})
     found["filtered 1 in 10, pull 100"] = await http_load.pull(url, rare, 100, seconds)
     found["ordered by key, pull 100"] = await http_load.pull(url, by_key, 100, seconds)
-    latencies = await http_load.wake(url, "wake", await consumer("wake", "wake"))
+    latencies = await http_load.wake(url, await consumer("wake", "wake"), http_load.publishing(admin, "wake"))
     admin.close()
     return found, latencies
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 import msgspec
@@ -94,19 +95,25 @@ async def pull(url: str, consumer: str, batch: int, seconds: float, *, together:
     return await _rate(one, seconds)
 
 
-async def wake(url: str, stream: str, consumer: str, rounds: int = 200) -> list[float]:
+def publishing(connection: Connection, stream: str) -> Callable[[], Awaitable[object]]:
+    """A publish of one message on a connection."""
+    body = json.dumps({"messages": [BODY]}).encode()
+    return lambda: connection.call("POST", f"/streams/{stream}/messages", body)
+
+
+async def wake(url: str, consumer: str, publish: Callable[[], Awaitable[object]], rounds: int = 200) -> list[float]:
     """Milliseconds from before a publish to the answer of the call that waits, sorted."""
-    waiting, publishing = await Connection.open(url), await Connection.open(url)
-    body, found = json.dumps({"messages": [BODY]}).encode(), []
+    waiting, found = await Connection.open(url), []
     for _ in range(rounds):
         call = asyncio.ensure_future(waiting.call("GET", f"/http-consumers/{consumer}/next?wait_for=30s"))
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.02)
         start = time.perf_counter()
-        published = asyncio.ensure_future(publishing.call("POST", f"/streams/{stream}/messages", body))
+        published = asyncio.ensure_future(publish())
         [row] = _decode(await call).data
         found.append((time.perf_counter() - start) * 1000)
         await published
         await waiting.send("POST", f"/http-consumers/{consumer}/ack", ack_tokens=[row.ack_token])
+    waiting.close()
     return sorted(found)
 
 

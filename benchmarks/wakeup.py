@@ -7,31 +7,19 @@ One server publishes, another holds the waiting calls; then a plain XADD publish
 
 import argparse
 import asyncio
+import os
 import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import httpx
 import redis.asyncio
+import uvloop
 
+from benchmarks import http_load
+from benchmarks.http_load import Connection, publishing
 from benchmarks.processes import serving
-
-
-async def latency(waiting: httpx.AsyncClient, publish: Callable[[], Awaitable[object]], rounds: int) -> list[float]:
-    """Milliseconds from before the publish to the answer of the call that waits."""
-    found = []
-    for _ in range(rounds):
-        call = asyncio.ensure_future(waiting.get("/v1/http-consumers/w/next", params={"wait_for": "30s"}))
-        await asyncio.sleep(0.02)
-        start = time.perf_counter()
-        await publish()
-        batch = (await call).json()["data"]
-        found.append((time.perf_counter() - start) * 1000)
-        assert len(batch) == 1
-        await waiting.post("/v1/http-consumers/w/ack", json={"ack_tokens": [batch[0]["ack_token"]]})
-    return found
 
 
 def cpu_seconds(pid: int) -> float:
@@ -40,45 +28,39 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
+def memory_mb(pid: int) -> float:
+    """Resident memory of a process (Linux)."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
 async def measure(waiting_url: str, publishing_url: str, redis_url: str, pid: int, args: argparse.Namespace) -> None:
     """Print the table."""
-    limits = httpx.Limits(max_connections=None)
-    message = {"collection_id": "wake:up", "data": 1}
-    async with (
-        httpx.AsyncClient(base_url=waiting_url, timeout=400, limits=limits) as waiting,
-        httpx.AsyncClient(base_url=publishing_url, timeout=30) as publishing,
-        redis.asyncio.Redis.from_url(redis_url) as plain,
-    ):
-        for name in ("w", "idle"):
-            stream = {"name": name, "kind": "events"}
-            (await publishing.post("/v1/streams", json=stream)).raise_for_status()
-            fields = {"name": name, "stream_id": name, "max_waiting": 10_000}
-            (await publishing.post("/v1/http-consumers", json=fields)).raise_for_status()
+    one, two = await Connection.open(publishing_url), await Connection.open(waiting_url)
+    for name in ("w", "idle"):
+        await one.send("POST", "/streams", name=name, kind="events")
+        await one.send("POST", "/http-consumers", name=name, stream_id=name, max_waiting=10_000)
 
-        async def by_http() -> None:
-            await publishing.post("/v1/streams/w/messages", json={"messages": [message]})
+    async def show(title: str, publish: Callable[[], Awaitable[object]]) -> None:
+        found = await http_load.wake(waiting_url, "w", publish, args.rounds)
+        p99 = found[int(len(found) * 0.99) - 1]
+        print(f"{title}: answered in {statistics.median(found):.1f} ms (median), {p99:.1f} ms (99 %)", flush=True)
 
-        async def by_xadd() -> None:
-            await plain.xadd("broker:{w}:log", {"collection_id": "wake:up", "data": "1"})
-
-        for title, publish in (("publish through another server", by_http), ("plain XADD", by_xadd)):
-            found = await latency(waiting, publish, args.rounds)
-            p99 = sorted(found)[int(len(found) * 0.99) - 1]
-            print(f"{title}: answered in {statistics.median(found):.1f} ms (median), {p99:.1f} ms (99 %)")
-        calls = [
-            asyncio.ensure_future(waiting.get("/v1/http-consumers/idle/next", params={"wait_for": "300s"})) for _ in range(args.waiting)
-        ]
-        while f"broker_waiting_calls {float(args.waiting)}" not in (await publishing.get(waiting_url + "/metrics")).text:
-            pass
-        before, start = cpu_seconds(pid), time.perf_counter()
-        await asyncio.sleep(args.idle_seconds)
-        share = (cpu_seconds(pid) - before) / (time.perf_counter() - start)
-        print(f"{args.waiting} waiting calls on an idle server: {100 * share:.1f} % of a core")
-        found = await latency(waiting, by_http, args.rounds)
-        print(f"with them, publish through another server: answered in {statistics.median(found):.1f} ms (median)")
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
+    async with redis.asyncio.Redis.from_url(redis_url) as plain:
+        await show("publish through another server", publishing(one, "w"))
+        await show("publish through the same server", publishing(two, "w"))
+        await show("plain XADD", lambda: plain.xadd("broker:{w}:log", {"collection_id": "wake:up", "data": "1"}))
+    idle = [await Connection.open(waiting_url) for _ in range(args.waiting)]
+    calls = [asyncio.ensure_future(connection.call("GET", "/http-consumers/idle/next?wait_for=300s")) for connection in idle]
+    await asyncio.sleep(args.waiting / 1000)
+    before, start = cpu_seconds(pid), time.perf_counter()
+    await asyncio.sleep(args.idle_seconds)
+    share = (cpu_seconds(pid) - before) / (time.perf_counter() - start)
+    assert not any(call.done() for call in calls)
+    print(f"{args.waiting} waiting calls on an idle server: {100 * share:.1f} % of a core, {memory_mb(pid):.0f} MB", flush=True)
+    await show("with them, publish through another server", publishing(one, "w"))
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
 
 
 def main() -> None:
@@ -92,7 +74,7 @@ def main() -> None:
         data_dir = Path(directory) / "d"
         redis_url = f"unix://{data_dir}/valkey.sock"
         with serving("--port", "0", "--data-dir", str(data_dir)) as one, serving("--port", "0", "--redis", redis_url) as two:
-            asyncio.run(measure(two.url, one.url, redis_url, two.process.pid, args))
+            uvloop.run(measure(two.url, one.url, redis_url, two.process.pid, args))
 
 
 if __name__ == "__main__":
