@@ -17,7 +17,7 @@ from broker.streams import Known, Streams
 
 Status = Literal["created", "updated", "deleted", "unchanged", "stale", "duplicate"]
 MAX_MESSAGE_BYTES = 1 << 20
-LINES_A_CHUNK = 500
+LINES_A_CHUNK = 250  # more do not fit into the buffer of a socket, and wait there while the next are read
 BYTES_A_CHUNK = 1 << 20
 
 
@@ -124,6 +124,8 @@ class Publisher:
                         stored += len(done)
                         yield done
                     under_way = asyncio.create_task(self._store(stream, _Call(known.kind, ready, known.durable)))
+                    for _ in range(2):  # turns of the event loop until it is sent, which reading would hold up
+                        await asyncio.sleep(0)
             except BrokerError as exc:
                 fault = exc
             if under_way is not None:
