@@ -106,7 +106,8 @@ class GroupCommit(Generic[C, A, R]):
                 self._start(name, lane)
                 if not lane.under_way and self._lanes.get(name) is lane:
                     del self._lanes[name]
-            await asyncio.sleep(0)  # the next round is on its way while this one is shared out
+            if lane.starting:
+                await asyncio.sleep(0)  # the next round is on its way while this one is shared out
             results = self._share(calls, answer) if answer is not None else []
         except Exception as exc:
             for future in futures:
