@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import logging
 import re
 import secrets
 from pathlib import Path
@@ -16,6 +17,7 @@ from broker.store import Store
 from broker.times import rfc3339
 from broker.watching import RETRY_S, Watch
 
+logger = logging.getLogger("broker")
 _SCOPE = re.compile(r"admin|(publish|consume):(\*|[A-Za-z0-9_.-]{1,64})")
 
 
@@ -45,6 +47,17 @@ ADMIN = Access(frozenset({"admin"}))
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _readable(rows: dict[str, bytes]) -> dict[str, AccessToken]:
+    """The tokens of a table. A row that is none lets nobody in, and does not hide the others."""
+    tokens = {}
+    for digest, row in rows.items():
+        try:
+            tokens[digest] = msgspec.json.decode(row, type=AccessToken)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            logger.warning("%s holds something that is no token, at %s", keys.TOKENS, digest)
+    return tokens
 
 
 class Door:
@@ -94,7 +107,7 @@ class AccessTokens:
 
     async def none_was_made(self) -> bool:
         """No token exists, and no trace of one that did."""
-        return not await self.list() and not await self._store.call("EXISTS", keys.TOKEN_CHANGES)
+        return not await self._rows() and not await self._store.call("EXISTS", keys.TOKEN_CHANGES)
 
     def access(self, token: str) -> Access:
         """What the bearer of a token may do. Unauthenticated: it is unknown or revoked."""
@@ -126,9 +139,11 @@ class AccessTokens:
 
     async def list(self) -> dict[str, AccessToken]:
         """All tokens by the hash of their text."""
+        return _readable(await self._rows())
+
+    async def _rows(self) -> dict[str, bytes]:
         flat = await self._store.call("HGETALL", keys.TOKENS)
-        rows = zip(flat[::2], flat[1::2], strict=True)
-        return {digest.decode(): msgspec.json.decode(row, type=AccessToken) for digest, row in rows}
+        return {digest.decode("latin-1"): row for digest, row in zip(flat[::2], flat[1::2], strict=True)}
 
     async def revoke(self, name: str) -> None:
         """Make a token invalid. NotFound."""
@@ -148,8 +163,9 @@ class AccessTokens:
         self._task = asyncio.create_task(self._follow(), name="broker-access-tokens")
 
     async def _read(self) -> None:
-        self._known = await self.list()
-        if self._known or (self._door is not None and await self._store.call("EXISTS", keys.TOKEN_CHANGES)):
+        rows = await self._rows()
+        self._known = _readable(rows)
+        if rows or (self._door is not None and await self._store.call("EXISTS", keys.TOKEN_CHANGES)):
             self._shut()
 
     async def _read_surely(self) -> None:

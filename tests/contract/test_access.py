@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from broker import Broker, Store, keys
-from broker.access import AccessToken, AccessTokens, Door
+from broker.access import AccessTokens, Door
 from broker.errors import StoreUnavailable
 from http_api.app import create_app
 from http_api.settings import Settings
@@ -101,19 +101,32 @@ async def test_c2_a_revocation_is_learned_though_redis_cannot_be_read_at_once(
     text = await AccessTokens(broker.store).create("a", ["admin"])
     async with serving(broker, Door()) as server:
         await server.comes_to(OPEN, text)
-        fails, whole_list = [True, True], AccessTokens.list
+        fails, whole_table = [True, True], AccessTokens._rows
 
-        async def failing(self: AccessTokens) -> dict[str, AccessToken]:
+        async def failing(self: AccessTokens) -> dict[str, bytes]:
             if fails:
                 fails.pop()
                 raise StoreUnavailable("gone for a moment")
-            return await whole_list(self)
+            return await whole_table(self)
 
-        monkeypatch.setattr(AccessTokens, "list", failing)
+        monkeypatch.setattr(AccessTokens, "_rows", failing)
         await store.call("DEL", keys.TOKENS)
         await store.call("XADD", keys.TOKEN_CHANGES, "*", "changed", "1")
         await server.comes_to(REFUSED, text)
     assert not fails
+
+
+@pytest.mark.parametrize("row", [b"", b"{}", b"\xff", b'{"name":"b","scopes":"admin","created_at":""}'])
+async def test_c2_a_row_that_is_no_token_lets_nobody_in_and_hides_nothing(broker: Broker, store: Store, row: bytes) -> None:
+    await store.call("HSET", keys.TOKENS, b"\xfe", row)
+    async with serving(broker, Door()) as server:
+        assert await server.status() == REFUSED
+        tokens = AccessTokens(broker.store)
+        text = await tokens.create("a", ["admin"])
+        await server.comes_to(OPEN, text)
+        assert [token.name for token in (await tokens.list()).values()] == ["a"]
+        await tokens.revoke("a")
+        await server.comes_to(REFUSED, text)
 
 
 @pytest.mark.parametrize("admin_token", [None, "swordfish"])
