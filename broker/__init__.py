@@ -1,9 +1,9 @@
 """A stream broker over Redis: record and event streams, and consumers that workers pull from."""
 
+from broker.batches import Batch, Delivery, Nack, Peeked, PendingDelivery, Settled, Settlement
 from broker.broker import Broker
 from broker.consumers import Consumer, ConsumerChanges, ConsumerInfo, ConsumerSpec
 from broker.dead_letters import DeadLetter, Redriven
-from broker.delivery import Batch, Delivery, Nack, Peeked, PendingDelivery, Settled, Settlement
 from broker.errors import BrokerError
 from broker.filters import Filters
 from broker.publishing import Published, PublishFailed

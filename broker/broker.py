@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Self
 
 from broker import keys
+from broker.batches import Batch, Nack, Settled
 from broker.consumers import Consumers
 from broker.dead_letters import DeadLetters
-from broker.delivery import Batch, Deliveries, Nack, Settled
+from broker.delivery import Deliveries
 from broker.engine import Engine
 from broker.errors import BrokerError, StoreFull
 from broker.publishing import MAX_MESSAGE_BYTES, Published, Publisher

@@ -21,6 +21,7 @@ Kind = Literal["records", "events"]
 Text255 = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Text64 = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
+
 def _uuids() -> Iterator[str]:
     """Fresh UUIDs: 88 random bits for each run of 2^32, and a count. Randomness for each would cost more than all else."""
     while True:
@@ -81,6 +82,8 @@ _SINGLES: dict[Kind, "msgspec.json.Decoder[Any]"] = {
     "records": msgspec.json.Decoder(RecordMessage),
     "events": msgspec.json.Decoder(EventMessage),
 }
+
+
 class Outgoing(msgspec.Struct, frozen=True):
     """A message ready for the store: its id, and the arguments of the publishing script."""
 

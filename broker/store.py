@@ -57,6 +57,8 @@ _REFUSALS = (
     ReadOnlyError,
     TryAgainError,
 )
+# Of these, those that another server may not answer, or the same one a little later.
+_PASSING = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
 _REFUSAL_WORDS = {
     "BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM", "NOREPLICAS", "READONLY", "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN",
 }  # fmt: skip
@@ -80,8 +82,6 @@ def from_reply(error: RedisError) -> BrokerError:
         return kind(summary)
     logger.error("Redis gave an unexpected error: %s", error)
     return StoreFault("Redis gave an answer that the broker does not understand.")
-# Of these, those that another server may not answer, or the same one a little later.
-_PASSING = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
 
 
 class NoTransactions(Exception):

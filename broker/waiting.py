@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from broker import keys
-from broker.delivery import Batch, Deliveries, Nack
+from broker.batches import Batch, Nack
+from broker.delivery import Deliveries
 from broker.engine import Engine
 from broker.errors import BrokerError, ConsumerNotFound, OutcomeUnknown, StoreUnavailable, TooManyWaiting
 from broker.watching import Watch, last_id

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from broker.batches import Outcome, PendingDelivery, Settlement
 from broker.consumers import Backoff, ConsumerInfo, Ordering
-from broker.delivery import Outcome, PendingDelivery, Settlement
 from broker.filters import Filters
 from broker.messages import EventMessage, RecordMessage
 from broker.publishing import Published

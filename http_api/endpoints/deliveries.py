@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker.delivery import Batch, Nack, Outcome
+from broker.batches import Batch, Nack, Outcome
 from broker.errors import InvalidAckToken, InvalidRequest
 from http_api import metrics
 from http_api.auth import require

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker.delivery import Delivery, Given
+from broker.batches import Delivery, Given
 from broker.splicing import delivered
 
 EPOCH = 1795458299271261

@@ -16,7 +16,7 @@ LAYERS = [
     "broker.topology broker.splicing",
     "broker.store",
     "broker.functions",
-    "broker.engine broker.messages broker.promises broker.watching broker.durability",
+    "broker.engine broker.batches broker.messages broker.promises broker.watching broker.durability",
     "broker.streams broker.access",
     "broker.consumers broker.delivery broker.publishing",
     "broker.dead_letters",

@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import NoScriptError
 
 from broker import Broker, Filters, Nack, Store, StreamSpec, keys
-from broker.delivery import Batch
+from broker.batches import Batch
 from broker.embedded import Embedded
 from broker.errors import ConsumerNotFound, OutcomeUnknown, StoreUnavailable
 from tests.conftest import Clock
