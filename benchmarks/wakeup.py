@@ -2,7 +2,7 @@
 
 usage: python -m benchmarks.wakeup [--rounds 100] [--waiting 1000] [--idle-seconds 10]
 
-One server publishes, another holds the waiting calls; then a plain XADD publishes.
+One server publishes, another holds the waiting calls; then that one publishes too, and then a plain XADD.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import httpx
 import redis.asyncio
 import uvloop
 
@@ -51,7 +52,9 @@ async def measure(waiting_url: str, publishing_url: str, redis_url: str, pid: in
         await show("plain XADD", lambda: plain.xadd("broker:{w}:log", {"collection_id": "wake:up", "data": "1"}))
     idle = [await Connection.open(waiting_url) for _ in range(args.waiting)]
     calls = [asyncio.ensure_future(connection.call("GET", "/http-consumers/idle/next?wait_for=300s")) for connection in idle]
-    await asyncio.sleep(args.waiting / 1000)
+    async with httpx.AsyncClient() as client:
+        while f"broker_waiting_calls {float(args.waiting)}" not in (await client.get(waiting_url + "/metrics")).text:
+            pass
     before, start = cpu_seconds(pid), time.perf_counter()
     await asyncio.sleep(args.idle_seconds)
     share = (cpu_seconds(pid) - before) / (time.perf_counter() - start)
@@ -61,6 +64,8 @@ async def measure(waiting_url: str, publishing_url: str, redis_url: str, pid: in
     for call in calls:
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
+    for connection in (one, two, *idle):
+        connection.close()
 
 
 def main() -> None:

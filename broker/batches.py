@@ -53,8 +53,8 @@ class Given(Sequence[Delivery]):
         return self._delivery(places) if isinstance(places, int) else list(map(self._delivery, places))
 
     def _delivery(self, place: int) -> Delivery:
-        _, message_id, *_, idx, filling, body = self.pieces[PIECES * place : PIECES * (place + 1)]
-        name, text = message_id.decode(), b"".join((opening(self.stream), idx, filling, body))
+        pieces = self.pieces[PIECES * place : PIECES * (place + 1)]
+        name, text = pieces[1].decode(), b"".join((opening(self.stream), *pieces[-3:]))
         return Delivery(ack_tokens.encode(self.epoch, name, self.numbers[place]), name, self.counts[place], self.label, text)
 
     def __eq__(self, other: object) -> bool:

@@ -13,7 +13,7 @@ from broker import times
 from broker.ack_tokens import tail
 from broker.bodies import LETTERS, RECORD_IDS, EventBody, encode, lacks, provider_of
 
-# What the JSON of a delivery is joined from.
+# So many of them are joined for the JSON of a delivery.
 PIECES = 8
 
 
@@ -38,11 +38,11 @@ def _filling(letters: bytes, inserted_ms: bytes) -> bytes:
 def _columns(stream: str, ids: Sequence[bytes], heads: Sequence[bytes], bodies: Sequence[bytes]) -> tuple[list[bytes], ...]:
     """The three pieces that each message's JSON has behind the opening, as columns: of a stream all heads have as many words."""
     words = b" ".join(heads).split(b" ")
-    width = len(words) // len(heads)
+    width = heads[0].count(b" ") + 1
     idxs, letters = words[::width], words[1::width]
     if b"plain" in letters:
         bodies = list(bodies)
-        for i in (i for i, found in enumerate(letters) if found == b"plain"):
+        for i in [i for i, found in enumerate(letters) if found == b"plain"]:
             letters[i], bodies[i] = _from_fields(stream, ids[i], bodies[i])
     inserted = words[2::width] if width == 3 else [message_id.partition(b"-")[0] for message_id in ids]
     return idxs, list(map(_filling, letters, inserted)), [body[1:] for body in bodies]
@@ -67,11 +67,11 @@ def delivered(
         return []
     pieces = [b'},{"ack_token":"'] * (PIECES * len(ids))
     pieces[1::PIECES] = pieces[3::PIECES] = ids
-    ends = {number: b'%b","id":"' % tail(number, epoch).encode() for number in set(numbers)}
-    pieces[2::PIECES] = [ends[number] for number in numbers]
+    tails = {number: b'%b","id":"' % tail(number, epoch).encode() for number in set(numbers)}
+    pieces[2::PIECES] = [tails[number] for number in numbers]
     label, begin = label_of(heads[0]).encode(), opening(stream)
-    ends = {count: b'","deliver_count":%d,"%b":%b' % (count, label, begin) for count in set(counts)}
-    pieces[4::PIECES] = [ends[count] for count in counts]
+    openings = {count: b'","deliver_count":%d,"%b":%b' % (count, label, begin) for count in set(counts)}
+    pieces[4::PIECES] = [openings[count] for count in counts]
     pieces[5::PIECES], pieces[6::PIECES], pieces[7::PIECES] = _columns(stream, ids, heads, bodies)
     return pieces
 

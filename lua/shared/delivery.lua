@@ -89,6 +89,7 @@ end
 local function bury(s, c, row, reason, now)
   local entry = redis.call('XRANGE', s.log, row.id, row.id)[1]
   local _, given_back, note = note_of(c, row.id)
+  s.strays = s.strays or s.kind == 'events' -- a plain client may have taken what is yet to be counted
   redis.call('HDEL', c.notes, row.id)
   if not entry then return end
   local head, body = content_of(s, entry)

@@ -10,7 +10,8 @@ local function text_at(body, at)
   if close and string.byte(body, close) == 34 then return string.sub(body, at + 1, close - 1), close + 1 end
   while close and string.byte(body, close) == 92 do close = string.find(body, '["\\]', close + 2) end
   if not close then return '', at end
-  return cjson.decode('[' .. string.sub(body, at, close) .. ']')[1], close + 1
+  local read, texts = pcall(cjson.decode, '[' .. string.sub(body, at, close) .. ']')
+  return read and texts[1] or '', close + 1
 end
 
 -- The text of a field that stands at this position, behind the comma, or nil and the same position.
@@ -20,6 +21,12 @@ local function field_at(body, at, name)
   return text_at(body, from)
 end
 
+-- Whether the head of an event of ours has no number. The letters are those of broker/bodies.py.
+local LACKS = ' [abcdekru]*$'
+local function lacks_number(head)
+  return string.find(head, '^' .. LACKS)
+end
+
 -- Values of a plain XADD's fields.
 local function plain_fields(entry)
   local fields, f = {}, entry[2]
@@ -27,18 +34,13 @@ local function plain_fields(entry)
   return fields
 end
 
--- Whether the log has entries that came without a number: plain clients', and copies of ours.
-local function has_plain(s)
-  if s.has_plain == nil then s.has_plain = redis.call('EXISTS', s.key .. ':plain') == 1 end
-  return s.has_plain
-end
-
--- Whether an entry is not in our form. A plain client may call its fields as we do.
-local HEAD_PATTERNS = { events = '^%d* %l*$', records = '^%d* %l* %d+$' }
+-- Whether an entry is a plain client's. It may call its fields as we do: then it has no number in its head, or one that is not
+-- its own. A stream that has such strays is marked (catch_up), so that the others need not look for them.
 local function is_plain(s, entry)
   local f = entry[2]
   if f[1] ~= 'head' or f[3] ~= 'body' then return true end
-  return has_plain(s) and not (string.find(f[2], HEAD_PATTERNS[s.kind]) and string.find(f[4], '^{"collection_id":"'))
+  if not s.strays or lacks_number(f[2]) then return false end
+  return redis.call('ZSCORE', s.key .. ':plain', sortable(entry[1])) or not string.find(f[2], '^%d+' .. LACKS)
 end
 
 -- The fields that decide where an entry belongs: collection_id, resource_id (nil = none).
@@ -74,17 +76,16 @@ local function key_of(s, entry)
 end
 
 local function idx_of(s, entry)
-  local idx = has_plain(s) and redis.call('ZSCORE', s.key .. ':plain', sortable(entry[1]))
-  return tonumber(idx or not is_plain(s, entry) and string.match(entry[2][2], '^%d+') or 0)
+  local idx = not is_plain(s, entry) and string.match(entry[2][2], '^%d+')
+  return tonumber(idx or redis.call('ZSCORE', s.key .. ':plain', sortable(entry[1])) or 0)
 end
 
 -- What a client needs of an entry: head and body. For a plain XADD they are "idx plain" and its fields as a JSON object.
 local function content_of(s, entry)
-  local f, plain = entry[2], is_plain(s, entry)
-  if not (plain or has_plain(s)) then return f[2], f[4] end
-  local idx = string.format('%.0f', idx_of(s, entry))
-  if plain then return idx .. ' plain', cjson.encode(plain_fields(entry)) end
-  return idx .. string.match(f[2], ' .*'), f[4]
+  local head, body = entry[2][2], entry[2][4]
+  if is_plain(s, entry) then head, body = ' plain', cjson.encode(plain_fields(entry)) end
+  if string.byte(head) == 32 then head = string.format('%.0f', idx_of(s, entry)) .. head end
+  return head, body
 end
 
 -- Whether an event's time to live is over: it is not delivered for the first time.

@@ -22,9 +22,10 @@ local function member_bound(first)
   return first and '(' .. sortable(first[1]) or '+'
 end
 
--- The number of the last counted entry before this one (nil = before the end of the log).
+-- The number of the last counted entry before this one (nil = before the end of the log), which may be yet to be counted.
 local function number_before(s, entry)
-  local idx = entry and idx_of(s, entry) or 0
+  local counted = entry and sortable(entry[1]) <= sortable(s.seen)
+  local idx = counted and idx_of(s, entry) or 0
   return idx > 0 and idx - 1 or s.idx
 end
 
@@ -54,9 +55,12 @@ local function catch_up(s)
   local entries = entries_behind(s.log, s.seen, STEP)
   if #entries == 0 then return true end
   local memo = {}
-  s.has_plain = true
   for _, entry in ipairs(entries) do
-    local member = sortable(entry[1])
+    local member, head = sortable(entry[1]), entry[2][2]
+    if not (s.strays or is_plain(s, entry) or lacks_number(head)) then
+      s.strays = '1'
+      redis.call('HSET', s.key, 'strays', s.strays)
+    end
     s.idx, s.seen = s.idx + 1, entry[1]
     redis.call('ZADD', s.key .. ':plain', s.idx, member)
     for _, index in ipairs(indexes_of(s, memo, routing_fields(s, entry))) do redis.call('ZADD', index, 0, member) end
