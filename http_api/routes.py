@@ -112,7 +112,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "DELETE", _CONSUMER + "/dead-letters", dead_letters.purge, "purgeDeadLetters", shapes.Purged, errors=(404,),
         query=(
-            Query("ids", {"type": "string"}, "Message ids, separated by commas."),
+            Query("ids", {"type": "string"}, "Message ids, separated by commas or one by one."),
             Query("all", {"type": "boolean", "default": False}, "All of them."),
         ),
     ),

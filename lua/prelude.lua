@@ -122,6 +122,13 @@ local function open_settling(key, name)
     deadlines = key .. ':deadlines:' .. name, notes = key .. ':notes:' .. name }
 end
 
+-- A Redis at its memory limit refuses the first write of a script where it may grow, and lets a script go on whose first one
+-- frees. So that workers can drain it, what reads and delivers begins with one.
+local function free_first(s)
+  if not s.frees_first then redis.call('HDEL', s.key, '') end
+  s.frees_first = true
+end
+
 -- What is kept of a nacked message until it is acked: its delivery number, how many deliveries do not count, the reason.
 local function note_of(c, id)
   local note = redis.call('HGET', c.notes, id)

@@ -69,7 +69,7 @@ local kind, idx, seen, first, max_messages, max_age_ms, schedules = unpack(redis
 local index = kind == 'records' and key .. ':index:all'
 if keyed and index then return { 2 } end
 if not index then
-  if #entries_behind(log, seen, 1) > 0 or redis.call('EXISTS', key .. ':plain') == 1
+  if cursor ~= '' and sortable(cursor) >= sortable(seen) or #entries_behind(log, seen, 1) > 0 or redis.call('EXISTS', key .. ':plain') == 1
     or max_messages ~= '' and redis.call('XLEN', log) > tonumber(max_messages)
     or max_age_ms ~= '' and #redis.call('XRANGE', log, '-', string.format('%.0f', math.max(0, now - max_age_ms - 1)), 'COUNT', 1) > 0
     or schedules and (redis.call('EXISTS', key .. ':lapsed') == 1 or redis.call('ZCOUNT', key .. ':ttl', '-inf', now) > 0

@@ -50,7 +50,7 @@ async def redrive(request: Request) -> Response:
 async def purge(request: Request) -> Response:
     """DELETE /v1/http-consumers/{consumer}/dead-letters."""
     require(request, "admin")
-    ids = query(request, "ids")
+    ids = ",".join(request.query_params.getlist("ids")) or None
     if (ids is None) != truth(request, "all"):
         raise InvalidRequest("Name what to purge: ids=ID,ID,... or all=true.")
     chosen = ids.split(",") if ids is not None else None

@@ -10,6 +10,7 @@ end
 -- undelivered entry to the last counted one, whatever was trimmed before it.
 local function num_new(s, c)
   if c.index then return redis.call('ZLEXCOUNT', c.index, '(' .. sortable(c.cursor), '+') end
+  if c.cursor ~= '' and sortable(c.cursor) >= sortable(s.seen) then return 0 end -- it may begin at a time that is yet to come
   local ahead = s.idx - math.max(c.position, s.first - 1)
   if ahead == 0 or not any_lapsed(s) then return ahead end
   return ahead - redis.call('ZLEXCOUNT', s.key .. ':lapsed', '(' .. sortable(cursor_of(s, c)), '+')

@@ -129,6 +129,7 @@ end
 -- looked at, those that will be delivered again are passed over.
 local function sweep_dead(s, c, now)
   if c.max_deliver < 0 then return end
+  free_first(s)
   local before, step, skip, looked = { sweep = c.sweep, sweep_at = c.sweep_at }, 100, 0, 0
   repeat
     local rows = {}

@@ -71,6 +71,11 @@ end
 
 -- What a stream must have done before it is read or counted. False: call again, a step was made.
 local function up_to_date(s, now)
+  free_first(s)
   trim(s, now)
-  return s.kind == 'records' or (catch_up(s) and (not s.schedules or (release_delayed(s, now) and lapse(s, now))))
+  if s.kind == 'records' then return true end
+  local counted = s.idx
+  local done = catch_up(s) and (not s.schedules or (release_delayed(s, now) and lapse(s, now)))
+  if s.schedules and s.idx > counted then trim(s, now, s.touched) end
+  return done
 end

@@ -6,8 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
+from broker import Store
 from tests.conftest import Clock
 from tests.support.api import HttpApi, Json, Refused
+from tests.support.servers import everywhere
 
 pytestmark = pytest.mark.anyio
 WAIT = 30_000
@@ -193,11 +195,25 @@ async def test_c37_what_left_the_stream_is_gone_and_stays_a_dead_letter(api: Htt
     assert [row["event"]["data"] for row in (await api.dead_letters("c"))["data"]] == [1]
 
 
+async def test_c38_a_reset_at_the_memory_limit_says_what_it_did(api: HttpApi, store: Store) -> None:
+    await consumer(api, max_deliver=1)
+    await kill(api, 1)
+    await publish(api, 2)
+    await everywhere(store, "CONFIG", "SET", "maxmemory", "1mb")
+    try:
+        assert (await post(api, "reset", {"deliver_policy": "all"}))["info"]["num_pending"] == 2
+        assert await counts(api) == (2, 0, 0, 0)
+    finally:
+        await everywhere(store, "CONFIG", "SET", "maxmemory", "0")
+
+
 async def test_c37_purge_by_ids_and_all(api: HttpApi) -> None:
     await consumer(api, max_deliver=1)
     ids = await kill(api, 1, 2, 3)
     path = "/http-consumers/c/dead-letters"
     assert await api.call("DELETE", path, params={"ids": f"{ids[1]},1-1"}) == {"purged": 1}
+    assert await api.call("DELETE", path, params={"ids": [ids[0], ids[2]]}) == {"purged": 2}
+    await kill(api, 4, 5)
     with pytest.raises(Refused) as refused:
         await api.call("DELETE", path)
     assert refused.value.status == 400

@@ -22,6 +22,7 @@ from tests.contract.helpers import (
     tokens,
 )
 from tests.support.api import Api, Json
+from tests.support.servers import everywhere
 
 pytestmark = pytest.mark.anyio
 
@@ -229,3 +230,30 @@ async def test_c28_thousands_trimmed_while_they_wait_for_a_retry_are_not_counted
     assert await counts(api, "c") == (5000, 0, 0, 0)
     await api.update_stream("s", max_messages=10)
     assert await counts(api, "c") == (10, 0, 0, 0)
+
+
+@pytest.mark.parametrize("fields", [{}, {"ordering": "key"}, {"filters": {"provider": "crm"}}], ids=["none", "key", "filtered"])
+async def test_c3_a_full_redis_can_be_drained_and_looked_at(api: Api, store: Store, clock: Clock, fields: Json) -> None:
+    async def later() -> None:
+        """Upkeep is due, and what is out has expired. The clock of the tests lies in Redis."""
+        await everywhere(store, "CONFIG", "SET", "maxmemory", "0")
+        await clock.advance(1500)
+        await everywhere(store, "CONFIG", "SET", "maxmemory", "1mb")
+
+    await api.create_consumer(name="c", stream_id="events", max_deliver=2, ack_wait_ms=1000, **fields)
+    await publish_each(api, [1, 2, 3, 4])
+    assert data(await api.next("c", 1)) == [1]
+    try:
+        await later()
+        assert (await counts(api, "c"))[:3] == (3, 1, 0)
+        assert [body(row)["data"] for row in await api.peek("c", 2)] == [1, 2]
+        assert data(await api.next("c", 2)) == [1, 2]
+        await later()
+        assert [body(row)["data"] for row in (await api.dead_letters("c"))["data"]] == [1]
+        batch = await api.next("c", 9)
+        assert data(batch) == [2, 3, 4]
+        assert await api.ack("c", tokens(batch)) == {"acked": 3, "stale": []}
+        await later()
+        assert await counts(api, "c") == (0, 0, 1, 0)
+    finally:
+        await everywhere(store, "CONFIG", "SET", "maxmemory", "0")

@@ -49,6 +49,17 @@ async def test_a_delayed_event_is_seen_by_nobody_before_its_time(api: Api, clock
     assert [row["event"]["data"] for row in (await api.messages("events"))["data"]] == [2, 3, 1]
 
 
+@pytest.mark.parametrize("fields", CONSUMERS)
+async def test_a_delayed_event_takes_the_place_of_the_oldest(api: Api, clock: Clock, fields: Json) -> None:
+    await api.update_stream("events", max_messages=2)
+    await api.create_consumer(name="c", stream_id="events", **fields)
+    await publish(api, {"data": 1}, {"data": 2}, {"data": 3, "deliver_at": in_ms(HOUR)})
+    await clock.advance(HOUR + 60_000)
+    assert (await api.get_stream("events"))["info"]["messages"] == 2
+    batch = await api.next("c", 9)
+    assert (data(batch), batch["info"]["num_pending"]) == ([2, 3], 0)
+
+
 async def test_a_time_that_is_over_is_now_and_a_wrong_one_is_named(api: Api) -> None:
     answer = await publish(api, {"data": 1, "deliver_at": in_ms(-HOUR)})
     assert answer["data"][0]["message_id"] is not None

@@ -111,6 +111,17 @@ async def test_deliver_policy_of_a_window_goes_by_redis_clock(api: Api, clock: C
     assert [await take(api, "short"), await take(api, "long")] == [[], [1, 2]]
 
 
+@pytest.mark.parametrize("fields", [{}, {"ordering": "key"}, {"filters": {"provider": "crm"}}], ids=["none", "key", "filtered"])
+async def test_deliver_policy_of_a_time_yet_to_come_counts_nothing_before_it(api: Api, fields: Json) -> None:
+    await publish_each(api, [1])
+    await api.create_consumer(name="c", stream_id="events", deliver_policy="2999-01-01T00:00:00Z", **fields)
+    for value in (2, 3):
+        await publish_each(api, [value])
+        assert await counts(api, "c") == (0, 0, 0, 0)
+        assert (await api.next("c", 1))["info"] == {"num_pending": 0, "num_ack_pending": 0}
+        assert await counts(api, "c") == (0, 0, 0, 0)
+
+
 async def test_deliver_policy_of_a_time_is_kept_as_given(api: Api) -> None:
     given = "2026-01-31T12:00:00+02:00"
     assert (await api.create_consumer(name="c", deliver_policy=given))["deliver_policy"] == given
