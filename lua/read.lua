@@ -60,7 +60,7 @@ if not epoch then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer'
 if filter ~= '' then return { 2 } end
 
 -- Upkeep is left to next: to sweep, to sync, to trim, to count what plain clients have added (their entries have their number
--- elsewhere), to append what was delayed, to pass over what has lapsed.
+-- elsewhere), to append what was delayed, to pass over what has lapsed or lies before a start that is yet to come.
 local now = now_ms()
 if start or now >= tonumber(sweep_at) or now - (keyed and (verified_at or 0) or synced_at) >= 1000 then return { 3 } end
 if paused and paused ~= '' and (paused == 'inf' or tonumber(paused) > now) then return { 1 } end
@@ -69,7 +69,8 @@ local kind, idx, seen, first, max_messages, max_age_ms, schedules = unpack(redis
 local index = kind == 'records' and key .. ':index:all'
 if keyed and index then return { 2 } end
 if not index then
-  if cursor ~= '' and sortable(cursor) >= sortable(seen) or #entries_behind(log, seen, 1) > 0 or redis.call('EXISTS', key .. ':plain') == 1
+  if cursor ~= '' and sortable(cursor) >= sortable(seen)
+    or #entries_behind(log, seen, 1) > 0 or redis.call('EXISTS', key .. ':plain') == 1
     or max_messages ~= '' and redis.call('XLEN', log) > tonumber(max_messages)
     or max_age_ms ~= '' and #redis.call('XRANGE', log, '-', string.format('%.0f', math.max(0, now - max_age_ms - 1)), 'COUNT', 1) > 0
     or schedules and (redis.call('EXISTS', key .. ':lapsed') == 1 or redis.call('ZCOUNT', key .. ':ttl', '-inf', now) > 0
