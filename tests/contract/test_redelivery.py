@@ -19,6 +19,16 @@ from tests.support.api import Api, Json
 pytestmark = pytest.mark.anyio
 
 
+async def test_c22_each_delivery_of_a_mixed_batch_has_its_own_token(api: Api, clock: Clock) -> None:
+    await api.create_consumer(name="c", stream_id="events", ack_wait_ms=WAIT)
+    await publish_each(api, [1, 2, 3])
+    await api.next("c", 2)
+    await clock.advance(WAIT)
+    batch = await api.next("c", 9)
+    assert [(row["event"]["data"], row["deliver_count"]) for row in batch["data"]] == [(1, 2), (2, 2), (3, 1)]
+    assert await api.ack("c", tokens(batch)) == {"acked": 3, "stale": []}
+
+
 async def test_c22_an_unsettled_delivery_is_delivered_again_when_its_ack_wait_is_over(api: Api, clock: Clock) -> None:
     await consumer(api)
     await api.publish("events", [{"collection_id": "a:b", "data": 1}])

@@ -1,9 +1,11 @@
 """What a fetch gave, as columns, is a sequence of deliveries like any other."""
 
+import msgspec
 import pytest
 
-from broker.batches import Delivery, Given
+from broker.batches import Batch, Delivery, Given
 from broker.splicing import delivered
+from http_api.endpoints.deliveries import batch_json
 
 EPOCH = 1795458299271261
 NUMBERS, COUNTS = [1, 2, 3], [1, 1, 2]
@@ -27,6 +29,15 @@ def test_it_is_a_sequence() -> None:
     for index in (3, -4):
         with pytest.raises(IndexError):
             GIVEN[index]
+
+
+@pytest.mark.parametrize("given", [GIVEN, GIVEN.share(1, 3), GIVEN.share(2, 3), Given()])
+def test_the_api_shows_the_same_deliveries(given: Given) -> None:
+    answer = msgspec.json.decode(batch_json(Batch(given, num_pending=4, num_ack_pending=5)))
+    assert answer["info"] == {"num_pending": 4, "num_ack_pending": 5}
+    assert answer["data"] == [
+        {"ack_token": d.ack_token, "id": d.id, "deliver_count": d.deliver_count, "event": msgspec.json.decode(d.json)} for d in given
+    ]
 
 
 def test_nothing_was_given() -> None:
