@@ -10,8 +10,8 @@ import redis
 
 from broker.embedded import Embedded
 from broker.functions import LIBRARY, digest_of, library
+from tests.support.command_line import COMMAND, Cli
 from tests.support.servers import running
-from tests.unit.test_command_line import COMMAND, Cli
 
 HERE = digest_of(library())
 CLI = Cli("http://127.0.0.1:1")  # no server is asked
