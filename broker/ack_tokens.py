@@ -19,11 +19,11 @@ _LONG_ID = re.compile(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
 
 
 class Group(NamedTuple):
-    """Tokens of one epoch and delivery number: the ids of their messages, and where each stood in the list."""
+    """Tokens of one epoch and delivery number: the ids of their messages with a space between, and where each stood in the list."""
 
     number: str
     epoch: str
-    ids: list[str]
+    ids: str
     positions: Sequence[int]
 
 
@@ -41,23 +41,21 @@ def parse(tokens: Sequence[str]) -> list[Group]:
     """Take tokens apart. InvalidAckToken: no delivery ever gave one of these strings."""
     if not tokens:
         return []
-    _, dot, end = tokens[0].partition(".")
-    ids = [token.removesuffix(dot + end) for token in tokens]
-    if (dot + end).join([*ids, ""]) == "".join(tokens):  # all of one batch
-        return [_group(tokens, end, ids, range(len(ids)))]
-    parts = [token.partition(".") for token in tokens]
+    end = tokens[0].partition(".")[2]
+    if " ".join([*tokens, ""]).count(f".{end} ") == len(tokens):  # all of one batch
+        return [_group(tokens, end, range(len(tokens)))]
     places: dict[str, list[int]] = {}
-    for i, part in enumerate(parts):
-        places.setdefault(part[2], []).append(i)
-    return [_group(tokens, end, [parts[i][0] for i in at], at) for end, at in places.items()]
+    for i, token in enumerate(tokens):
+        places.setdefault(token.partition(".")[2], []).append(i)
+    return [_group([tokens[i] for i in at], end, at) for end, at in places.items()]
 
 
-def _group(tokens: Sequence[str], end: str, ids: list[str], positions: Sequence[int]) -> Group:
-    match, joined = _TAIL.fullmatch(end), " ".join([*ids, ""])
-    if match is None or _IDS.fullmatch(joined) is None or joined.count(" ") != len(ids):
-        for i, message_id in zip(positions, ids, strict=True):
-            long = _LONG_ID.fullmatch(message_id)
+def _group(tokens: Sequence[str], end: str, positions: Sequence[int]) -> Group:
+    match, ids = _TAIL.fullmatch(end), " ".join([*tokens, ""]).replace(f".{end} ", " ")
+    if match is None or _IDS.fullmatch(ids) is None or ids.count(" ") != len(tokens):
+        for token in tokens:
+            long = _LONG_ID.fullmatch(token.removesuffix(f".{end}"))
             if match is None or long is None or any(int(field) >= _U64 for field in long.groups()):
-                raise InvalidAckToken(f"{tokens[i][:64]!r} is not an ack token.")
+                raise InvalidAckToken(f"{token[:64]!r} is not an ack token.")
     assert match is not None  # noqa: S101 - the loop above saw to it
-    return Group(match[1], match[2], ids, positions)
+    return Group(match[1], match[2], ids.removesuffix(" "), positions)

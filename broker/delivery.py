@@ -178,7 +178,7 @@ class Deliveries:
 def _group_arguments(calls: Sequence[_Call]) -> list[Argument]:
     """How many groups of acks the calls have, and these."""
     groups = [group for call in calls for group in call.acks]
-    return [len(groups), *flatten((group.epoch, group.number, len(group.ids), *group.ids) for group in groups)]
+    return [len(groups), *flatten((group.epoch, group.number, len(group.positions), group.ids) for group in groups)]
 
 
 def _nack_arguments(nacks: Sequence[Nack]) -> list[Argument]:
@@ -186,7 +186,7 @@ def _nack_arguments(nacks: Sequence[Nack]) -> list[Argument]:
     for nack in nacks:
         [group] = ack_tokens.parse([nack.ack_token])
         delay = "" if nack.delay_ms is None else nack.delay_ms
-        arguments += (group.epoch, group.ids[0], group.number, delay, nack.outcome, nack.reason or "")
+        arguments += (group.epoch, group.ids, group.number, delay, nack.outcome, nack.reason or "")
     return arguments
 
 

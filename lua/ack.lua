@@ -1,7 +1,7 @@
 -- ack: settle deliveries as done.
 -- uses: holding fence
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; how many groups of tokens; then a group: epoch, delivery number, how many, the message ids
+-- ARGV     consumer; how many groups of tokens; then a group: epoch, delivery number, how many, the message ids with a space between
 -- returns  [acked, positions of the stale tokens among all, from 1]
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(tokens)

@@ -1,18 +1,17 @@
 -- extend: begin the ack wait of deliveries anew.
 -- uses: entries holding ordering fence delivery
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; how many groups of tokens; then a group: epoch, delivery number, how many, the message ids
+-- ARGV     consumer; how many groups of tokens; then a group: epoch, delivery number, how many, the message ids with a space between
 -- returns  [extended, positions of the stale tokens among all, from 1]
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(tokens · log n)
 local s = open_stream(KEYS[1])
 local c = open_consumer(s, ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
-local ids, numbers, at = {}, {}, 3
-for _ = 1, tonumber(ARGV[2]) do
-  local number, from, to = group_at(c, ARGV, at)
-  for i = from, to do ids[#ids + 1], numbers[#ids + 1] = ARGV[i], number end
-  at = to + 1
+local ids, numbers = {}, {}
+for group = 0, tonumber(ARGV[2]) - 1 do
+  local number, _, joined = group_at(c, ARGV, 3 + 4 * group)
+  add_group(ids, numbers, number, joined)
 end
 local live, stale, now = live_rows(s, c, ids, numbers), {}, now_ms()
 for i, id in ipairs(ids) do

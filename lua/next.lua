@@ -19,8 +19,9 @@ if not ready(s, c, now) then return { 1 } end
 
 local settled = { 0, 0 }
 if settles then
-  local acked, stale_acks, behind, acks = ack_tokens(s, c, ARGV, 5, tonumber(ARGV[4]), c.keyed and free_keys)
-  local nacked, stale_nacks = nack_tokens(s, c, ARGV, behind, now)
+  local groups = tonumber(ARGV[4])
+  local acked, stale_acks, acks = ack_tokens(s, c, ARGV, 5, groups, c.keyed and free_keys)
+  local nacked, stale_nacks = nack_tokens(s, c, ARGV, 5 + 4 * groups, now)
   settled[1], settled[2] = acked, nacked
   for _, position in ipairs(stale_acks) do settled[#settled + 1] = position end
   for _, position in ipairs(stale_nacks) do settled[#settled + 1] = acks + position end

@@ -114,7 +114,7 @@ local function bury_exhausted(s, c, rows, now)
       alive[#alive + 1] = row
     end
   end
-  take_out(s, c, dead_ids, 1, #dead_ids)
+  take_out(s, c, dead_ids)
   return alive, #dead_ids
 end
 

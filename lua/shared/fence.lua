@@ -21,16 +21,16 @@ local function live_rows(s, c, ids, numbers)
   return live
 end
 
--- What an ack or a nack leaves behind: the rows of ids[from] to ids[to] out of the PEL, and a place under max_ack_pending for a
--- waiting call. Of acked messages the notes go too. Returns whether a waiting call was told.
-local function take_out(s, c, ids, from, to, acked)
-  if to < from then return true end
-  redis.call('XACK', s.log, c.name, unpack(ids, from, to))
+-- What an ack or a nack leaves behind: the rows of the ids out of the PEL, and a place under max_ack_pending for a waiting call.
+-- Of acked messages the notes go too. Returns whether a waiting call was told.
+local function take_out(s, c, ids, acked)
+  if #ids == 0 then return true end
+  redis.call('XACK', s.log, c.name, unpack(ids))
   if redis.call('EXISTS', c.deadlines, acked and c.notes or c.deadlines) > 0 then
     local members = {}
-    for i = from, to do members[#members + 1] = sortable(ids[i]) end
+    for i, id in ipairs(ids) do members[i] = sortable(id) end
     redis.call('ZREM', c.deadlines, unpack(members))
-    if acked then redis.call('HDEL', c.notes, unpack(ids, from, to)) end
+    if acked then redis.call('HDEL', c.notes, unpack(ids)) end
   end
   local full = c.full
   if full then
@@ -41,53 +41,52 @@ local function take_out(s, c, ids, from, to, acked)
   return full
 end
 
--- Tokens come in groups of one epoch and delivery number: epoch, number, how many, the message ids. A group that begins at a
--- position of the arguments: its number (false = it is of another epoch), and the positions of its first and last id.
+-- Tokens come in groups of one epoch and delivery number, four arguments each: epoch, number, how many, the message ids with a
+-- space between them. Of the group at a position: its number (false = it is of another epoch), how many, the ids.
 local function group_at(c, args, at)
-  return args[at] == c.epoch and tonumber(args[at + 1]), at + 3, at + 2 + args[at + 2]
+  return args[at] == c.epoch and tonumber(args[at + 1]), tonumber(args[at + 2]), args[at + 3]
 end
 
--- The ids of a group, and its number for each.
-local function group_ids(args, number, from, to)
-  local numbers = {}
-  for i = 1, to - from + 1 do numbers[i] = number end
-  return { unpack(args, from, to) }, numbers
-end
-
--- Whether a group is a run of rows of the PEL, as the batch is that a caller was given and acks: then all are live.
-local function is_run(s, c, args, number, from, to)
-  local pending = number and redis.call('XPENDING', s.log, c.name, args[from], args[to], to - from + 1) or {}
-  if #pending ~= to - from + 1 then return false end
-  for i, p in ipairs(pending) do
-    if p[1] ~= args[from + i - 1] or p[4] ~= number then return false end
+-- Add the ids of a group to a list, and its number for each to another.
+local function add_group(ids, numbers, number, joined)
+  for id in string.gmatch(joined, '[^ ]+') do
+    ids[#ids + 1] = id
+    numbers[#ids] = number
   end
-  return true
+end
+
+-- The ids of a group where they are a run of rows of the PEL, as the batch is that a caller was given and acks: then all are
+-- live. Else nil. The list is not taken apart for that: an id has at most 41 characters, by which its last one is found.
+local function run_of(s, c, number, count, joined)
+  if not number then return nil end
+  local first, last, ids = string.match(joined, '^[^ ]*'), string.match(string.sub(joined, -41), '[^ ]*$'), {}
+  for i, p in ipairs(redis.call('XPENDING', s.log, c.name, first, last, count)) do
+    if p[4] ~= number then return nil end
+    ids[i] = p[1]
+  end
+  return table.concat(ids, ' ') == joined and ids or nil
 end
 
 -- Ack groups of tokens from a position of the arguments on, one after the other, so a message is acked once. `freed` is
--- called with the ids that were: those from the one to the other position of a list. Returns how many were, the positions of the
--- stale tokens among all, the position behind the last group, and how many tokens there were.
+-- called with the ids that were. Returns how many were, the positions of the stale tokens among all, and how many tokens
+-- there were.
 local function ack_tokens(s, c, args, at, groups, freed)
   local count, stale, tokens = 0, {}, 0
-  for _ = 1, groups do
-    local number, from, to = group_at(c, args, at)
-    local ids, first, last = args, from, to
-    if not is_run(s, c, args, number, from, to) then
-      local given, numbers = group_ids(args, number, from, to)
-      local live = live_rows(s, c, given, numbers)
-      ids, first, last = {}, 1, 0
-      for i, id in ipairs(given) do
-        if live[i] then
-          last = last + 1
-          ids[last] = id
-        else
-          stale[#stale + 1] = tokens + i
-        end
+  for group = 0, groups - 1 do
+    local number, given, joined = group_at(c, args, at + 4 * group)
+    local ids = run_of(s, c, number, given, joined)
+    if not ids then
+      local all, numbers = {}, {}
+      add_group(all, numbers, number, joined)
+      local live = live_rows(s, c, all, numbers)
+      ids, given = {}, #all
+      for i, id in ipairs(all) do
+        if live[i] then ids[#ids + 1] = id else stale[#stale + 1] = tokens + i end
       end
     end
-    take_out(s, c, ids, first, last, true)
-    if freed then freed(s, c, ids, first, last) end
-    count, tokens, at = count + last - first + 1, tokens + to - from + 1, to + 1
+    take_out(s, c, ids, true)
+    if freed then freed(s, c, ids) end
+    count, tokens = count + #ids, tokens + given
   end
-  return count, stale, at, tokens
+  return count, stale, tokens
 end

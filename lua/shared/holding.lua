@@ -56,18 +56,18 @@ local function free_key(s, name, id)
   end
 end
 
--- Likewise for those from ids[from] to ids[to]. Where no message waits for a key there is nothing to release.
-local function free_keys(s, c, ids, from, to)
-  if to < from then return end
+-- Likewise for those of many ids. Where no message waits for a key there is nothing to release.
+local function free_keys(s, c, ids)
+  if #ids == 0 then return end
   if redis.call('EXISTS', s.key .. ':queue:' .. c.name) == 1 then
-    for i = from, to do free_key(s, c.name, ids[i]) end
+    for _, id in ipairs(ids) do free_key(s, c.name, id) end
     return
   end
   local keys = {}
-  for _, key in ipairs(redis.call('HMGET', s.key .. ':held:' .. c.name, unpack(ids, from, to))) do
+  for _, key in ipairs(redis.call('HMGET', s.key .. ':held:' .. c.name, unpack(ids))) do
     if key then keys[#keys + 1] = key end
   end
   if #keys == 0 then return end
-  redis.call('HDEL', s.key .. ':held:' .. c.name, unpack(ids, from, to))
+  redis.call('HDEL', s.key .. ':held:' .. c.name, unpack(ids))
   redis.call('SREM', s.key .. ':busy:' .. c.name, unpack(keys))
 end

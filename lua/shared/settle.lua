@@ -48,6 +48,6 @@ local function nack_tokens(s, c, args, first, now)
       stale[#stale + 1] = i
     end
   end
-  if not take_out(s, c, nacked, 1, #nacked) then wake(s, c.name) end
+  if not take_out(s, c, nacked) then wake(s, c.name) end
   return #nacked, stale
 end

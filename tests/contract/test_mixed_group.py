@@ -76,7 +76,7 @@ async def function_worker(ledger: Ledger, url: str, name: str) -> None:
             reply: list[Any] = await store.call("FCALL", next_, 1, key, "c", 5, 1, *settle)
             if reply[0] == 1:
                 continue
-            assert reply[8][0] == len(settle[4:]) and reply[8][2:] == [], "every token was good"
+            assert reply[8][0] == sum(settle[3:4]) and reply[8][2:] == [], "every token was good"
             epoch, rows, acks = reply[1], [reply[at : at + 5] for at in range(9, len(reply), 5)], dict[int, list[bytes]]()
             for message, number, *_ in rows:
                 ledger.taken(message.decode(), name)
@@ -90,12 +90,12 @@ async def function_worker(ledger: Ledger, url: str, name: str) -> None:
                     assert await store.call("FCALL", function_name("ack"), 1, key, "c", 1, epoch, number, 1, message) == [1]
             settle = [0]
             for number, messages in acks.items():
-                settle = [1, epoch, number, len(messages), *messages]
+                settle = [1, epoch, number, len(messages), b" ".join(messages)]
                 for message in messages:
                     ledger.settling(message.decode(), True)
             await asyncio.sleep(0.002)
         if settle[0]:
-            assert (await store.call("FCALL", function_name("ack"), 1, key, "c", *settle)) == [len(settle[4:])]
+            assert (await store.call("FCALL", function_name("ack"), 1, key, "c", *settle)) == [settle[3]]
     finally:
         await store.close()
 

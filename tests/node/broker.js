@@ -103,11 +103,10 @@ export class Broker {
     const groups = new Map();
     for (const { epoch, number, id } of deliveries) {
       const group = `${epoch} ${number}`;
-      if (!groups.has(group)) groups.set(group, [epoch, number, 0]);
-      groups.get(group)[2] += 1;
-      groups.get(group).push(id);
+      if (!groups.has(group)) groups.set(group, { epoch, number, ids: [] });
+      groups.get(group).ids.push(id);
     }
-    return [groups.size, ...[...groups.values()].flat()];
+    return [groups.size, ...[...groups.values()].flatMap(({ epoch, number, ids }) => [epoch, number, ids.length, ids.join(" ")])];
   }
 
   async ack(stream, consumer, deliveries) {
