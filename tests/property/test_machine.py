@@ -54,7 +54,7 @@ UNFILTERED_EVENTS = ("events-all", "limited-all")
 
 def id_of(token: str) -> str:
     """The id of the message that the token names."""
-    return parse([token])[0].ids[0]
+    return parse([token])[0].ids
 
 
 class Eager(dict[str, int]):
