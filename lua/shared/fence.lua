@@ -73,20 +73,21 @@ end
 local function ack_tokens(s, c, args, at, groups, freed)
   local count, stale, tokens = 0, {}, 0
   for group = 0, groups - 1 do
-    local number, given, joined = group_at(c, args, at + 4 * group)
-    local ids = run_of(s, c, number, given, joined)
-    if not ids then
-      local all, numbers = {}, {}
+    local number, many, joined = group_at(c, args, at + 4 * group)
+    local all = run_of(s, c, number, many, joined)
+    local ids = all
+    if not all then
+      local numbers = {}
+      all, ids = {}, {}
       add_group(all, numbers, number, joined)
       local live = live_rows(s, c, all, numbers)
-      ids, given = {}, #all
       for i, id in ipairs(all) do
         if live[i] then ids[#ids + 1] = id else stale[#stale + 1] = tokens + i end
       end
     end
     take_out(s, c, ids, true)
     if freed then freed(s, c, ids) end
-    count, tokens = count + #ids, tokens + given
+    count, tokens = count + #ids, tokens + #all
   end
   return count, stale, tokens
 end
