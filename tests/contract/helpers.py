@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import httpx
+
 from broker import Store
 from tests.support.api import Api, Json
 
@@ -97,3 +99,15 @@ async def now_ms(store: Store) -> int:
 def statuses(answer: Json) -> list[str]:
     """What became of each message of a publish."""
     return [row["status"] for row in answer["data"]]
+
+
+def refused(reply: httpx.Response, status: int, code: str) -> dict[str, list[str]]:
+    """The answer is this error in the one shape; gives the fields that a 422 names."""
+    problem = reply.json()
+    keys = {"code", "summary"} | ({"validation_errors"} if status == 422 else set())
+    assert (reply.status_code, problem["code"], set(problem)) == (status, code, keys)
+    assert isinstance(problem["summary"], str)
+    assert problem["summary"]
+    errors: dict[str, list[str]] = problem.get("validation_errors", {})
+    assert all(isinstance(reason, str) for reasons in errors.values() for reason in reasons)
+    return errors

@@ -1,37 +1,19 @@
 """Section 2: what holds for every call. HTTP only."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
-import anyio
 import httpx
 import msgpack
 import pytest
 
-from broker import Broker
-from broker.access import AccessTokens
-from http_api.app import create_app
-from http_api.settings import Settings
-from tests.contract.helpers import data, event
+from tests.contract.helpers import data, event, refused
 
 pytestmark = pytest.mark.anyio
 
 MSGPACK = {"Content-Type": "application/msgpack"}
 AS_MSGPACK = {"Accept": "application/msgpack"}
 NDJSON = {"Content-Type": "application/x-ndjson"}
-
-
-def refused(reply: httpx.Response, status: int, code: str) -> dict[str, list[str]]:
-    """The answer is this error in the one shape; gives the fields that a 422 names."""
-    problem = reply.json()
-    keys = {"code", "summary"} | ({"validation_errors"} if status == 422 else set())
-    assert (reply.status_code, problem["code"], set(problem)) == (status, code, keys)
-    assert isinstance(problem["summary"], str)
-    assert problem["summary"]
-    errors: dict[str, list[str]] = problem.get("validation_errors", {})
-    assert all(isinstance(reason, str) for reasons in errors.values() for reason in reasons)
-    return errors
 
 
 async def no_messages(http: httpx.AsyncClient, stream: str = "events") -> bool:
@@ -129,71 +111,6 @@ async def test_c1_a_content_type_may_have_parameters_and_any_case(http: httpx.As
 
 async def test_c1_there_is_nothing_outside_the_prefix(http: httpx.AsyncClient) -> None:
     refused(await http.get("/streams"), 404, "NOT_FOUND")
-
-
-# C2
-
-
-@pytest.fixture
-async def guarded(broker: Broker) -> AsyncIterator[tuple[httpx.AsyncClient, dict[str, str]]]:
-    """A server with tokens: a client without one, and the tokens by name."""
-    tokens = AccessTokens(broker.store)
-    scopes = {"admin": ["admin"], "worker": ["consume:c"], "publisher": ["publish:events"], "gone": ["admin"]}
-    texts = {name: await tokens.create(name, scope) for name, scope in scopes.items()}
-    await tokens.revoke("gone")
-    await tokens.start()
-    app = create_app(broker, tokens, Settings())
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-        yield client, texts
-    with anyio.fail_after(10):
-        await tokens.close()
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
-
-
-async def test_c2_without_a_valid_token_a_call_is_refused_and_says_why(guarded: tuple[httpx.AsyncClient, dict[str, str]]) -> None:
-    client, texts = guarded
-    valid = f"Bearer {texts['admin']}"
-    replies = [
-        await client.get("/v1/streams"),
-        await client.get("/v1/streams", headers={"Authorization": "Basic YTpi"}),
-        await client.get("/v1/streams", headers=[("Authorization", valid), ("Authorization", valid)]),
-        await client.get("/v1/streams", headers=bearer("brk_unknown")),
-        await client.get("/v1/streams", headers={"Authorization": ""}),
-        await client.get("/v1/streams", headers={"Authorization": "bearer "}),
-        await client.get("/v1/streams", headers=bearer(texts["gone"])),
-    ]
-    for reply in replies:
-        refused(reply, 401, "UNAUTHENTICATED")
-    assert {reply.headers["www-authenticate"] for reply in replies} == {"Bearer"}
-    assert len({reply.json()["summary"] for reply in replies[:6]}) == 6
-
-
-async def test_c2_a_scope_that_does_not_reach_is_forbidden(guarded: tuple[httpx.AsyncClient, dict[str, str]]) -> None:
-    client, texts = guarded
-    admin, worker, publisher = (bearer(texts[name]) for name in ("admin", "worker", "publisher"))
-    for name in ("c", "other"):
-        assert (await client.post("/v1/http-consumers", json={"name": name}, headers=admin)).status_code == 201
-    body = {"messages": [event(1)]}
-    assert (await client.post("/v1/streams/events/messages", json=body, headers=publisher)).status_code == 200
-    assert (await client.get("/v1/http-consumers/c/next", headers=worker)).status_code == 200
-    assert (await client.get("/v1/http-consumers/c", headers=worker)).status_code == 200
-    refused(await client.post("/v1/streams/records/messages", json=body, headers=publisher), 403, "FORBIDDEN")
-    refused(await client.get("/v1/http-consumers/c/next", headers=publisher), 403, "FORBIDDEN")
-    refused(await client.get("/v1/http-consumers/other/next", headers=worker), 403, "FORBIDDEN")
-    refused(await client.post("/v1/streams/events/messages", json=body, headers=worker), 403, "FORBIDDEN")
-    refused(await client.delete("/v1/http-consumers/c", headers=worker), 403, "FORBIDDEN")
-    refused(await client.post("/v1/streams", json={"name": "s"}, headers=worker), 403, "FORBIDDEN")
-
-
-@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics", "/openapi.json"])
-async def test_c2_health_metrics_and_description_need_no_token(
-    guarded: tuple[httpx.AsyncClient, dict[str, str]], path: str
-) -> None:
-    client, _ = guarded
-    assert (await client.get(path)).status_code == 200
 
 
 # C3
