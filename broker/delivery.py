@@ -55,7 +55,7 @@ class Deliveries:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._commit = GroupCommit(self._send, self._share, self.release)
+        self._commit = GroupCommit(self._send, self._share, self.release, kind=lambda call: call.batch_size > 0)
         self._rounds_without_read: dict[str, int] = {}
 
     async def next(

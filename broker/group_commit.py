@@ -1,20 +1,20 @@
 """Group commit: calls on one thing that come while a script of theirs is under way go together in the next one.
 
-A call that finds nothing under way starts a round at once, so a lone caller waits for nobody. Others stand in a queue,
-first come first served, and the next round takes as many of them as fit: a script runs once for all.
+A call that finds nothing under way starts a round at once, so a lone caller waits for nobody. Others stand in a queue of
+their kind, first come first served, and the next round takes as many of each as fit: a script runs once for all.
 """
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 logger = logging.getLogger("broker")
 
 # While Redis runs one round, the replies of the one before are being handed out.
 ROUNDS = 2
-# What a round may weigh beside its first call: it bounds the time of a script.
+# What a round may weigh of each kind beside its first call: it bounds the time of a script.
 MOST = 256
 
 
@@ -34,7 +34,7 @@ R = TypeVar("R")
 class _Lane(Generic[C, R]):
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.queue: deque[tuple[C, asyncio.Future[R]]] = deque()
+        self.queues: defaultdict[Hashable, deque[tuple[C, asyncio.Future[R]]]] = defaultdict(deque)
         self.tasks: set[asyncio.Task[None]] = set()
         self.under_way = 0
         self.starting = False
@@ -45,7 +45,7 @@ class GroupCommit(Generic[C, A, R]):
 
     `send` runs a script for all calls of a round; its exception is that of all calls. `share` makes of the answer a
     result a call, in order. `unclaimed` takes the result of a caller that went away meanwhile. `fits` tells whether a
-    call may join those of a round.
+    call may join those of a round. `kind` gives what a call stands in line with: of each kind as many go as fit.
     """
 
     def __init__(
@@ -54,11 +54,13 @@ class GroupCommit(Generic[C, A, R]):
         share: Callable[[Sequence[C], A], Sequence[R]],
         unclaimed: Callable[[str, R], Awaitable[None]] | None = None,
         fits: Callable[[Sequence[C], C], bool] | None = None,
+        kind: Callable[[C], Hashable] = lambda _: None,
     ) -> None:
         self._send = send
         self._share = share
         self._unclaimed = unclaimed
         self._fits = fits
+        self._kind = kind
         self._lanes: dict[str, _Lane[C, R]] = {}
 
     async def __call__(self, name: str, call: C) -> R:
@@ -67,12 +69,12 @@ class GroupCommit(Generic[C, A, R]):
         if lane is None:
             lane = self._lanes[name] = _Lane()
         future: asyncio.Future[R] = lane.loop.create_future()
-        lane.queue.append((call, future))
+        lane.queues[self._kind(call)].append((call, future))
         self._start(name, lane)
         return await future
 
     def _start(self, name: str, lane: _Lane[C, R]) -> None:
-        if lane.queue and not lane.starting and lane.under_way < ROUNDS:
+        if any(lane.queues.values()) and not lane.starting and lane.under_way < ROUNDS:
             lane.starting = True  # calls that come before it starts are in it
             lane.under_way += 1
             task = asyncio.create_task(self._round(name, lane))
@@ -82,15 +84,18 @@ class GroupCommit(Generic[C, A, R]):
     def _take(self, lane: _Lane[C, R]) -> list[tuple[C, asyncio.Future[R]]]:
         """The calls of the next round; those whose caller has gone are passed over."""
         taken: list[tuple[C, asyncio.Future[R]]] = []
-        weight = 0
-        while lane.queue:
-            call, future = lane.queue[0]
-            if not future.done():
-                weight += call.weight
-                if taken and (weight > MOST or (self._fits is not None and not self._fits([c for c, _ in taken], call))):
-                    break
-                taken.append((call, future))
-            lane.queue.popleft()
+        for queue in lane.queues.values():
+            weight = 0
+            while queue:
+                call, future = queue[0]
+                if not future.done():
+                    if weight and weight + call.weight > MOST:
+                        break
+                    if self._fits is not None and taken and not self._fits([c for c, _ in taken], call):
+                        break
+                    weight += call.weight
+                    taken.append((call, future))
+                queue.popleft()
         return taken
 
     async def _round(self, name: str, lane: _Lane[C, R]) -> None:

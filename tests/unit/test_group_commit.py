@@ -93,6 +93,21 @@ async def test_a_round_takes_no_more_than_fits_but_always_one() -> None:
     assert await asyncio.gather(*calls) == list("ABCDE")
 
 
+async def test_a_full_kind_keeps_no_other_waiting_and_each_goes_in_order() -> None:
+    store = Store()
+    commit = store.commit(kind=lambda call: call.name.isupper())
+    calls = start(commit, "abA", MOST)
+    calls += start(commit, "cB", 1)
+    await settle()
+    assert store.rounds == [["a", "A"], ["b", "B"]]
+    store.answers[0].set_result(None)
+    await settle()
+    assert store.rounds[2:] == [["c"]]
+    for answer in store.answers[1:]:
+        answer.set_result(None)
+    assert await asyncio.gather(*calls) == list("ABACB")
+
+
 async def test_calls_that_do_not_fit_together_go_apart() -> None:
     store = Store()
     calls = start(store.commit(fits=lambda taken, call: call.name not in [c.name for c in taken]), "aba")
