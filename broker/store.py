@@ -107,6 +107,11 @@ class Store:
         """A store at a URL of `topology.SCHEMES`. ValueError: not such a URL."""
         return cls(topology.from_url(url, timeout), timeout=timeout)
 
+    @property
+    def connected(self) -> bool:
+        """Whether a connection is open: none is before the first call, nor when all were lost."""
+        return any(not link.closed for link in self._links.values())
+
     async def call(self, *args: Argument, at: str | None = None) -> Any:
         """Send one command and give its reply, with strings as bytes. `at`: to the server that holds this key.
 

@@ -28,13 +28,18 @@ class Watch:
         self.at = at
         self._store = store.apart(timeout=BLOCK_MS / 1000 + 5)
         self._count = count
+        self._begun = False
 
     async def growth(self) -> dict[str, list[Any]]:
         """Wait for growth; gives at most `count` entries a stream, and moves `at` behind them.
 
         An empty answer asks to look anew at what is watched: the connection had been lost and is there again, or nothing came for so
-        long that it may have been lost unnoticed, between two reads.
+        long that it may have been lost unnoticed.
         """
+        if self._begun and not self._store.connected:  # lost between two reads
+            await self._until_it_answers()
+            return {}
+        self._begun = True
         try:
             reply = await self._store.call("XREAD", "COUNT", self._count, "BLOCK", BLOCK_MS, "STREAMS", *self.at, *self.at.values())
         except BrokerError as exc:
