@@ -98,7 +98,7 @@ class Store:
         self._retired: list[Link] = []
         self._opening: dict[Node, asyncio.Task[Link]] = {}
         self._transactions: bool | None = None
-        self._owner = True
+        self._apart = False
         self._closed = False
         self._warned = -WARN_S
 
@@ -110,7 +110,7 @@ class Store:
     @property
     def connected(self) -> bool:
         """Whether a connection is open: none is before the first call, nor when all were lost."""
-        return any(not link.closed for link in self._links.values())
+        return any(not link.transport.is_closing() for link in self._links.values())
 
     async def call(self, *args: Argument, at: str | None = None) -> Any:
         """Send one command and give its reply, with strings as bytes. `at`: to the server that holds this key.
@@ -189,7 +189,7 @@ class Store:
             try:
                 return await self._redirected(commands, at)
             except (StoreUnavailable, *_PASSING) as exc:
-                if self._closed:
+                if self._closed or self._apart:
                     raise
                 if isinstance(exc, ReadOnlyError):
                     self._retire(commands[0], at)  # by a new connection its name may stand for another server
@@ -235,6 +235,8 @@ class Store:
             try:
                 return await link.call(*commands)
             except NotSent:
+                if self._apart:
+                    raise
                 return await (await self._open(node)).call(*commands)
         except NotSent as exc:
             raise _not_sent() from exc
@@ -303,9 +305,9 @@ class Store:
             self._retired.append(link)
 
     def apart(self, timeout: float) -> "Store":
-        """The same Redis by connections of its own, for reads that block."""
+        """The same Redis by connections of its own, for reads that block: a call whose connection is lost is not sent by another."""
         store = Store(self._servers, timeout=timeout)
-        store._owner = False
+        store._apart = True
         return store
 
     async def close(self) -> None:
@@ -317,7 +319,7 @@ class Store:
         links, self._links, self._retired = [*self._links.values(), *self._retired], {}, []
         for link in links:
             await link.close()
-        if self._owner:
+        if not self._apart:
             await self._servers.close()
 
 

@@ -28,37 +28,36 @@ class Watch:
         self.at = at
         self._store = store.apart(timeout=BLOCK_MS / 1000 + 5)
         self._count = count
-        self._begun = False
 
     async def growth(self) -> dict[str, list[Any]]:
         """Wait for growth; gives at most `count` entries a stream, and moves `at` behind them.
 
-        An empty answer asks to look anew at what is watched: the connection had been lost and is there again, or nothing came for so
-        long that it may have been lost unnoticed.
+        An empty answer asks to look anew at what is watched: the connection was made just now, so what happened before may have left no
+        trace in the streams, or nothing came for so long that it may have been lost unnoticed.
         """
-        if self._begun and not self._store.connected:  # lost between two reads
-            await self._until_it_answers()
+        if not self._store.connected:
+            await self._connect()
             return {}
-        self._begun = True
         try:
             reply = await self._store.call("XREAD", "COUNT", self._count, "BLOCK", BLOCK_MS, "STREAMS", *self.at, *self.at.values())
         except BrokerError as exc:
             logger.warning("a waiting read was lost and will be made again: %s", exc)
-            await self._until_it_answers()
+            await asyncio.sleep(RETRY_S)
+            await self._connect()
             return {}
         grown: dict[str, list[Any]] = {name.decode(): entries for name, entries in reply or ()}
         for name, entries in grown.items():
             self.at[name] = entries[-1][0].decode()
         return grown
 
-    async def _until_it_answers(self) -> None:
+    async def _connect(self) -> None:
+        """Return when it answers."""
         while True:
-            await asyncio.sleep(RETRY_S)
             try:
                 await self._store.call("EXISTS", next(iter(self.at)))
                 return
             except BrokerError:
-                continue
+                await asyncio.sleep(RETRY_S)
 
     async def close(self) -> None:
         """Give up the connection."""
