@@ -42,20 +42,35 @@ def parse(tokens: Sequence[str]) -> list[Group]:
     if not tokens:
         return []
     end = tokens[0].partition(".")[2]
-    if " ".join([*tokens, ""]).count(f".{end} ") == len(tokens):  # all of one batch
-        return [_group(tokens, end, range(len(tokens)))]
+    if ids := _ids(tokens, end):  # all of one batch
+        return [_group(ids, end, range(len(tokens)))]
     places: dict[str, list[int]] = {}
     for i, token in enumerate(tokens):
         places.setdefault(token.partition(".")[2], []).append(i)
-    return [_group([tokens[i] for i in at], end, at) for end, at in places.items()]
+    groups = []
+    for end, at in places.items():
+        some = [tokens[i] for i in at]
+        groups.append(_group(_ids(some, end) or _long_ids(some, end), end, at))
+    return groups
 
 
-def _group(tokens: Sequence[str], end: str, positions: Sequence[int]) -> Group:
-    match, ids = _TAIL.fullmatch(end), " ".join([*tokens, ""]).replace(f".{end} ", " ")
-    if match is None or _IDS.fullmatch(ids) is None or ids.count(" ") != len(tokens):
-        for token in tokens:
-            long = _LONG_ID.fullmatch(token.removesuffix(f".{end}"))
-            if match is None or long is None or any(int(field) >= _U64 for field in long.groups()):
-                raise InvalidAckToken(f"{token[:64]!r} is not an ack token.")
-    assert match is not None  # noqa: S101 - the loop above saw to it
-    return Group(match[1], match[2], ids.removesuffix(" "), positions)
+def _ids(tokens: Sequence[str], end: str) -> str | None:
+    """What stands before a tail in tokens, a space behind each; None: it is no tail, or some are not an id of usual length before it."""
+    parts = " ".join([*tokens, ""]).split(f".{end} ")
+    ids = " ".join(parts)
+    whole = len(parts) == len(tokens) + 1 and ids.count(" ") == len(tokens)
+    return ids if whole and _TAIL.fullmatch(end) and _IDS.fullmatch(ids) else None
+
+
+def _long_ids(tokens: Sequence[str], end: str) -> str:
+    """Likewise of tokens that all have this tail, by one regular expression each, and with ids of any length. InvalidAckToken."""
+    ids = [token.removesuffix(f".{end}") for token in tokens]
+    for token, found in zip(tokens, map(_LONG_ID.fullmatch, ids), strict=True):
+        if not _TAIL.fullmatch(end) or found is None or any(int(field) >= _U64 for field in found.groups()):
+            raise InvalidAckToken(f"{token[:64]!r} is not an ack token.")
+    return " ".join([*ids, ""])
+
+
+def _group(ids: str, end: str, positions: Sequence[int]) -> Group:
+    number, _, epoch = end.partition(".")
+    return Group(number, epoch, ids.removesuffix(" "), positions)
