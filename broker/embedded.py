@@ -24,6 +24,8 @@ logger = logging.getLogger("broker")
 # Paths of unix sockets are bounded: 104 bytes on macOS, 108 on Linux.
 _LONGEST_SOCKET_PATH = 103
 _PR_SET_PDEATHSIG = 1
+# The append-only file is rewritten when it has doubled and has this size (docs/decisions/0019).
+_REWRITE_AT = "256mb"
 
 
 class EmbeddedFailed(Exception):
@@ -129,7 +131,8 @@ class Embedded:
         directory = str(self.data_dir)
         command = [
             binary, "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700", "--dir", directory,
-            "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction",
+            "--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-min-size", _REWRITE_AT, "--save", "",
+            "--maxmemory-policy", "noeviction",
             "--daemonize", "no", "--logfile", str(self.data_dir / "valkey.log"), *self._options,
         ]  # fmt: skip
         self._child = subprocess.Popen(  # noqa: S603 - our own binary and options
