@@ -15,6 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
+from redis.driver_info import DriverInfo
 from redis.exceptions import AskError, MovedError, RedisClusterException, RedisError
 
 from broker import keys
@@ -194,6 +195,8 @@ class Cluster:
         await self._nodes.aclose("startup_nodes")
 
 
+# What redis-py tells Redis of itself; without it each new connection reads the version from the files of the package.
+_DRIVER = DriverInfo()
 # Commands of ours that name no key; the first argument of all others but these is one.
 _KEYLESS = {"PING", "TIME", "INFO", "CONFIG", "SCRIPT", "FUNCTION", "WAIT", "WAITAOF"}
 
@@ -212,7 +215,7 @@ def from_url(url: str, timeout: float) -> Topology:
 
     Those of sentinels and clusters have a list of addresses: `redis+sentinel://host:port,host:port/service/db`. ValueError.
     """
-    options: dict[str, Any] = {"protocol": 2, "socket_timeout": None}
+    options: dict[str, Any] = {"protocol": 2, "socket_timeout": None, "driver_info": _DRIVER}
     if not url.startswith("unix://"):
         options |= {"socket_connect_timeout": timeout, "socket_keepalive": True}
     kind = urlsplit(url).scheme.partition("+")[2]
