@@ -49,7 +49,10 @@ def test_many_tokens_are_told_apart(given: list[Delivered]) -> None:
     assert [found[at] for at in range(len(given))] == given
 
 
-@pytest.mark.parametrize("other", ["5-0", "", "5-0.1", "5-0.1.1795458299271261.1.1795458299271261", ".1.1795458299271261"])
+@pytest.mark.parametrize(
+    "other",
+    ["5-0", "", "5-0.1", "5-0.1.1795458299271261.1.1795458299271261", ".1.1795458299271261", "5-0 6-0.1.1795458299271261"],
+)
 def test_what_is_no_token_is_found_among_those_of_a_batch(other: str) -> None:
     tokens = [f"{n}-0.1.1795458299271261" for n in range(3)]
     refused(*tokens, other)

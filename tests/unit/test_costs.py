@@ -10,6 +10,7 @@ import pytest
 
 from broker import Broker, ConsumerSpec, Filters, Nack, Store
 from broker.embedded import Embedded
+from broker.topology import from_url
 
 pytestmark = pytest.mark.anyio
 
@@ -191,3 +192,14 @@ async def test_a_caller_that_goes_away_in_its_round_takes_nothing(plain: Broker,
     again = await plain.next("c", wait_ms=5000)
     assert [row.deliver_count for row in (*first.deliveries, *again.deliveries)] == [1, 1]
     assert first.deliveries[0].id != again.deliveries[0].id
+
+
+@pytest.mark.parametrize("url", ["redis://h", "unix:///s", "redis+sentinel://h/s"])
+def test_a_connection_reads_no_file(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """redis-py asks the files of the package for its version, where it is not told."""
+    servers = from_url(url, timeout=1)
+    monkeypatch.setattr("redis.utils.get_lib_version", lambda: pytest.fail("the version was read"))
+
+    node = servers.node_of(("PING",))
+    assert node is not None
+    node.connection()
