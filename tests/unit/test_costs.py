@@ -4,6 +4,7 @@ A row that grows makes the operation slower for everyone; change it only with a 
 """
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -203,3 +204,18 @@ def test_a_connection_reads_no_file(url: str, monkeypatch: pytest.MonkeyPatch) -
     node = servers.node_of(("PING",))
     assert node is not None
     node.connection()
+
+
+async def test_what_a_batch_took_is_freed_without_the_garbage_collector(plain: Broker, store: Store) -> None:
+    await plain.consumers.create(ConsumerSpec(name="c", stream_id="events"))
+    await publish(plain, 1000)
+    await until_read(plain, store)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            batch = await plain.next("c", 10)
+            await plain.ack("c", [delivery.ack_token for delivery in batch.deliveries])
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

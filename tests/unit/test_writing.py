@@ -1,6 +1,8 @@
 """How an answer is written: in one piece where it can be, by uvicorn where not, and the same bytes either way."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -74,6 +76,21 @@ async def test_an_answer_is_one_piece(connection: tuple[Protocol, Wire]) -> None
     ]  # fmt: skip
     assert wire.pieces[1] == wire.pieces[0]
     assert not wire.closed
+
+
+async def test_a_request_that_was_answered_is_freed_without_the_garbage_collector(connection: tuple[Protocol, Wire]) -> None:
+    protocol, _ = connection
+    gc.disable()
+    try:
+        protocol.data_received(request())
+        await settle()
+        answered = weakref.ref(protocol.cycle)
+        assert answered() is not None
+        protocol.data_received(request())
+        await settle()
+        assert answered() is None
+    finally:
+        gc.enable()
 
 
 async def test_requests_that_come_at_once_are_answered_in_order(connection: tuple[Protocol, Wire]) -> None:
