@@ -1,8 +1,8 @@
-"""Ack tokens: `id.number.epoch`, such as `1795458299238-0.1.1795458299271261`. To a client they are opaque.
+"""Ack tokens: `id.number.stamp`, such as `1795458299238-0.1.1795458299271261`. To a client they are opaque.
 
-The id is the message's, the delivery number grows with every delivery of the message, and the epoch is the consumer's (16
-digits), so that a token names one delivery alone (C24). Tokens of one batch share what stands behind the id, so they
-are taken apart together.
+The id is the message's, the delivery number grows with every delivery of the message, and the stamp (16 digits) is of the
+consumer's epoch, so that a token names one delivery alone (C24); a large batch has one of its own. Tokens of one batch
+share what stands behind the id, so they are taken apart together.
 """
 
 import re
@@ -13,28 +13,25 @@ from broker.errors import InvalidAckToken
 
 _U64 = 1 << 64
 _ID = r"(?:0|[1-9][0-9]{0,18})-(?:0|[1-9][0-9]{0,18})"
-_IDS = re.compile(rf"(?:{_ID} )++")
+# Between two ids.
+_NEXT = '","'
+_IDS = re.compile(rf"(?:{_ID}{_NEXT})++")
 _TAIL = re.compile(r"([1-9][0-9]{0,14})\.([1-9][0-9]{15})")
 _LONG_ID = re.compile(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
 
 
 class Group(NamedTuple):
-    """Tokens of one epoch and delivery number: the ids of their messages with a space between, and where each stood in the list."""
+    """Tokens of one stamp and delivery number: the ids of their messages as a JSON list, and where each stood in the list."""
 
     number: str
-    epoch: str
+    stamp: str
     ids: str
     positions: Sequence[int]
 
 
-def tail(number: int, epoch: int) -> str:
-    """What stands behind the id in the tokens of an epoch and a delivery number."""
-    return f".{number}.{epoch}"
-
-
-def encode(epoch: int, message_id: str, number: int) -> str:
-    """The token of one delivery."""
-    return message_id + tail(number, epoch)
+def tail(number: int, stamp: str) -> str:
+    """What stands behind the id in the tokens of a stamp and a delivery number."""
+    return f".{number}.{stamp}"
 
 
 def parse(tokens: Sequence[str]) -> list[Group]:
@@ -55,10 +52,10 @@ def parse(tokens: Sequence[str]) -> list[Group]:
 
 
 def _ids(tokens: Sequence[str], end: str) -> str | None:
-    """What stands before a tail in tokens, a space behind each; None: it is no tail, or some are not an id of usual length before it."""
+    """What stands before a tail in tokens, _NEXT behind each; None: it is no tail, or some are not an id of usual length before it."""
     parts = " ".join([*tokens, ""]).split(f".{end} ")
-    ids = " ".join(parts)
-    whole = len(parts) == len(tokens) + 1 and ids.count(" ") == len(tokens)
+    ids = _NEXT.join(parts)
+    whole = len(parts) == len(tokens) + 1 and ids.count(_NEXT) == len(tokens)
     return ids if whole and _TAIL.fullmatch(end) and _IDS.fullmatch(ids) else None
 
 
@@ -68,9 +65,9 @@ def _long_ids(tokens: Sequence[str], end: str) -> str:
     for token, found in zip(tokens, map(_LONG_ID.fullmatch, ids), strict=True):
         if not _TAIL.fullmatch(end) or found is None or any(int(field) >= _U64 for field in found.groups()):
             raise InvalidAckToken(f"{token[:64]!r} is not an ack token.")
-    return " ".join([*ids, ""])
+    return _NEXT.join([*ids, ""])
 
 
 def _group(ids: str, end: str, positions: Sequence[int]) -> Group:
-    number, _, epoch = end.partition(".")
-    return Group(number, epoch, ids.removesuffix(" "), positions)
+    number, _, stamp = end.partition(".")
+    return Group(number, stamp, f'["{ids.removesuffix(_NEXT)}"]', positions)

@@ -5,7 +5,6 @@ from typing import Literal, overload
 
 import msgspec
 
-from broker import ack_tokens
 from broker.splicing import PIECES, opening
 
 Outcome = Literal["retry", "release", "reject"]
@@ -24,25 +23,24 @@ class Delivery(msgspec.Struct, frozen=True):
 class Given(Sequence[Delivery]):
     """The deliveries of one fetch; a Delivery is made where one is asked for.
 
-    Their delivery numbers, their deliver counts, and the JSON of all as `splicing.delivered` gives it.
+    The ends of their ack tokens, their deliver counts, and the JSON of all as `splicing.delivered` gives it.
     """
 
-    __slots__ = ("counts", "epoch", "label", "numbers", "pieces", "stream")
+    __slots__ = ("counts", "label", "pieces", "stream", "tails")
 
     def __init__(
-        self, stream: str = "", label: str = "", epoch: int = 0,
-        numbers: Sequence[int] = (), counts: Sequence[int] = (), pieces: Sequence[bytes] = (),
+        self, stream: str = "", label: str = "", tails: Sequence[str] = (), counts: Sequence[int] = (), pieces: Sequence[bytes] = ()
     ) -> None:  # fmt: skip
-        self.stream, self.label, self.epoch = stream, label, epoch
-        self.numbers, self.counts, self.pieces = numbers, counts, pieces
+        self.stream, self.label = stream, label
+        self.tails, self.counts, self.pieces = tails, counts, pieces
 
     def share(self, start: int, stop: int) -> "Given":
         """Some of them."""
         pieces = self.pieces[PIECES * start : PIECES * stop]
-        return Given(self.stream, self.label, self.epoch, self.numbers[start:stop], self.counts[start:stop], pieces)
+        return Given(self.stream, self.label, self.tails[start:stop], self.counts[start:stop], pieces)
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.tails)
 
     @overload
     def __getitem__(self, index: int) -> Delivery: ...
@@ -55,7 +53,7 @@ class Given(Sequence[Delivery]):
     def _delivery(self, place: int) -> Delivery:
         pieces = self.pieces[PIECES * place : PIECES * (place + 1)]
         name, text = pieces[1].decode(), b"".join((opening(self.stream), *pieces[-3:]))
-        return Delivery(ack_tokens.encode(self.epoch, name, self.numbers[place]), name, self.counts[place], self.label, text)
+        return Delivery(name + self.tails[place], name, self.counts[place], self.label, text)
 
     def __eq__(self, other: object) -> bool:
         return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from broker import ack_tokens
+from broker.ack_tokens import tail
 from broker.batches import Batch, Given, Nack, Peeked, PendingDelivery, Settled, Settlement
 from broker.engine import Engine, flatten
 from broker.errors import StoreFull
@@ -34,7 +35,7 @@ class _Call(msgspec.Struct, frozen=True):
 
 class _Answer(NamedTuple):
     """What a round's script answered: positions of stale tokens, and where it fetched, its head and the message rows as
-    columns: ids, delivery numbers, deliver counts, heads, bodies."""
+    columns: ids, tails of the ack tokens, deliver counts, heads, bodies."""
 
     stream: str
     stale: list[int]
@@ -94,44 +95,50 @@ class Deliveries:
 
     async def _fetch(self, consumer: str, calls: Sequence[_Call], min_batch: int = 1) -> _Answer:
         groups = _group_arguments(calls)
-        nacks, batch = flatten(call.nack_arguments for call in calls), sum(call.batch_size for call in calls)
-        if min_batch == 1 and not nacks and batch and (answer := await self._read(consumer, batch, groups)) is not None:
+        nacks, shares = flatten(call.nack_arguments for call in calls), [call.batch_size for call in calls if call.batch_size]
+        if min_batch == 1 and not nacks and shares and (answer := await self._read(consumer, groups, shares)) is not None:
             return answer
-        stream, reply = await self._engine.on_consumer("next", consumer, batch, min_batch, *groups, *nacks, ready=True)
-        return _Answer(stream, reply[7][2:], reply[:8], [reply[8 + column :: 5] for column in range(5)])
+        stream, reply = await self._engine.on_consumer("next", consumer, sum(shares), min_batch, *groups, *nacks, ready=True)
+        ids, numbers, *columns = (reply[8 + column :: 5] for column in range(5))
+        tails = {number: tail(number, reply[0].decode()) for number in set(numbers)}
+        return _Answer(stream, reply[7][2:], reply[:8], [ids, list(map(tails.__getitem__, numbers)), *columns])
 
-    async def _read(self, consumer: str, batch: int, groups: Sequence[Argument]) -> _Answer | None:
-        """Fetch by the read that follows a script. None: nothing happened, for there is more to do than that."""
+    async def _read(self, consumer: str, groups: Sequence[Argument], shares: Sequence[int]) -> _Answer | None:
+        """Fetch by the read that follows a script, for callers that ask for so many each.
+
+        None: nothing happened, for there is more to do than that.
+        """
         rounds = self._rounds_without_read.pop(consumer, None)
         if rounds:
             if rounds > 1:
                 self._rounds_without_read[consumer] = rounds - 1
             return None
         try:
-            stream, reply = await self._engine.on_consumer("read", consumer, batch, *groups)
+            stream, reply = await self._engine.on_consumer("read", consumer, sum(shares), *groups, *shares)
         except (StoreFull, NoTransactions):  # Redis 7 takes no transaction at its memory limit, but goes on to run scripts
             stream, reply = "", [1]
         if reply[0]:
             twice = reply[0] == 3 and rounds == 0
             self._rounds_without_read[consumer] = _READ_AGAIN[1 if twice else reply[0]]
             return None
-        _, *head, count, found = reply
+        _, *head, count, stamps, found = reply
         entries = found[0][1] if found else []
         if len(entries) < count:
             head[2] -= count - len(entries)
             head[3] = _SYNC_MS
-        ones = [1] * len(entries)
-        columns = [id_ for id_, _ in entries], ones, ones, [fields[1] for _, fields in entries], [fields[3] for _, fields in entries]
+        tails = flatten([tail(1, stamp.decode())] * share for stamp, share in zip(stamps, shares, strict=True))[: len(entries)]
+        heads, bodies = [fields[1] for _, fields in entries], [fields[3] for _, fields in entries]
+        columns = [id_ for id_, _ in entries], tails, [1] * len(entries), heads, bodies
         return _Answer(stream, head[7][2:], head, columns)
 
     def _share(self, calls: Sequence[_Call], answer: _Answer) -> list[Batch]:
         settlements = _settlements(calls, answer.stale)
         if answer.head is None:
             return [Batch(settled=settlement) for settlement in settlements]
-        epoch, num_pending, num_ack_pending, due_in, max_waiting, seen, paused, _ = answer.head
-        ids, numbers, counts, heads, bodies = answer.columns
-        pieces = delivered(answer.stream, int(epoch), ids, numbers, counts, heads, bodies)
-        whole = Given(answer.stream, label_of(heads[0]) if heads else "", int(epoch), numbers, counts, pieces)
+        _, num_pending, num_ack_pending, due_in, max_waiting, seen, paused, _ = answer.head
+        ids, tails, counts, heads, bodies = answer.columns
+        pieces = delivered(answer.stream, ids, tails, counts, heads, bodies)
+        whole = Given(answer.stream, label_of(heads[0]) if heads else "", tails, counts, pieces)
         batches, given = [], 0
         for call, settlement in zip(calls, settlements, strict=True):
             batches.append(
@@ -178,7 +185,7 @@ class Deliveries:
 def _group_arguments(calls: Sequence[_Call]) -> list[Argument]:
     """How many groups of acks the calls have, and these."""
     groups = [group for call in calls for group in call.acks]
-    return [len(groups), *flatten((group.epoch, group.number, len(group.positions), group.ids) for group in groups)]
+    return [len(groups), *flatten((group.stamp, group.number, group.ids) for group in groups)]
 
 
 def _nack_arguments(nacks: Sequence[Nack]) -> list[Argument]:
@@ -186,7 +193,7 @@ def _nack_arguments(nacks: Sequence[Nack]) -> list[Argument]:
     for nack in nacks:
         [group] = ack_tokens.parse([nack.ack_token])
         delay = "" if nack.delay_ms is None else nack.delay_ms
-        arguments += (group.epoch, group.ids, group.number, delay, nack.outcome, nack.reason or "")
+        arguments += (group.stamp, nack.ack_token.partition(".")[0], group.number, delay, nack.outcome, nack.reason or "")
     return arguments
 
 

@@ -7,12 +7,14 @@ import uuid
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import itemgetter
+from typing import TypeVar
 
 import msgspec
 
 from broker import times
-from broker.ack_tokens import tail
 from broker.bodies import LETTERS, RECORD_IDS, EventBody, encode, lacks, provider_of
+
+V = TypeVar("V", int, str)
 
 # What stands behind the first character.
 _OPENED: Callable[[bytes], bytes] = itemgetter(slice(1, None))
@@ -58,25 +60,28 @@ def complete(stream: str, ids: Sequence[bytes], heads: Sequence[bytes], bodies: 
 
 
 def delivered(
-    stream: str, epoch: int, ids: Sequence[bytes], numbers: Sequence[int], counts: Sequence[int], heads: Sequence[bytes],
-    bodies: Sequence[bytes],
+    stream: str, ids: Sequence[bytes], tails: Sequence[str], counts: Sequence[int], heads: Sequence[bytes], bodies: Sequence[bytes]
 ) -> list[bytes]:  # fmt: skip
     """The JSON of deliveries, PIECES a delivery. The first closes the delivery before it; behind the last one a `}` is missing.
 
-    The second is the message id, and the last three are what the message has behind its opening. `numbers` are delivery numbers,
-    `counts` deliver counts.
+    The second is the message id, and the last three are what the message has behind its opening. `tails` are the
+    ends of the ack tokens, `counts` deliver counts.
     """
     if not ids:
         return []
     pieces = [b'},{"ack_token":"'] * (PIECES * len(ids))
     pieces[1::PIECES] = pieces[3::PIECES] = ids
-    tails = {number: b'%b","id":"' % tail(number, epoch).encode() for number in set(numbers)}
-    pieces[2::PIECES] = list(map(tails.__getitem__, numbers))
     label, begin = label_of(heads[0]).encode(), opening(stream)
-    openings = {count: b'","deliver_count":%d,"%b":%b' % (count, label, begin) for count in set(counts)}
-    pieces[4::PIECES] = list(map(openings.__getitem__, counts))
+    pieces[2::PIECES] = _each(tails, lambda tail: b'%b","id":"' % tail.encode())
+    pieces[4::PIECES] = _each(counts, lambda count: b'","deliver_count":%d,"%b":%b' % (count, label, begin))
     pieces[5::PIECES], pieces[6::PIECES], pieces[7::PIECES] = _columns(stream, ids, heads, bodies)
     return pieces
+
+
+def _each(values: Sequence[V], text: Callable[[V], bytes]) -> list[bytes]:
+    """A text for each value, made once for equal ones. Most often all are equal."""
+    texts: dict[V, bytes] = {value: text(value) for value in set(values)}
+    return list(map(texts.__getitem__, values)) if len(texts) > 1 else [*texts.values()] * len(values)
 
 
 def _from_fields(stream: str, message_id: bytes, fields_json: bytes) -> tuple[bytes, bytes]:

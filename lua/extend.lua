@@ -1,7 +1,7 @@
 -- extend: begin the ack wait of deliveries anew.
 -- uses: entries holding ordering fence delivery
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; how many groups of tokens; then a group: epoch, delivery number, how many, the message ids with a space between
+-- ARGV     consumer; how many groups of tokens; then a group: stamp, delivery number, the message ids as a JSON list
 -- returns  [extended, positions of the stale tokens among all, from 1]
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(tokens · log n)
@@ -10,8 +10,11 @@ local c = open_consumer(s, ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 local ids, numbers = {}, {}
 for group = 0, tonumber(ARGV[2]) - 1 do
-  local number, _, joined = group_at(c, ARGV, 3 + 4 * group)
-  add_group(ids, numbers, number, joined)
+  local _, number, more = group_at(c, ARGV, 3 + 3 * group)
+  for _, id in ipairs(more) do
+    ids[#ids + 1] = id
+    numbers[#ids] = number
+  end
 end
 local live, stale, now = live_rows(s, c, ids, numbers), {}, now_ms()
 for i, id in ipairs(ids) do

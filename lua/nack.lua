@@ -1,7 +1,7 @@
 -- nack: settle deliveries as not done: to be delivered again, given back, or rejected.
--- uses: entries holding ordering fence delivery settle
+-- uses: entries holding ordering leases fence delivery settle
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; then 6 a token: epoch, message id, delivery number, delay in ms ('' = the consumer's backoff),
+-- ARGV     consumer; then 6 a token: stamp, message id, delivery number, delay in ms ('' = the consumer's backoff),
 --          outcome (retry; release: the delivery does not count; reject: a dead letter now), reason ('' = keep the last)
 -- returns  [nacked, positions of the stale tokens, from 1]
 -- errors   CONSUMER_NOT_FOUND

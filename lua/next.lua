@@ -1,5 +1,5 @@
 -- next: settle, then deliver a batch to a worker. Redeliveries come first, then new messages, each in stream order.
--- uses: filters entries holding ordering keys schedule upkeep positions counts fence delivery settle
+-- uses: filters entries holding ordering keys schedule upkeep positions counts leases fence delivery settle
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; batch, 0...1000; min_batch: with fewer to deliver, deliver nothing; how many groups of acks; these, as
 --          for ack; then 6 a nack, as for nack
@@ -16,12 +16,13 @@ if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') en
 local batch, min_batch, settles = tonumber(ARGV[2]), tonumber(ARGV[3]), #ARGV > 4
 local now = now_ms()
 if not ready(s, c, now) then return { 1 } end
+redis.call('DEL', s.key .. ':leases:' .. c.name)
 
 local settled = { 0, 0 }
 if settles then
   local groups = tonumber(ARGV[4])
   local acked, stale_acks, acks = ack_tokens(s, c, ARGV, 5, groups, c.keyed and free_keys)
-  local nacked, stale_nacks = nack_tokens(s, c, ARGV, 5 + 4 * groups, now)
+  local nacked, stale_nacks = nack_tokens(s, c, ARGV, 5 + 3 * groups, now)
   settled[1], settled[2] = acked, nacked
   for _, position in ipairs(stale_acks) do settled[#settled + 1] = position end
   for _, position in ipairs(stale_nacks) do settled[#settled + 1] = acks + position end

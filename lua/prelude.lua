@@ -23,10 +23,11 @@
 --   broker:{S}:consumers       set     names
 --   broker:{S}:wake            stream  names of consumers with something to deliver that the log does not tell
 --   broker:{S}:retrying        zset    "id:consumer" of all that lies in a retry set or is parked
---   broker:{S}:consumer:C      hash    configuration, epoch, cursor, position, sweep position
+--   broker:{S}:consumer:C      hash    configuration, epoch and last stamp, cursor, position, sweep position
 --   broker:{S}:gate:C          stream  there between a `read` and the XREADGROUP that follows it in a transaction: lets it pass
 --   broker:{S}:retry:C         zset    nacked messages, score = time due, 0 = now. Not in the PEL while here
 --   broker:{S}:deadlines:C     zset    out rows that do not expire in stream order, score = when their ack wait began, 0 = over
+--   broker:{S}:leases:C        hash    stamp of a batch -> how many messages; `out`: shared/leases.lua
 --   broker:{S}:notes:C         hash    id -> "delivery-number given-back reason" of nacked messages
 --   broker:{S}:busy:C          set     of a consumer with ordering key, as are held, parked and queue: shared/holding.lua
 --   broker:{S}:held:C          hash
@@ -40,6 +41,9 @@ local function now_ms()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
+
+-- A batch of so many messages is leased (shared/leases.lua): of fewer the rows are as quickly looked at. Tests lease all.
+local LEASED = 10
 
 -- Ids inside zsets: each number is led by a letter for its length, so that byte order is stream order.
 local function sortable(id)
@@ -93,7 +97,7 @@ local function open_consumer(s, name)
   local key = s.key .. ':consumer:' .. name
   local f = redis.call('HMGET', key, 'epoch', 'filter', 'cursor', 'sweep', 'sweep_at', 'synced_at', 'ack_wait_ms',
     'max_deliver', 'max_ack_pending', 'backoff_ms', 'full', 'start', 'max_waiting', 'paused_until', 'ordering',
-    'verify_from', 'verified_at', 'position')
+    'verify_from', 'verified_at', 'position', 'stamp')
   if not f[1] then return nil end
   local backoff = {}
   for delay in string.gmatch(f[10], '%d+') do backoff[#backoff + 1] = tonumber(delay) end
@@ -107,7 +111,7 @@ local function open_consumer(s, name)
     backoff = backoff, full = f[11], start = f[12], max_waiting = tonumber(f[13]),
     paused_until = f[14] == 'inf' and math.huge or tonumber(f[14] or '') or 0,
     keyed = f[15] == 'key', verify_from = f[16] or '0', verified_at = tonumber(f[17] or 0),
-    position = tonumber(f[18] or 0),
+    position = tonumber(f[18] or 0), stamp = f[19] or f[1],
     retry = s.key .. ':retry:' .. name, deadlines = s.key .. ':deadlines:' .. name,
     notes = s.key .. ':notes:' .. name, dead = s.key .. ':dead:' .. name, dead_ids = s.key .. ':dead-ids:' .. name,
   }
@@ -116,9 +120,9 @@ end
 -- As much of both as an ack needs. A consumer that exists has a stream.
 local function open_settling(key, name)
   local s, c = { key = key, log = key .. ':log' }, key .. ':consumer:' .. name
-  local f = redis.call('HMGET', c, 'epoch', 'full', 'ordering')
+  local f = redis.call('HMGET', c, 'epoch', 'full', 'ordering', 'stamp')
   if not f[1] then return s, nil end
-  return s, { key = c, name = name, epoch = f[1], full = f[2], keyed = f[3] == 'key',
+  return s, { key = c, name = name, epoch = f[1], full = f[2], keyed = f[3] == 'key', stamp = f[4] or f[1],
     deadlines = key .. ':deadlines:' .. name, notes = key .. ':notes:' .. name }
 end
 

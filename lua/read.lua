@@ -1,11 +1,12 @@
 -- read: settle acks, and let the XREADGROUP that follows in the same transaction deliver.
--- uses: holding fence
+-- uses: holding leases fence
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; batch, 1...1000; how many groups of acks; these, as for ack
+-- ARGV     consumer; batch, 1...1000; how many groups of acks; these, as for ack; then how many messages of the batch each
+--          caller is given who shares in it: what one is given has a stamp of its own, by which all of it is quickly acked
 -- returns  [1]: nothing was done and nothing is delivered, call next; [2]: likewise, and so it always is of this consumer;
 --          [3]: likewise, but that next sees to what was in the way;
 --          else what next returns without the messages, and how many these are: [0, epoch, num_pending, num_ack_pending,
---          -1, max_waiting, seen, 0, settled, count]
+--          -1, max_waiting, seen, 0, settled, count, a list with the stamp of each share]
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(tokens + log n)
 --
@@ -53,8 +54,8 @@ end
 
 local own, log, gate = key .. ':consumer:' .. name, key .. ':log', key .. ':gate:' .. name
 local epoch, filter, ordering, full, start, paused, max_ack_pending, max_waiting, ack_wait_ms, sweep_at, synced_at, cursor,
-  position, verified_at = unpack(redis.call('HMGET', own, 'epoch', 'filter', 'ordering', 'full', 'start', 'paused_until',
-  'max_ack_pending', 'max_waiting', 'ack_wait_ms', 'sweep_at', 'synced_at', 'cursor', 'position', 'verified_at'))
+  position, verified_at, stamp = unpack(redis.call('HMGET', own, 'epoch', 'filter', 'ordering', 'full', 'start', 'paused_until',
+  'max_ack_pending', 'max_waiting', 'ack_wait_ms', 'sweep_at', 'synced_at', 'cursor', 'position', 'verified_at', 'stamp'))
 local keyed = ordering == 'key'
 if not epoch then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 if filter ~= '' then return { 2 } end
@@ -87,7 +88,8 @@ if redis.call('EXISTS', deadlines, retry) > 0 then
   end
   set_back = redis.call('ZCARD', retry)
 end
-local out = redis.call('XPENDING', log, name)[1]
+local pending = redis.call('XPENDING', log, name)
+local out = pending[1]
 local before = index or math.max(tonumber(position), (first or 1) - 1)
 local ahead = index and redis.call('ZLEXCOUNT', index, '(' .. sortable(cursor), '+') or idx - before
 if ahead == 0 or out + batch > tonumber(max_ack_pending) then return { 1 } end
@@ -102,19 +104,22 @@ if keyed then
   set_back = set_back + parked
 end
 
+local c = { key = own, name = name, epoch = epoch, stamp = stamp or epoch, full = full, deadlines = deadlines,
+  notes = key .. ':notes:' .. name }
+open_leases(s, c, pending)
 local settled = { 0, 0 }
 if settles then
-  local c = { key = own, name = name, epoch = epoch, full = full, deadlines = deadlines, notes = key .. ':notes:' .. name }
   local acked, stale = ack_tokens(s, c, ARGV, 4, tonumber(ARGV[3]), keyed and free_keys)
   settled, out = { acked, 0, unpack(stale) }, out - acked
 end
 -- First a command that frees: a Redis at its memory limit lets a script go on with others behind it.
 redis.call('DEL', gate)
+local stamps, last = lease(c, count, { unpack(ARGV, 4 + 3 * ARGV[3]) })
 if index then
   cursor = stream_id(redis.call('ZRANGEBYLEX', index, '(' .. sortable(cursor), '+', 'LIMIT', count - 1, 1)[1])
-  redis.call('HSET', own, 'cursor', cursor)
+  redis.call('HSET', own, 'cursor', cursor, 'stamp', last)
 else
-  redis.call('HSET', own, 'cursor', '', 'position', before + count)
+  redis.call('HSET', own, 'cursor', '', 'position', before + count, 'stamp', last)
 end
 redis.call('XGROUP', 'CREATE', gate, name, '0', 'MKSTREAM')
-return { 0, epoch, ahead - count + set_back, out + count, -1, tonumber(max_waiting), seen, 0, settled, count }
+return { 0, epoch, ahead - count + set_back, out + count, -1, tonumber(max_waiting), seen, 0, settled, count, stamps }

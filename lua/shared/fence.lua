@@ -22,10 +22,10 @@ local function live_rows(s, c, ids, numbers)
 end
 
 -- What an ack or a nack leaves behind: the rows of the ids out of the PEL, and a place under max_ack_pending for a waiting call.
--- Of acked messages the notes go too. Returns whether a waiting call was told.
+-- Of acked messages the notes go too. Returns how many rows there were, and whether a waiting call was told.
 local function take_out(s, c, ids, acked)
-  if #ids == 0 then return true end
-  redis.call('XACK', s.log, c.name, unpack(ids))
+  if #ids == 0 then return 0, true end
+  local count = redis.call('XACK', s.log, c.name, unpack(ids))
   if redis.call('EXISTS', c.deadlines, acked and c.notes or c.deadlines) > 0 then
     local members = {}
     for i, id in ipairs(ids) do members[i] = sortable(id) end
@@ -38,33 +38,36 @@ local function take_out(s, c, ids, acked)
     c.full = nil
     wake(s, c.name)
   end
-  return full
+  return count, full
 end
 
--- Tokens come in groups of one epoch and delivery number, four arguments each: epoch, number, how many, the message ids with a
--- space between them. Of the group at a position: its number (false = it is of another epoch), how many, the ids.
+-- Whether a stamp, the last part of a token, is of the consumer's epoch.
+local function is_current(c, stamp)
+  return stamp >= c.epoch and stamp <= c.stamp
+end
+
+-- Tokens come in groups of one stamp and delivery number, three arguments each: stamp, number, the message ids as a JSON
+-- list. Of the group at a position: its stamp, its number (false = it is of another epoch), the ids.
 local function group_at(c, args, at)
-  return args[at] == c.epoch and tonumber(args[at + 1]), tonumber(args[at + 2]), args[at + 3]
+  return args[at], is_current(c, args[at]) and tonumber(args[at + 1]), cjson.decode(args[at + 2])
 end
 
--- Add the ids of a group to a list, and its number for each to another.
-local function add_group(ids, numbers, number, joined)
-  for id in string.gmatch(joined, '[^ ]+') do
-    ids[#ids + 1] = id
-    numbers[#ids] = number
+-- Whether ids are a run of rows of the PEL, as a batch is that a caller was given and acks: then all are live.
+local function is_run(s, c, number, ids)
+  local rows = number and redis.call('XPENDING', s.log, c.name, ids[1], ids[#ids], #ids) or {}
+  for i, p in ipairs(rows) do
+    if p[1] ~= ids[i] or p[4] ~= number then return false end
   end
+  return #rows == #ids
 end
 
--- The ids of a group where they are a run of rows of the PEL, as the batch is that a caller was given and acks: then all are
--- live. Else nil. The list is not taken apart for that: an id has at most 41 characters, by which its last one is found.
-local function run_of(s, c, number, count, joined)
-  if not number then return nil end
-  local first, last, ids = string.match(joined, '^[^ ]*'), string.match(string.sub(joined, -41), '[^ ]*$'), {}
-  for i, p in ipairs(redis.call('XPENDING', s.log, c.name, first, last, count)) do
-    if p[4] ~= number then return nil end
-    ids[i] = p[1]
+-- The ids of which `takes` is true, with their places, and the places of the others, counted from `before` on.
+local function part(ids, takes, before, others)
+  local taken = {}
+  for i, id in ipairs(ids) do
+    if takes(i, id) then taken[#taken + 1] = id else others[#others + 1] = before + i end
   end
-  return table.concat(ids, ' ') == joined and ids or nil
+  return taken
 end
 
 -- Ack groups of tokens from a position of the arguments on, one after the other, so a message is acked once. `freed` is
@@ -73,21 +76,25 @@ end
 local function ack_tokens(s, c, args, at, groups, freed)
   local count, stale, tokens = 0, {}, 0
   for group = 0, groups - 1 do
-    local number, many, joined = group_at(c, args, at + 4 * group)
-    local all = run_of(s, c, number, many, joined)
-    local ids = all
-    if not all then
-      local numbers = {}
-      all, ids = {}, {}
-      add_group(all, numbers, number, joined)
-      local live = live_rows(s, c, all, numbers)
-      for i, id in ipairs(all) do
-        if live[i] then ids[#ids + 1] = id else stale[#stale + 1] = tokens + i end
-      end
+    local stamp, number, ids = group_at(c, args, at + 3 * group)
+    local many, numbers, seen = #ids, {}, {}
+    local leased = number and end_lease(c, stamp)
+    if not leased and not is_run(s, c, number, ids) then
+      for i = 1, many do numbers[i] = number end
+      local live = live_rows(s, c, ids, numbers)
+      ids = part(ids, function(i) return live[i] end, tokens, stale)
     end
-    take_out(s, c, ids, true)
+    local gone = take_out(s, c, ids, true)
+    if gone < #ids then -- those of a lease were all out, so some stand there twice
+      ids = part(ids, function(_, id)
+        local first = not seen[id]
+        seen[id] = true
+        return first
+      end, tokens, stale)
+    end
     if freed then freed(s, c, ids) end
-    count, tokens = count + #ids, tokens + #all
+    if c.leased then c.ours = c.ours - gone end
+    count, tokens = count + gone, tokens + many
   end
   return count, stale, tokens
 end

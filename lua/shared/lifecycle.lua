@@ -17,8 +17,10 @@ end
 -- The state of a consumer that has delivered nothing yet; its position is told by the first sync. Tokens of an earlier
 -- epoch are stale.
 local function begin(s, key, name, start, indexed)
-  local time = redis.call('TIME')
-  redis.call('HSET', key, 'epoch', string.format('%.0f', time[1] * 1000000 + time[2]),
+  local time, stamp, epoch = redis.call('TIME'), unpack(redis.call('HMGET', key, 'stamp', 'epoch'))
+  local last = tonumber(stamp or epoch or 0)
+  redis.call('HDEL', key, 'stamp')
+  redis.call('HSET', key, 'epoch', string.format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2])),
     'cursor', group_position(s, name), 'position', 0, 'sweep', '0-0', 'sweep_at', 0, 'synced_at', 0, 'verified_at', 0)
   if start == 'last' and indexed then redis.call('HSET', key, 'start', 'last') end
 end
@@ -31,7 +33,7 @@ local function forget_deliveries(s, name)
     end
   end
   redis.pcall('XGROUP', 'DESTROY', s.log, name)
-  for _, part in ipairs({ ':retry:', ':deadlines:', ':notes:', ':dead:', ':dead-ids:', ':busy:', ':held:', ':parked:', ':queue:' }) do
+  for _, part in ipairs({ ':retry:', ':deadlines:', ':leases:', ':notes:', ':dead:', ':dead-ids:', ':busy:', ':held:', ':parked:', ':queue:' }) do
     redis.call('UNLINK', s.key .. part .. name)
   end
 end

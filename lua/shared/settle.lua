@@ -17,13 +17,13 @@ local function die(s, c, row, reason, now)
   if c.keyed then free_key(s, c.name, row.id) end
 end
 
--- Nack tokens of 6 arguments each, from a position to the end: epoch, message id, delivery number, delay in ms ('' = the
+-- Nack tokens of 6 arguments each, from a position to the end: stamp, message id, delivery number, delay in ms ('' = the
 -- consumer's backoff), outcome, reason ('' = keep the last one). Returns how many, and the positions of the stale ones.
 local function nack_tokens(s, c, args, first, now)
   local ids, numbers, nacked, stale = {}, {}, {}, {}
   for at = first, #args, 6 do
     ids[#ids + 1] = args[at + 1]
-    numbers[#ids] = args[at] == c.epoch and tonumber(args[at + 2])
+    numbers[#ids] = is_current(c, args[at]) and tonumber(args[at + 2])
   end
   local live = live_rows(s, c, ids, numbers)
   for i, id in ipairs(ids) do
@@ -48,6 +48,7 @@ local function nack_tokens(s, c, args, first, now)
       stale[#stale + 1] = i
     end
   end
-  if not take_out(s, c, nacked) then wake(s, c.name) end
+  local _, told = take_out(s, c, nacked)
+  if not told then wake(s, c.name) end
   return #nacked, stale
 end

@@ -66,12 +66,12 @@ async def test_a_broker_over_functions_runs_no_script(broker: Broker, store: Sto
     assert "cmdstat_eval" not in commands
 
 
-async def test_tokens_are_counted_whatever_a_client_says(broker: Broker, store: Store) -> None:
+async def test_tokens_of_several_groups_are_counted_on(broker: Broker, store: Store) -> None:
     await broker.publish("events", [{"collection_id": "a:b", "data": n} for n in range(2)])
     await broker.consumers.create(ConsumerSpec(name="c", stream_id="events"))
     one, two = (await broker.next("c", 2)).deliveries
     epoch = one.ack_token.rpartition(".")[2]
-    live, stale = (epoch, 1, 9, f"{one.id} {two.id}"), (epoch, 7, 1, one.id)
+    live, stale = (epoch, 1, f'["{one.id}", "{two.id}"]'), (epoch, 7, f'["{one.id}"]')
 
     reply = await store.call("FCALL", function_name("ack"), 1, "broker:{events}", "c", 2, *live, *stale)
 

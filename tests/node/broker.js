@@ -106,7 +106,7 @@ export class Broker {
       if (!groups.has(group)) groups.set(group, { epoch, number, ids: [] });
       groups.get(group).ids.push(id);
     }
-    return [groups.size, ...[...groups.values()].flatMap(({ epoch, number, ids }) => [epoch, number, ids.length, ids.join(" ")])];
+    return [groups.size, ...[...groups.values()].flatMap(({ epoch, number, ids }) => [epoch, number, JSON.stringify(ids)])];
   }
 
   async ack(stream, consumer, deliveries) {

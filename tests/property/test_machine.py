@@ -54,7 +54,8 @@ UNFILTERED_EVENTS = ("events-all", "limited-all")
 
 def id_of(token: str) -> str:
     """The id of the message that the token names."""
-    return parse([token])[0].ids
+    parse([token])
+    return token.partition(".")[0]
 
 
 class Eager(dict[str, int]):
@@ -84,14 +85,14 @@ class Machine(RuleBasedStateMachine):
         """Wait for a call."""
         return self.runner.run(awaitable)
 
-    @initialize(early=st.sets(st.sampled_from(sorted(CONSUMERS)), min_size=1), eager=st.booleans())
-    def begin(self, early: set[str], eager: bool) -> None:
+    @initialize(early=st.sets(st.sampled_from(sorted(CONSUMERS)), min_size=1), eager=st.booleans(), leased=st.sampled_from([1, 3, 10]))
+    def begin(self, early: set[str], eager: bool, leased: int) -> None:
         """An empty Redis, a broker with a movable clock, and some of the consumers."""
 
         async def open_all() -> None:
             self.store = Store.from_url(self.url)
             await self.store.call("FLUSHALL")
-            self.broker = Broker(Store.from_url(self.url), scripts=shifted_scripts())
+            self.broker = Broker(Store.from_url(self.url), scripts=shifted_scripts(leased=leased))
             if eager:
                 self.broker.deliveries._rounds_without_read = Eager()
             await self.broker.start()
@@ -397,6 +398,17 @@ class Machine(RuleBasedStateMachine):
             self.run(self.store.call("XACK", log, model.name, ids[0]))
             model.ack(ids[0])
         self.pass_time(1_100)
+
+    @precondition(lambda self: any(name in self.consumers for name in UNFILTERED_EVENTS))
+    @rule(data=st.data())
+    def plain_ack(self, data: st.DataObject) -> None:
+        """A plain client acks what was given to a worker, whose token is stale then."""
+        model = self.one(data, *UNFILTERED_EVENTS)
+        if model.out:
+            message_id = data.draw(st.sampled_from(sorted(model.out)), label="message")
+            log = f"broker:{{{CONSUMERS[model.name]['stream_id']}}}:log"
+            assert self.run(self.store.call("XACK", log, model.name, message_id)) == 1
+            model.ack(message_id)
 
     # -- the world
 

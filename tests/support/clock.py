@@ -70,10 +70,12 @@ def _shifted_prelude(clustered: bool) -> str:
     return _SHIFTED_CLOCK.replace("OFFSET_KEY", _OFFSET_KEYS[clustered]) + prelude()
 
 
-@lru_cache(maxsize=2)
-def shifted_scripts(clustered: bool = False) -> Scripts:
-    """The scripts behind the movable clock."""
-    return Scripts(_shifted_prelude(clustered))
+@lru_cache(maxsize=4)
+def shifted_scripts(clustered: bool = False, leased: int = 10) -> Scripts:
+    """The scripts behind the movable clock. They lease batches from so many messages on."""
+    text = _shifted_prelude(clustered)
+    assert "LEASED = 10" in text
+    return Scripts(text.replace("LEASED = 10", f"LEASED = {leased}"))
 
 
 def shifted_library(clustered: bool = False) -> str:

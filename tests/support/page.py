@@ -23,7 +23,7 @@ class Line:
     def arguments(self, variables: dict[str, str]) -> list[str]:
         """The command and its arguments, as the shell gives them to redis-cli."""
         words = shlex.split(self.text.replace("\\\n", ""))[1:]
-        return [variables[word[1:]] if word[:1] == "$" and word[1:] in variables else word for word in words]
+        return [re.sub(r"\$(\w+)", lambda found: variables.get(found[1], found[0]), word) for word in words]
 
     @property
     def about_a_delivery(self) -> bool:

@@ -19,7 +19,9 @@ async def begin(broker: Broker, count: int = 10, stream: str = "events", **field
 
 async def read(broker: Broker, batch: int = 3, *acks: str) -> list[object]:
     """What `read` answers, with the entries of the XREADGROUP behind it."""
-    groups = [len(acks), *(part for token in acks for part in (token.split(".")[2], token.split(".")[1], 1, token.split(".")[0]))]
+    groups: list[Any] = [len(acks)]
+    for message_id, number, stamp in (token.split(".") for token in acks):
+        groups += (stamp, number, f'["{message_id}"]')
     _, reply = await broker.deliveries._engine.on_consumer("read", "c", batch, *groups)
     return reply  # type: ignore[no-any-return]
 

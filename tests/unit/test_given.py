@@ -7,11 +7,10 @@ from broker.batches import Batch, Delivery, Given
 from broker.splicing import delivered
 from http_api.endpoints.deliveries import batch_json
 
-EPOCH = 1795458299271261
-NUMBERS, COUNTS = [1, 2, 3], [1, 1, 2]
+TAILS, COUNTS = [f".{number}.1795458299271261" for number in (1, 2, 3)], [1, 1, 2]
 BODIES = [b'{"id":"e","data":1}', b'{"id":"f","data":2}', b'{"id":"g","data":3}']
-PIECES = delivered("events", EPOCH, [b"1-0", b"1-1", b"2-0"], NUMBERS, COUNTS, [b"7 k", b"8 k", b"9 "], BODIES)
-GIVEN = Given("events", "event", EPOCH, NUMBERS, COUNTS, PIECES)
+PIECES = delivered("events", [b"1-0", b"1-1", b"2-0"], TAILS, COUNTS, [b"7 k", b"8 k", b"9 "], BODIES)
+GIVEN = Given("events", "event", TAILS, COUNTS, PIECES)
 
 
 def test_it_is_a_sequence() -> None:
