@@ -58,6 +58,7 @@ class Deliveries:
         self._engine = engine
         self._commit = GroupCommit(self._send, self._share, self.release, kind=lambda call: call.batch_size > 0)
         self._rounds_without_read: dict[str, int] = {}
+        self._tokens = ack_tokens.Remembered()
 
     async def next(
         self, consumer: str, batch_size: int = 1, min_batch: int = 1, ack: Sequence[str] = (), nack: Sequence["Nack"] = ()
@@ -66,7 +67,7 @@ class Deliveries:
 
         ConsumerNotFound. InvalidAckToken: one is no token, and nothing is settled or delivered.
         """
-        call = _Call(ack, ack_tokens.parse(ack), nack, _nack_arguments(nack), batch_size)
+        call = _Call(ack, self._tokens.parse(ack), nack, _nack_arguments(nack), batch_size)
         if min_batch > 1:
             [batch] = self._share([call], await self._fetch(consumer, [call], min_batch))
             return batch
@@ -74,7 +75,7 @@ class Deliveries:
 
     async def ack(self, consumer: str, tokens: Sequence[str]) -> Settled:
         """Settle deliveries as done (C24). InvalidAckToken: one is no token, and nothing is settled."""
-        settled = (await self._commit(consumer, _Call(tokens, ack_tokens.parse(tokens)))).settled
+        settled = (await self._commit(consumer, _Call(tokens, self._tokens.parse(tokens)))).settled
         return Settled(settled.acked, settled.stale)
 
     async def nack(self, consumer: str, nacks: Sequence[Nack]) -> Settled:
@@ -126,9 +127,13 @@ class Deliveries:
         if len(entries) < count:
             head[2] -= count - len(entries)
             head[3] = _SYNC_MS
-        tails = flatten([tail(1, stamp.decode())] * share for stamp, share in zip(stamps, shares, strict=True))[: len(entries)]
+        ids, tails = [id_ for id_, _ in entries], list[str]()
+        for stamp, share in zip(stamps, shares, strict=True):
+            if stamp != head[0] and (own := ids[len(tails) : len(tails) + share]):
+                self._tokens.keep(stamp.decode(), own)
+            tails += [tail(1, stamp.decode())] * share
         heads, bodies = [fields[1] for _, fields in entries], [fields[3] for _, fields in entries]
-        columns = [id_ for id_, _ in entries], tails, [1] * len(entries), heads, bodies
+        columns = ids, tails[: len(entries)], [1] * len(entries), heads, bodies
         return _Answer(stream, head[7][2:], head, columns)
 
     def _share(self, calls: Sequence[_Call], answer: _Answer) -> list[Batch]:

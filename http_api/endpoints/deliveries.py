@@ -56,9 +56,14 @@ def _consumer(request: Request) -> str:
 
 def batch_json(batch: Batch) -> bytes:
     """A batch as the API shows it: stored bytes joined, nothing decoded."""
-    pieces = batch.deliveries.pieces  # the first piece of each closes the one before, but there is none before the first
-    data = [b'{"data":[', pieces[0][2:], *pieces[1:], b"}]"] if pieces else [b'{"data":[]']
-    return b"".join([*data, b',"info":{"num_pending":%d,"num_ack_pending":%d}}' % (batch.num_pending, batch.num_ack_pending)])
+    info = b',"info":{"num_pending":%d,"num_ack_pending":%d}}' % (batch.num_pending, batch.num_ack_pending)
+    pieces = [*batch.deliveries.pieces]
+    if not pieces:
+        return b'{"data":[]' + info
+    # The first piece of each closes the one before, but there is none before the first.
+    pieces[0] = b'{"data":[' + pieces[0][2:]
+    pieces += (b"}]", info)
+    return b"".join(pieces)
 
 
 def _query(text: bytes) -> dict[str, Any]:

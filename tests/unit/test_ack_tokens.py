@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from broker.ack_tokens import parse, tail
+from broker.ack_tokens import Remembered, parse, tail
 from broker.errors import InvalidAckToken
 
 Delivered = tuple[int, str, int]
@@ -121,3 +121,45 @@ def test_the_summary_is_short() -> None:
     with pytest.raises(InvalidAckToken) as refusal:
         parse(["x" * 10_000])
     assert len(refusal.value.summary) < 200
+
+
+STAMP = "1795458299271261"
+BATCH = [f"{ms}-{seq}.1.{STAMP}" for ms in (8, 9, 10) for seq in (0, 1, 10)]
+
+
+def remembering(batches: int = 3) -> Remembered:
+    """One that has given BATCH last."""
+    remembered = Remembered(batches)
+    for stamp in ("1000000000000000", "1000000000000001", STAMP):
+        remembered.keep(stamp, [token.partition(".")[0].encode() for token in BATCH])
+    return remembered
+
+
+@given(st.lists(st.sampled_from([*BATCH, "8-0.2." + STAMP, "8-0.1.1000000000000000"]), max_size=12) | st.permutations(BATCH))
+@example(BATCH)
+@example([])
+def test_a_remembered_batch_is_parsed_as_any_other_tokens(tokens: list[str]) -> None:
+    assert remembering().parse(tokens) == parse(tokens)
+
+
+def test_a_remembered_batch_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = parse(BATCH)
+    monkeypatch.setattr("broker.ack_tokens.parse", None)
+    assert remembering().parse(BATCH) == parsed
+
+
+@pytest.mark.parametrize("other", [[], [".1." + STAMP], ["8-0 8-1.1." + STAMP], ["8-0.1." + STAMP + " "]])
+def test_what_is_no_token_is_refused_beside_a_remembered_batch(other: list[str]) -> None:
+    for tokens in ([*BATCH[:-1], *other], [*BATCH, *other], [" ".join(BATCH), *other], [BATCH[0], " ".join(BATCH[1:]), *other]):
+        if tokens not in (BATCH, BATCH[:-1]):
+            with pytest.raises(InvalidAckToken):
+                remembering().parse(tokens)
+
+
+def test_so_many_batches_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    remembered = remembering(2)
+    first = [token.replace(STAMP, "1000000000000000") for token in BATCH]
+    second = [token.replace(STAMP, "1000000000000001") for token in BATCH]
+    parsed = parse(second)
+    monkeypatch.setattr("broker.ack_tokens.parse", lambda tokens: [])
+    assert (remembered.parse(first), remembered.parse(second)) == ([], parsed)
