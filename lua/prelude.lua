@@ -43,7 +43,7 @@ local function now_ms()
 end
 
 -- A batch of so many messages is leased (shared/leases.lua): of fewer the rows are as quickly looked at. Tests lease all.
-local LEASED = 10
+local LEASED = 20
 
 -- Ids inside zsets: each number is led by a letter for its length, so that byte order is stream order.
 local function sortable(id)

@@ -85,7 +85,7 @@ class Machine(RuleBasedStateMachine):
         """Wait for a call."""
         return self.runner.run(awaitable)
 
-    @initialize(early=st.sets(st.sampled_from(sorted(CONSUMERS)), min_size=1), eager=st.booleans(), leased=st.sampled_from([1, 3, 10]))
+    @initialize(early=st.sets(st.sampled_from(sorted(CONSUMERS)), min_size=1), eager=st.booleans(), leased=st.sampled_from([1, 3, 20]))
     def begin(self, early: set[str], eager: bool, leased: int) -> None:
         """An empty Redis, a broker with a movable clock, and some of the consumers."""
 

@@ -71,11 +71,11 @@ def _shifted_prelude(clustered: bool) -> str:
 
 
 @lru_cache(maxsize=4)
-def shifted_scripts(clustered: bool = False, leased: int = 10) -> Scripts:
+def shifted_scripts(clustered: bool = False, leased: int = 20) -> Scripts:
     """The scripts behind the movable clock. They lease batches from so many messages on."""
     text = _shifted_prelude(clustered)
-    assert "LEASED = 10" in text
-    return Scripts(text.replace("LEASED = 10", f"LEASED = {leased}"))
+    assert "LEASED = 20" in text
+    return Scripts(text.replace("LEASED = 20", f"LEASED = {leased}"))
 
 
 def shifted_library(clustered: bool = False) -> str:

@@ -55,7 +55,7 @@ READ = NEXT | {
 
 def leasing(batch: int, before: int = 1) -> Costs:
     """What `read` needs more for a batch that it leases. `before`: the HSETs without it."""
-    return {"hset": before + 1} if batch >= 10 else {}
+    return {"hset": before + 1} if batch >= 20 else {}
 
 
 @pytest.mark.parametrize("batch", [1, 10, 100])
@@ -134,7 +134,7 @@ async def test_settling_with_the_fetch_costs_one_round_trip(plain: Broker, store
         tokens[:] = [d.ack_token for d in (await plain.next("c", batch, ack=tokens)).deliveries]
 
     found = await cost(plain, store, both)
-    leased = {"xpending": 1, "hdel": 1} if batch >= 10 else {"xpending": 2}
+    leased = {"xpending": 1, "hdel": 1} if batch >= 20 else {"xpending": 2}
     assert found == READ | {"xack": 1, "exists": 3} | leased | leasing(batch)
 
 
