@@ -114,7 +114,7 @@ if settles then
 end
 -- First a command that frees: a Redis at its memory limit lets a script go on with others behind it.
 redis.call('DEL', gate)
-local stamps, last = lease(c, count, { unpack(ARGV, 4 + 3 * ARGV[3]) })
+local stamps, last = lease(c, now, count, { unpack(ARGV, 4 + 3 * ARGV[3]) })
 if index then
   cursor = stream_id(redis.call('ZRANGEBYLEX', index, '(' .. sortable(cursor), '+', 'LIMIT', count - 1, 1)[1])
   redis.call('HSET', own, 'cursor', cursor, 'stamp', last)

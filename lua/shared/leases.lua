@@ -19,9 +19,10 @@ local function open_leases(s, c, pending)
 end
 
 -- Lease the first messages of `count` that are to be given: to shares of these sizes, one behind the other. Returns the
--- stamp of each share, the epoch for one that is too small, and the last stamp that was ever told.
-local function lease(c, count, sizes)
-  local stamps, fields, left, stamp = {}, {}, count, tonumber(c.stamp)
+-- stamp of each share, the epoch for one that is too small, and the last stamp that was ever told. Stamps are times, so that
+-- none is told twice where a failover has lost some.
+local function lease(c, now, count, sizes)
+  local stamps, fields, left, stamp = {}, {}, count, math.max(tonumber(c.stamp), now * 1000)
   for i, size in ipairs(sizes) do
     size = math.min(tonumber(size), left)
     left = left - size
@@ -34,7 +35,7 @@ local function lease(c, count, sizes)
     end
   end
   if fields[1] or c.leased then redis.call('HSET', c.leases, 'out', c.ours + count, unpack(fields)) end
-  return stamps, string.format('%.0f', stamp)
+  return stamps, fields[1] and string.format('%.0f', stamp) or c.stamp
 end
 
 -- Whether a stamp is leased. It no longer is, for some of its messages are acked now.

@@ -44,6 +44,28 @@ async def test_messages_that_were_read_are_as_any_others(broker: Broker, store: 
     assert ids == [message.id for message in (await broker.streams.messages("events"))[0]]
 
 
+async def test_stamps_grow_whatever_the_clock_says(broker: Broker, store: Store) -> None:
+    await begin(broker, 60)
+    ahead = 9 * 10**15
+    await store.call("HSET", "broker:{events}:consumer:c", "stamp", ahead)
+    first, second = [(await broker.next("c", 20)).deliveries[0].ack_token for _ in range(2)]
+    assert used(broker)
+    assert [token.rpartition(".")[2] for token in (first, second)] == [f"{ahead + 1}", f"{ahead + 2}"]
+    await broker.consumers.reset("c", "all")
+    assert await store.call("HMGET", "broker:{events}:consumer:c", "epoch", "stamp") == [b"%d" % (ahead + 3), None]
+    [again] = (await broker.next("c")).deliveries
+    settled = await broker.ack("c", [first, again.ack_token, second])
+    assert (settled.count, settled.stale) == (1, [first, second])
+
+
+async def test_a_stamp_is_the_time(broker: Broker, store: Store) -> None:
+    await begin(broker, 20)
+    [seconds, _] = await store.call("TIME")
+    [delivery, *_] = (await broker.next("c", 20)).deliveries
+    assert used(broker)
+    assert int(seconds) <= int(delivery.ack_token.rpartition(".")[2]) // 1_000_000 <= int(seconds) + 5
+
+
 async def test_records_are_read_too(broker: Broker) -> None:
     await begin(broker, stream="records")
     await broker.publish("records", [{"collection_id": "a:b", "upstream_id": "4", "data": "new"}])
