@@ -16,7 +16,7 @@ if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') en
 local batch, min_batch, settles = tonumber(ARGV[2]), tonumber(ARGV[3]), #ARGV > 4
 local now = now_ms()
 if not ready(s, c, now) then return { 1 } end
-redis.call('DEL', s.key .. ':leases:' .. c.name)
+redis.call('UNLINK', s.key .. ':leases:' .. c.name)
 
 local settled = { 0, 0 }
 if settles then

@@ -15,7 +15,7 @@ local function open_leases(s, c, pending)
     if reader[1] == 'http' then c.ours = tonumber(reader[2]) end
   end
   c.leased = out and tonumber(out) == c.ours
-  if out and not c.leased then redis.call('DEL', c.leases) end
+  if out and not c.leased then redis.call('UNLINK', c.leases) end
 end
 
 -- Lease the first messages of `count` that are to be given: to shares of these sizes, one behind the other. Returns the
@@ -46,5 +46,5 @@ end
 -- Keep how many are out behind acks. Of none there are no leases.
 local function keep_leases(c)
   if not c.leased then return end
-  if c.ours > 0 then redis.call('HSET', c.leases, 'out', c.ours) else redis.call('DEL', c.leases) end
+  if c.ours > 0 then redis.call('HSET', c.leases, 'out', c.ours) else redis.call('UNLINK', c.leases) end
 end

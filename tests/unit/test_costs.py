@@ -74,7 +74,7 @@ async def test_next_of_an_event_stream_through_the_script_alone(plain: Broker, s
     await plain.next("c")
     plain.deliveries._rounds_without_read["c"] = 1000
     found = await cost(plain, store, lambda: plain.next("c", batch))
-    assert found == NEXT | {"xrange": 1, "xreadgroup": 1, "hdel": 1, "del": 1}
+    assert found == NEXT | {"xrange": 1, "xreadgroup": 1, "hdel": 1, "unlink": 1}
 
 
 async def by_key(broker: Broker, store: Store, count: int) -> None:
@@ -100,7 +100,7 @@ async def test_next_with_a_filter(plain: Broker, store: Store, batch: int) -> No
     await publish(plain, 1000)
     found = await cost(plain, store, lambda: plain.next("c", batch))
     index = {"zremrangebylex": 1, "zlexcount": 1, "zrangebylex": 1}
-    assert found == NEXT | index | {"hmget": 3, "xrange": 2, "xclaim": 1, "hdel": 1, "del": 1}
+    assert found == NEXT | index | {"hmget": 3, "xrange": 2, "xclaim": 1, "hdel": 1, "unlink": 1}
 
 
 @pytest.mark.parametrize("batch", [1, 10, 100])
