@@ -14,8 +14,8 @@ from broker.errors import InvalidAckToken
 _U64 = 1 << 64
 _ID = r"(?:0|[1-9][0-9]{0,18})-(?:0|[1-9][0-9]{0,18})"
 # Between two ids.
-_NEXT = '","'
-_IDS = re.compile(rf"(?:{_ID}{_NEXT})++")
+_BETWEEN = '","'
+_IDS = re.compile(rf"(?:{_ID}{_BETWEEN})++")
 _TAIL = re.compile(r"([1-9][0-9]{0,14})\.([1-9][0-9]{15})")
 _LONG_ID = re.compile(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
 
@@ -62,7 +62,7 @@ class Remembered:
         """Remember first deliveries that alone have this stamp."""
         end = f"1.{stamp}"
         text = f".{end} ".encode().join([*ids, b""]).decode()
-        group = Group("1", stamp, f'["{_NEXT.encode().join(ids).decode()}"]', range(len(ids)))
+        group = Group("1", stamp, f'["{_BETWEEN.encode().join(ids).decode()}"]', range(len(ids)))
         if len(self._known) >= self._batches:
             del self._known[next(iter(self._known))]
         self._known[end] = text, group
@@ -76,10 +76,10 @@ class Remembered:
 
 
 def _ids(tokens: Sequence[str], end: str) -> str | None:
-    """What stands before a tail in tokens, _NEXT behind each; None: it is no tail, or some are not an id of usual length before it."""
+    """What stands before a tail in tokens, _BETWEEN behind each; None: it is no tail, or some are not an id of usual length before it."""
     parts = " ".join([*tokens, ""]).split(f".{end} ")
-    ids = _NEXT.join(parts)
-    whole = len(parts) == len(tokens) + 1 and ids.count(_NEXT) == len(tokens)
+    ids = _BETWEEN.join(parts)
+    whole = len(parts) == len(tokens) + 1 and ids.count(_BETWEEN) == len(tokens)
     return ids if whole and _TAIL.fullmatch(end) and _IDS.fullmatch(ids) else None
 
 
@@ -89,9 +89,9 @@ def _long_ids(tokens: Sequence[str], end: str) -> str:
     for token, found in zip(tokens, map(_LONG_ID.fullmatch, ids), strict=True):
         if not _TAIL.fullmatch(end) or found is None or any(int(field) >= _U64 for field in found.groups()):
             raise InvalidAckToken(f"{token[:64]!r} is not an ack token.")
-    return _NEXT.join([*ids, ""])
+    return _BETWEEN.join([*ids, ""])
 
 
 def _group(ids: str, end: str, positions: Sequence[int]) -> Group:
     number, _, stamp = end.partition(".")
-    return Group(number, stamp, f'["{ids.removesuffix(_NEXT)}"]', positions)
+    return Group(number, stamp, f'["{ids.removesuffix(_BETWEEN)}"]', positions)

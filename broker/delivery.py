@@ -157,7 +157,7 @@ class Deliveries:
 
     async def extend(self, consumer: str, tokens: Sequence[str]) -> Settled:
         """Begin the ack wait of deliveries anew (C33). InvalidAckToken: one is no token, and nothing is extended."""
-        call = _Call(tokens, ack_tokens.parse(tokens))
+        call = _Call(tokens, self._tokens.parse(tokens))
         _, reply = await self._engine.on_consumer("extend", consumer, *_group_arguments([call]))
         return Settled(reply[0], _named(call, reply[1:]))
 

@@ -80,11 +80,6 @@ async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
     raise NotFound("There is nothing at this address.")
 
 
-def _left_to_server(_: Message) -> bool:
-    """Stands for the extension WHOLE where a server has none."""
-    return False
-
-
 class _Methods:
     """All methods of one address, as an endpoint of its own so that 405 names the others."""
 
@@ -139,8 +134,7 @@ class Surroundings:
                 message["headers"].append((b"x-request-id", request_id))
             if kind != WHOLE:
                 await send(message)
-            # Out of the scope, which it holds: a request is freed when it is done, not when cycles are looked for.
-            elif not scope.get("extensions", {}).pop(WHOLE, _left_to_server)(message):
+            elif WHOLE not in scope.get("extensions", ()) or not scope["extensions"][WHOLE](message):
                 await send({"type": "http.response.start", "status": status, "headers": message["headers"]})
                 await send({"type": "http.response.body", "body": message["body"]})
 

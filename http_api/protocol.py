@@ -1,6 +1,7 @@
 """What HTTP is beside requests and answers: what is not HTTP gets an error too, and an answer leaves in one piece."""
 
 import secrets
+import weakref
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -21,7 +22,8 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A request begins, whose answer may be written whole."""
         super().on_headers_complete()
-        self.scope["extensions"] = {WHOLE: partial(_write_whole, self.cycle)}  # type: ignore[dict-item]
+        # The request holds the scope. If that held the request, both would stay until cycles are looked for.
+        self.scope["extensions"] = {WHOLE: partial(_write_whole, weakref.ref(self.cycle))}  # type: ignore[dict-item]
 
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser refuses, and close. There is no request yet whose id or Accept could count."""
@@ -37,13 +39,14 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def _write_whole(cycle: RequestResponseCycle, message: Mapping[str, Any]) -> bool:
+def _write_whole(request: weakref.ref[RequestResponseCycle], message: Mapping[str, Any]) -> bool:
     """Write an answer by one system call, where uvicorn needs two and looks through every header.
 
     False: it is left to uvicorn, for the client is gone, is not reading, asked for the head alone, or wants the connection closed.
     """
+    cycle = request()
     if (
-        cycle.response_started or cycle.disconnected or cycle.flow.write_paused or not cycle.keep_alive
+        cycle is None or cycle.response_started or cycle.disconnected or cycle.flow.write_paused or not cycle.keep_alive
         or cycle.scope["method"] == "HEAD"
     ):  # fmt: skip
         return False

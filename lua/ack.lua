@@ -1,5 +1,5 @@
 -- ack: settle deliveries as done.
--- uses: holding leases fence
+-- uses: holding fence leases acks
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; how many groups of tokens; then a group: stamp, delivery number, the message ids as a JSON list
 -- returns  [acked, positions of the stale tokens among all, from 1]

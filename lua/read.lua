@@ -1,5 +1,5 @@
 -- read: settle acks, and let the XREADGROUP that follows in the same transaction deliver.
--- uses: holding leases fence
+-- uses: holding fence leases acks
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; batch, 1...1000; how many groups of acks; these, as for ack; then how many messages of the batch each
 --          caller is given who shares in it: what one is given has a stamp of its own, by which all of it is quickly acked

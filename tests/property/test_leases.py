@@ -5,17 +5,16 @@ clients are put off.
 """
 
 import asyncio
-import os
 from collections.abc import Sequence
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from broker import Broker, ConsumerSpec, Nack, Store, keys
 from broker.embedded import Embedded
 from tests.support.clock import shifted_scripts
+from tests.support.machines import run_histories
 
 LOG, CONSUMER, LEASES = keys.log("events"), "broker:{events}:consumer:c", "broker:{events}:leases:c"
 
@@ -212,15 +211,6 @@ class Leasing(RuleBasedStateMachine):
 
 def test_acks_by_lease_are_as_acks_by_row(redis_server: Embedded) -> None:
     Leasing.url, Leasing.by_lease = redis_server.url, 0
-    run_state_machine_as_test(
-        Leasing,
-        settings=settings(
-            max_examples=int(os.environ.get("BROKER_TEST_EXAMPLES", "60")),
-            stateful_step_count=30,
-            deadline=None,
-            derandomize="BROKER_TEST_EXAMPLES" not in os.environ,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_histories(Leasing, examples=60, steps=30)
     assert Leasing.by_lease > 100
 

@@ -2,22 +2,20 @@
 
 import asyncio
 import math
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from broker import Broker, ConsumerSpec, Filters, Nack, Store, StreamSpec
 from broker.ack_tokens import parse
 from broker.embedded import Embedded
 from tests.property.model import ConsumerModel, Message, Out, StreamModel, order
 from tests.support.clock import advance, shifted_scripts
+from tests.support.machines import run_histories
 
 # Steps of time are so long that the test's own time does not count.
 ACK_WAIT = 1_000_000
@@ -463,16 +461,6 @@ class Machine(RuleBasedStateMachine):
             assert len({m.key for m in holders}) == len(holders)
 
 
-@pytest.mark.parametrize("seeded", [True])
-def test_random_histories_agree_with_the_model(redis_server: Embedded, seeded: bool) -> None:
+def test_random_histories_agree_with_the_model(redis_server: Embedded) -> None:
     Machine.url = redis_server.url
-    run_state_machine_as_test(
-        Machine,
-        settings=settings(
-            max_examples=int(os.environ.get("BROKER_TEST_EXAMPLES", "120")),
-            stateful_step_count=60,
-            deadline=None,
-            derandomize=seeded and "BROKER_TEST_EXAMPLES" not in os.environ,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_histories(Machine, examples=120, steps=60)
