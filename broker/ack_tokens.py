@@ -1,8 +1,8 @@
-"""Ack tokens: `id.number.stamp`, such as `1795458299238-0.1.1795458299271261`. To a client they are opaque.
+"""Ack tokens: `id.number.epoch`, such as `1795458299238-0.1.9f1c0a7be2d34856`. To a client they are opaque.
 
-The id is the message's, the delivery number grows with every delivery of the message, and the stamp (16 digits) is of the
-consumer's epoch, so that a token names one delivery alone (C24); a large batch has one of its own. Tokens of one batch
-share what stands behind the id, so they are taken apart together.
+The id is the message's, the delivery number grows with every delivery of the message, and the epoch (16 hex digits) names one
+life of one consumer, so that a token names one delivery alone (C24). Tokens of one batch share what follows the id, so they
+are taken apart together.
 """
 
 import re
@@ -16,22 +16,22 @@ _ID = r"(?:0|[1-9][0-9]{0,18})-(?:0|[1-9][0-9]{0,18})"
 # Between two ids.
 _BETWEEN = '","'
 _IDS = re.compile(rf"(?:{_ID}{_BETWEEN})++")
-_TAIL = re.compile(r"([1-9][0-9]{0,14})\.([1-9][0-9]{15})")
+_TAIL = re.compile(r"([1-9][0-9]{0,14})\.([0-9a-f]{16})")
 _LONG_ID = re.compile(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
 
 
 class Group(NamedTuple):
-    """Tokens of one stamp and delivery number: the ids of their messages as a JSON list, and where each stood in the list."""
+    """Tokens of one epoch and delivery number: the ids of their messages as a JSON list, and where each stood in the list."""
 
     number: str
-    stamp: str
+    epoch: str
     ids: str
     positions: Sequence[int]
 
 
-def tail(number: int, stamp: str) -> str:
-    """What stands behind the id in the tokens of a stamp and a delivery number."""
-    return f".{number}.{stamp}"
+def tail(number: int, epoch: str) -> str:
+    """What stands behind the id in the tokens of a epoch and a delivery number."""
+    return f".{number}.{epoch}"
 
 
 def parse(tokens: Sequence[str]) -> list[Group]:
@@ -49,30 +49,6 @@ def parse(tokens: Sequence[str]) -> list[Group]:
         some = [tokens[i] for i in at]
         groups.append(_group(_ids(some, end) or _long_ids(some, end), end, at))
     return groups
-
-
-class Remembered:
-    """The tokens of the batches that were given last. A worker most often sends back all that it was given."""
-
-    def __init__(self, batches: int = 256) -> None:
-        self._batches = batches
-        self._known: dict[str, tuple[str, Group]] = {}  # the end of the tokens of a batch -> the tokens, and what they are parsed to
-
-    def keep(self, stamp: str, ids: Sequence[bytes]) -> None:
-        """Remember first deliveries that alone have this stamp."""
-        end = f"1.{stamp}"
-        text = f".{end} ".encode().join([*ids, b""]).decode()
-        group = Group("1", stamp, f'["{_BETWEEN.encode().join(ids).decode()}"]', range(len(ids)))
-        if len(self._known) >= self._batches:
-            del self._known[next(iter(self._known))]
-        self._known[end] = text, group
-
-    def parse(self, tokens: Sequence[str]) -> list[Group]:
-        """Take tokens apart, as `parse` does."""
-        text, group = self._known.get(tokens[0].partition(".")[2], ("", None)) if tokens else ("", None)
-        if group is not None and len(group.positions) == len(tokens) and text == " ".join([*tokens, ""]):
-            return [group]
-        return parse(tokens)
 
 
 def _ids(tokens: Sequence[str], end: str) -> str | None:
@@ -93,5 +69,5 @@ def _long_ids(tokens: Sequence[str], end: str) -> str:
 
 
 def _group(ids: str, end: str, positions: Sequence[int]) -> Group:
-    number, _, stamp = end.partition(".")
-    return Group(number, stamp, f'["{ids.removesuffix(_BETWEEN)}"]', positions)
+    number, _, epoch = end.partition(".")
+    return Group(number, epoch, f'["{ids.removesuffix(_BETWEEN)}"]', positions)

@@ -76,7 +76,8 @@ class Batch(msgspec.Struct, frozen=True):
     """What one `next` gave, and the counts at that moment (C28).
 
     `due_in_ms` is how long until something may come due by time alone, None if nothing will; it is told only where
-    the batch is empty. `seen` is the last message id of the stream: a reader that waits goes on from there.
+    the batch is empty. `cut`: it is empty because others in its round had all the bytes that an answer may have.
+    `seen` is the last message id of the stream: a reader that waits goes on from there.
     """
 
     deliveries: Given = Given()
@@ -87,6 +88,7 @@ class Batch(msgspec.Struct, frozen=True):
     seen: str = "0-0"
     paused: bool = False
     settled: Settlement = Settlement()
+    cut: bool = False
 
 
 class Settled(msgspec.Struct, frozen=True):

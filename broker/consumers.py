@@ -12,6 +12,7 @@ from broker.engine import Engine, pairs
 from broker.errors import ConsumerExists, ConsumerNotFound, InvalidRequest, StreamNotFound, ValidationFailed
 from broker.filters import Filters, filter_id
 from broker.names import Name, is_name
+from broker.replies import ConsumerInfoHead, FieldRows, taken_apart
 from broker.streams import metadata_json
 from broker.validation import checked, nulls_are_absent
 
@@ -129,11 +130,12 @@ class Consumers:
             spec, "max_deliver", "max_ack_pending", "max_waiting", "deliver_policy", "ordering", "backoff_ms", "metadata", "filters"
         )
         fields["ack_wait_ms"] = str(_ack_wait(spec.ack_wait_ms, spec.ack_wait) or 30_000)
+        fields["epoch"] = secrets.token_hex(8)
         if not is_name(spec.stream_id):
             raise _no_such_stream(spec.stream_id)
         claimed = await self._claim(name, spec.stream_id)
         try:
-            reply = await self._engine.run(
+            reply = await self._engine.run_ready(
                 "consumer_create", spec.stream_id, name, start, filter_id(canonical), canonical, *_flat(fields)
             )
         except StreamNotFound as exc:
@@ -166,8 +168,9 @@ class Consumers:
 
     async def get(self, name: str) -> Consumer:
         """One consumer with its counts. ConsumerNotFound."""
-        stream, reply = await self._engine.on_consumer("consumer_info", name, ready=True)
-        fields = dict(pairs(reply[5:]))
+        stream, reply = await self._engine.on_consumer("consumer_info", name)
+        head, rows = taken_apart(reply, ConsumerInfoHead, FieldRows)
+        fields = {field.decode(): value.decode() for field, value in zip(*rows, strict=True)}
         paused_until = fields.get("paused_until", "")
         return Consumer(
             id=name,
@@ -179,14 +182,14 @@ class Consumers:
             max_waiting=int(fields["max_waiting"]),
             deliver_policy=fields["deliver_policy"],
             filters=msgspec.json.decode(fields["filters"], type=Filters),
-            ordering=fields["ordering"],  # type: ignore[arg-type]
+            ordering=fields["ordering"],
             backoff_ms=[int(delay) for delay in fields["backoff_ms"].split(",") if delay],
             metadata=msgspec.json.decode(fields["metadata"]),
             created_at=times.rfc3339(int(fields["created_at"])),
             updated_at=times.rfc3339(int(fields["updated_at"])),
-            paused=bool(reply[4]),
-            paused_until=times.rfc3339(int(paused_until)) if reply[4] and paused_until.isdigit() else None,
-            info=ConsumerInfo(*reply[:4]),
+            paused=bool(head.paused),
+            paused_until=times.rfc3339(int(paused_until)) if head.paused and paused_until.isdigit() else None,
+            info=ConsumerInfo(head.num_pending, head.num_ack_pending, head.num_dead, head.num_redelivered),
         )
 
     async def page(
@@ -236,7 +239,7 @@ class Consumers:
 
     async def reset(self, name: str, deliver_policy: str) -> Consumer:
         """Forget what is out, waiting and dead, and start from there (C38). Tokens given before are stale."""
-        await self._engine.on_consumer("consumer_reset", name, start_of(deliver_policy), deliver_policy)
+        await self._engine.on_consumer("consumer_reset", name, start_of(deliver_policy), deliver_policy, secrets.token_hex(8))
         return await self.get(name)
 
     async def pause(self, name: str, until: str | None = None) -> Consumer:

@@ -1,7 +1,7 @@
 """Delivery: next, ack, nack, and what an operator sees of it (sections 6 and 7)."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -9,11 +9,11 @@ from broker import ack_tokens
 from broker.ack_tokens import tail
 from broker.batches import Batch, Given, Nack, Peeked, PendingDelivery, Settled, Settlement
 from broker.engine import Engine, flatten
-from broker.errors import StoreFull
+from broker.fast_read import FastRead
 from broker.group_commit import GroupCommit
 from broker.link import Argument
+from broker.replies import DeliveryRows, NextHead, PeekHead, PendingHead, PendingRows, taken_apart
 from broker.splicing import complete, delivered, label_of
-from broker.store import NoTransactions
 from broker.streams import message_id
 from broker.times import rfc3339
 
@@ -34,21 +34,12 @@ class _Call(msgspec.Struct, frozen=True):
 
 
 class _Answer(NamedTuple):
-    """What a round's script answered: positions of stale tokens, and where it fetched, its head and the message rows as
-    columns: ids, tails of the ack tokens, deliver counts, heads, bodies."""
+    """What a round's script answered: positions of stale tokens, and where it fetched, what it told and gave."""
 
     stream: str
     stale: list[int]
-    head: list[Any] | None = None
-    columns: Sequence[Sequence[Any]] = ((),) * 5
-
-
-# The script `read` is tried where it was of use the last time; else again after so many more rounds, by its answer: it was not
-# of use now; is never of this consumer, until another one of that name is made; has to wait for upkeep, which `next` does
-# (where that is so twice in a row, as if it was not of use).
-_READ_AGAIN = {1: 8, 2: 10_000, 3: 0}
-# A plain client has read what the script counted on: its count is right again this soon.
-_SYNC_MS = 1000
+    head: NextHead | None = None
+    rows: DeliveryRows = DeliveryRows()
 
 
 class Deliveries:
@@ -57,8 +48,7 @@ class Deliveries:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._commit = GroupCommit(self._send, self._share, self.release, kind=lambda call: call.batch_size > 0)
-        self._rounds_without_read: dict[str, int] = {}
-        self._tokens = ack_tokens.Remembered()
+        self._fast_read = FastRead(engine)
 
     async def next(
         self, consumer: str, batch_size: int = 1, min_batch: int = 1, ack: Sequence[str] = (), nack: Sequence["Nack"] = ()
@@ -67,15 +57,19 @@ class Deliveries:
 
         ConsumerNotFound. InvalidAckToken: one is no token, and nothing is settled or delivered.
         """
-        call = _Call(ack, self._tokens.parse(ack), nack, _nack_arguments(nack), batch_size)
+        call = _Call(ack, ack_tokens.parse(ack), nack, _nack_arguments(nack), batch_size)
         if min_batch > 1:
             [batch] = self._share([call], await self._fetch(consumer, [call], min_batch))
             return batch
-        return await self._commit(consumer, call)
+        batch = await self._commit(consumer, call)
+        while batch.cut:
+            again = await self._commit(consumer, _Call(batch_size=batch_size))
+            batch = msgspec.structs.replace(again, settled=batch.settled)
+        return batch
 
     async def ack(self, consumer: str, tokens: Sequence[str]) -> Settled:
         """Settle deliveries as done (C24). InvalidAckToken: one is no token, and nothing is settled."""
-        settled = (await self._commit(consumer, _Call(tokens, self._tokens.parse(tokens)))).settled
+        settled = (await self._commit(consumer, _Call(tokens, ack_tokens.parse(tokens)))).settled
         return Settled(settled.acked, settled.stale)
 
     async def nack(self, consumer: str, nacks: Sequence[Nack]) -> Settled:
@@ -89,76 +83,53 @@ class Deliveries:
         if any(call.batch_size for call in calls) or (acks and any(call.nacks for call in calls)):
             return await self._fetch(consumer, calls)
         if acks:
-            stream, reply = await self._engine.on_consumer("ack", consumer, *_group_arguments(calls))
+            command, arguments = "ack", _group_arguments(calls)
         else:
-            stream, reply = await self._engine.on_consumer("nack", consumer, *flatten(call.nack_arguments for call in calls))
+            command, arguments = "nack", flatten(call.nack_arguments for call in calls)
+        stream, reply = await self._engine.on_consumer(command, consumer, *arguments, run=self._engine.run)
         return _Answer(stream, reply[1:])
 
     async def _fetch(self, consumer: str, calls: Sequence[_Call], min_batch: int = 1) -> _Answer:
         groups = _group_arguments(calls)
-        nacks, shares = flatten(call.nack_arguments for call in calls), [call.batch_size for call in calls if call.batch_size]
-        if min_batch == 1 and not nacks and shares and (answer := await self._read(consumer, groups, shares)) is not None:
-            return answer
-        stream, reply = await self._engine.on_consumer("next", consumer, sum(shares), min_batch, *groups, *nacks, ready=True)
-        ids, numbers, *columns = (reply[8 + column :: 5] for column in range(5))
-        tails = {number: tail(number, reply[0].decode()) for number in set(numbers)}
-        return _Answer(stream, reply[7][2:], reply[:8], [ids, list(map(tails.__getitem__, numbers)), *columns])
-
-    async def _read(self, consumer: str, groups: Sequence[Argument], shares: Sequence[int]) -> _Answer | None:
-        """Fetch by the read that follows a script, for callers that ask for so many each.
-
-        None: nothing happened, for there is more to do than that.
-        """
-        rounds = self._rounds_without_read.pop(consumer, None)
-        if rounds:
-            if rounds > 1:
-                self._rounds_without_read[consumer] = rounds - 1
-            return None
-        try:
-            stream, reply = await self._engine.on_consumer("read", consumer, sum(shares), *groups, *shares)
-        except (StoreFull, NoTransactions):  # Redis 7 takes no transaction at its memory limit, but goes on to run scripts
-            stream, reply = "", [1]
-        if reply[0]:
-            twice = reply[0] == 3 and rounds == 0
-            self._rounds_without_read[consumer] = _READ_AGAIN[1 if twice else reply[0]]
-            return None
-        _, *head, count, stamps, found = reply
-        entries = found[0][1] if found else []
-        if len(entries) < count:
-            head[2] -= count - len(entries)
-            head[3] = _SYNC_MS
-        ids, tails = [id_ for id_, _ in entries], list[str]()
-        for stamp, share in zip(stamps, shares, strict=True):
-            if stamp != head[0] and (own := ids[len(tails) : len(tails) + share]):
-                self._tokens.keep(stamp.decode(), own)
-            tails += [tail(1, stamp.decode())] * share
-        heads, bodies = [fields[1] for _, fields in entries], [fields[3] for _, fields in entries]
-        columns = ids, tails[: len(entries)], [1] * len(entries), heads, bodies
-        return _Answer(stream, head[7][2:], head, columns)
+        nacks, batch = flatten(call.nack_arguments for call in calls), sum(call.batch_size for call in calls)
+        if min_batch == 1 and not nacks and batch and (read := await self._fast_read(consumer, batch, groups)) is not None:
+            stream, head, rows = read
+            return _Answer(stream, head.settled[2:], head, rows)
+        stream, reply = await self._engine.on_consumer("next", consumer, batch, min_batch, *groups, *nacks)
+        settled = None
+        while reply[0] == 1:  # it has settled, and made a step of upkeep
+            settled = settled or reply[1]
+            stream, reply = await self._engine.on_consumer("next", consumer, batch, min_batch, 0)
+        head, rows = taken_apart(reply, NextHead, DeliveryRows)
+        return _Answer(stream, (settled or head.settled)[2:], head, rows)
 
     def _share(self, calls: Sequence[_Call], answer: _Answer) -> list[Batch]:
         settlements = _settlements(calls, answer.stale)
-        if answer.head is None:
+        head, rows = answer.head, answer.rows
+        if head is None:
             return [Batch(settled=settlement) for settlement in settlements]
-        _, num_pending, num_ack_pending, due_in, max_waiting, seen, paused, _ = answer.head
-        ids, tails, counts, heads, bodies = answer.columns
-        pieces = delivered(answer.stream, ids, tails, counts, heads, bodies)
-        whole = Given(answer.stream, label_of(heads[0]) if heads else "", tails, counts, pieces)
+        epoch = head.epoch.decode()
+        ends = {number: tail(number, epoch) for number in set(rows.number)}
+        tails = [*map(ends.__getitem__, rows.number)]
+        pieces = delivered(answer.stream, rows.id, tails, rows.deliver_count, rows.head, rows.body)
+        whole = Given(answer.stream, label_of(rows.head[0]) if tails else "", tails, rows.deliver_count, pieces)
         batches, given = [], 0
         for call, settlement in zip(calls, settlements, strict=True):
+            share = whole.share(given, given + call.batch_size)
+            cut = call.batch_size > 0 and not share and bool(tails) and head.due_in == 0
             batches.append(
                 Batch(
-                    whole.share(given, given + call.batch_size), num_pending, num_ack_pending,
-                    due_in if due_in >= 0 else None, max_waiting, seen.decode(), bool(paused), settlement,
+                    share, head.num_pending, head.num_ack_pending, head.due_in if head.due_in >= 0 else None,
+                    head.max_waiting, head.seen.decode(), bool(head.paused), settlement, cut,
                 )
             )  # fmt: skip
             given += call.batch_size
         return batches
 
     async def extend(self, consumer: str, tokens: Sequence[str]) -> Settled:
-        """Begin the ack wait of deliveries anew (C33). InvalidAckToken: one is no token, and nothing is extended."""
-        call = _Call(tokens, self._tokens.parse(tokens))
-        _, reply = await self._engine.on_consumer("extend", consumer, *_group_arguments([call]))
+        """Start the ack wait of deliveries again (C33). InvalidAckToken: one is no token, and nothing is extended."""
+        call = _Call(tokens, ack_tokens.parse(tokens))
+        _, reply = await self._engine.on_consumer("extend", consumer, *_group_arguments([call]), run=self._engine.run)
         return Settled(reply[0], _named(call, reply[1:]))
 
     async def release(self, consumer: str, batch: Batch) -> None:
@@ -168,9 +139,9 @@ class Deliveries:
 
     async def peek(self, consumer: str, limit: int = 10) -> list[Peeked]:
         """The next messages, without delivering them (C36)."""
-        stream, reply = await self._engine.on_consumer("peek", consumer, limit, ready=True)
-        ids, _, counts, heads, bodies = (reply[column::5] for column in range(5))
-        rows = zip(ids, counts, heads, complete(stream, ids, heads, bodies), strict=True)
+        stream, reply = await self._engine.on_consumer("peek", consumer, limit)
+        _, found = taken_apart(reply, PeekHead, DeliveryRows)
+        rows = zip(found.id, found.deliver_count, found.head, complete(stream, found.id, found.head, found.body), strict=True)
         return [Peeked(message.decode(), count, label_of(head), text) for message, count, head, text in rows]
 
     async def pending(
@@ -178,19 +149,18 @@ class Deliveries:
     ) -> tuple[list[PendingDelivery], str | None]:
         """A page of what is out, in stream order, and the cursor of the next one (C36)."""
         _, reply = await self._engine.on_consumer("pending", consumer, message_id(after) if after else "", limit)
+        head, found = taken_apart(reply, PendingHead, PendingRows)
         rows = [
-            PendingDelivery(
-                reply[i].decode(), reply[i + 1], rfc3339(reply[i + 2]), rfc3339(reply[i + 3]), reply[i + 4].decode() or None
-            )
-            for i in range(1, len(reply), 5)
+            PendingDelivery(message.decode(), count, rfc3339(delivered_at), rfc3339(expires_at), reason.decode() or None)
+            for message, count, delivered_at, expires_at, reason in zip(*found, strict=True)
         ]
-        return rows, reply[0].decode() or None
+        return rows, head.after.decode() or None
 
 
 def _group_arguments(calls: Sequence[_Call]) -> list[Argument]:
     """How many groups of acks the calls have, and these."""
     groups = [group for call in calls for group in call.acks]
-    return [len(groups), *flatten((group.stamp, group.number, group.ids) for group in groups)]
+    return [len(groups), *flatten((group.epoch, group.number, group.ids) for group in groups)]
 
 
 def _nack_arguments(nacks: Sequence[Nack]) -> list[Argument]:
@@ -198,7 +168,7 @@ def _nack_arguments(nacks: Sequence[Nack]) -> list[Argument]:
     for nack in nacks:
         [group] = ack_tokens.parse([nack.ack_token])
         delay = "" if nack.delay_ms is None else nack.delay_ms
-        arguments += (group.stamp, nack.ack_token.partition(".")[0], group.number, delay, nack.outcome, nack.reason or "")
+        arguments += (group.epoch, nack.ack_token.partition(".")[0], group.number, delay, nack.outcome, nack.reason or "")
     return arguments
 
 

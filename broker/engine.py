@@ -1,14 +1,17 @@
 """Running a command: a script over one stream, and where a consumer's stream is looked up."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 from broker import keys
-from broker.errors import ConsumerNotFound, StoreFault
+from broker.errors import ConsumerNotFound
 from broker.link import Argument
 from broker.names import is_name
 from broker.scripts import Scripts
 from broker.store import Store
+
+# What a command replies that has made a bounded step of upkeep, and nothing else.
+BEHIND = [1]
 
 
 class Engine:
@@ -16,39 +19,28 @@ class Engine:
 
     def __init__(self, store: Store, scripts: Scripts | None = None) -> None:
         self.store = store
-        self._scripts = scripts or Scripts()
+        self.scripts = scripts or Scripts()
         self._stream_of: dict[str, str] = {}
 
     async def run(self, command: str, stream: str, *args: Argument) -> Any:
-        """Run a command on a stream. Behind the reply of `read` stands that of the XREADGROUP that follows it."""
-        if command == "read":
-            return await self._read(stream, *args)
-        return await self.store.run(self._scripts[command], keys.stream(stream), args)
+        """Run a command on a stream."""
+        return await self.store.run(self.scripts[command], keys.stream(stream), args)
 
-    async def _read(self, stream: str, consumer: Argument, batch: Argument, *args: Argument) -> list[Any]:
-        log, gate = keys.log(stream), keys.gate(stream, str(consumer))
-        reply, (entries, _) = await self.store.run_then(
-            self._scripts["read"], keys.stream(stream), (consumer, batch, *args),
-            (("XREADGROUP", "GROUP", consumer, "http", "COUNT", batch, "STREAMS", log, gate, ">", ">"), ("DEL", gate)),
-        )  # fmt: skip
-        return [*reply, entries]
+    async def run_ready(self, command: str, stream: str, *args: Argument) -> Any:
+        """Run a command that may answer that it is behind, again until it is not: each call is one bounded step of upkeep."""
+        while (reply := await self.run(command, stream, *args)) == BEHIND:
+            pass
+        return reply
 
-    async def run_ready(self, command: str, stream: str, *args: Argument) -> list[Any]:
-        """Run a command that may answer `behind`, again until it is not: each call is one bounded step of upkeep."""
-        while True:
-            reply: list[Any] = await self.run(command, stream, *args)
-            if reply[0] == 0:
-                return reply[1:]
-            if reply[0] != 1:
-                raise StoreFault(f"The script {command} answered in an unknown form.")
-
-    async def on_consumer(self, command: str, consumer: str, *args: Argument, ready: bool = False) -> tuple[str, Any]:
-        """Run a command on a consumer; gives its stream and the reply.
+    async def on_consumer(
+        self, command: str, consumer: str, *args: Argument, run: Callable[..., Awaitable[Any]] | None = None
+    ) -> tuple[str, Any]:
+        """Run a command on a consumer, with `run_ready` or what is given; gives its stream and the reply.
 
         The stream of a consumer is remembered. A consumer that is not where it was is looked up once more, for it may
         have been deleted and made again on another stream by another server.
         """
-        run = self.run_ready if ready else self.run
+        run = run or self.run_ready
         known = self._stream_of.get(consumer)
         if known is not None:
             try:
@@ -70,7 +62,7 @@ class Engine:
         return stream.decode() if stream is not None else None
 
     def forget(self, consumer: str) -> None:
-        """Look the consumer up anew at its next call."""
+        """Look the consumer up at its next call."""
         self._stream_of.pop(consumer, None)
 
 

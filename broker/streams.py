@@ -234,8 +234,8 @@ class Streams:
         while True:
             wanted = limit - len(found)
             reply = await self._engine.run_ready("messages", name, position, wanted, collection_id or "")
-            position = reply[0].decode()
-            ids, heads, bodies = (reply[1 + column :: 3] for column in range(3))
+            position = reply[1].decode()
+            ids, heads, bodies = (reply[2 + column :: 3] for column in range(3))
             rows = zip(ids, complete(name, ids, heads, bodies), strict=True)
             found += [StoredMessage(message.decode(), kind[:-1], text) for message, text in rows]
             if not position or len(found) >= limit:

@@ -4,14 +4,18 @@
 -- ARGV     name; start (all, new, last, at:ms, ago:ms); filter: 16 hex digits that stand for the canonical filter
 --          ('' = none); canonical filter: a JSON object, key -> list of patterns, sorted, without `*` ('' = none);
 --          then 2 a field, name and value: ack_wait_ms, max_deliver, max_ack_pending, max_waiting, deliver_policy,
---          ordering, backoff_ms (comma separated), metadata (a JSON object in one spelling), filters (as given)
--- returns  created, or exists: it is there with the same fields (filters may be spelled otherwise)
+--          ordering, backoff_ms (comma separated), metadata (a JSON object in one spelling), filters (as given),
+--          epoch (16 random hex digits: names this life of the consumer in its ack tokens)
+-- returns  [behind = 1]; created, or exists: it is there with the same fields (filters may be spelled otherwise)
 -- errors   STREAM_NOT_FOUND, CONSUMER_EXISTS
 -- cost     O(filters in use); the index of a new filter is built by the calls that need it, step by step
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 local name, start, filter, canonical = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local key = s.key .. ':consumer:' .. name
+local key, epoch, fields = s.key .. ':consumer:' .. name, nil, {}
+for i = 5, #ARGV, 2 do
+  if ARGV[i] == 'epoch' then epoch = ARGV[i + 1] else fields[#fields + 1], fields[#fields + 2] = ARGV[i], ARGV[i + 1] end
+end
 local existing = open_consumer(s, name)
 if existing and not group_position(s, name) then
   -- Its group was destroyed by a foreign hand, and its state with it.
@@ -20,19 +24,19 @@ if existing and not group_position(s, name) then
 end
 if existing then
   local other = existing.filter ~= filter and 'filters'
-  for i = 5, #ARGV, 2 do
-    if ARGV[i] ~= 'filters' and redis.call('HGET', key, ARGV[i]) ~= ARGV[i + 1] then other = ARGV[i] end
+  for i = 1, #fields, 2 do
+    if fields[i] ~= 'filters' and redis.call('HGET', key, fields[i]) ~= fields[i + 1] then other = fields[i] end
   end
   return other and redis.error_reply('CONSUMER_EXISTS with another ' .. other) or 'exists'
 end
-local now = now_ms()
-trim(s, now)
+keep_clock(s)
+if not bring_up_to_date(s) then return { 1 } end -- so that what came before it is not its own
 local indexed = filter ~= '' or s.kind == 'records'
-local group = redis.pcall('XGROUP', 'CREATE', s.log, name, start_id(s, start, indexed, now), 'MKSTREAM')
+local group = redis.pcall('XGROUP', 'CREATE', s.log, name, start_id(s, start, indexed), 'MKSTREAM')
 if group.err then return redis.error_reply('CONSUMER_EXISTS as a group that another client made') end
-redis.call('HSET', key, 'filter', filter, 'created_at', now, 'updated_at', now, unpack(ARGV, 5))
+redis.call('HSET', key, 'filter', filter, 'created_at', s.wall, 'updated_at', s.wall, unpack(fields))
 redis.call('SADD', s.key .. ':consumers', name)
 if filter ~= '' then use_filter(s, filter, canonical) end
 if needs_keys(s, key) then use_keys(s, 1) end
-begin(s, key, name, start, indexed)
+begin(s, key, name, start, indexed, epoch)
 return 'created'

@@ -5,6 +5,6 @@
 -- returns  OK
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(what waits for a retry)
-local s = open_stream(KEYS[1])
+local s = enter(KEYS[1], ARGV[1])
 if not s or not remove_consumer(s, ARGV[1]) then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 return redis.status_reply('OK')

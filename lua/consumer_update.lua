@@ -4,10 +4,9 @@
 -- returns  OK
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(fields)
-local s = open_stream(KEYS[1])
-local c = open_consumer(s, ARGV[1])
+local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
--- sweep_at: a shorter ack wait may have run out already.
-redis.call('HSET', c.key, 'updated_at', now_ms(), 'sweep_at', 0, unpack(ARGV, 2))
+-- sweep_at, recheck: a shorter ack wait may have run out, fewer deliveries may be used up.
+redis.call('HSET', c.key, 'updated_at', s.wall, 'sweep_at', 0, 'recheck', 'deadlines 0', unpack(ARGV, 2))
 wake(s, c.name)
 return redis.status_reply('OK')

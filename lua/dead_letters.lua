@@ -1,15 +1,14 @@
 -- dead_letters: a page of a consumer's dead letters, in the order of their deaths.
--- uses: entries holding ordering fence delivery
+-- uses: entries holding ordering fence delivery expiry
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; after, a position ('' = from the first); how many to look at; collection_id, reason ('' = any)
 -- returns  [position to go on after, or '' at the end; then 8 a dead letter: message id, deliver count, reason,
 --          last nack reason, last delivered at (ms), dead at (ms), head, body]
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(how many to look at)
-local s = open_stream(KEYS[1])
-local c = open_consumer(s, ARGV[1])
+local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
-sweep_dead(s, c, now_ms())
+if not expire(s, c) then return { 1 } end
 local rows, go_on = page(c.dead, ARGV[2], tonumber(ARGV[3]))
 local reply = { go_on }
 for _, row in ipairs(rows) do

@@ -1,31 +1,27 @@
--- extend: begin the ack wait of deliveries anew.
+-- extend: start the ack wait of deliveries again.
 -- uses: entries holding ordering fence delivery
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; how many groups of tokens; then a group: stamp, delivery number, the message ids as a JSON list
+-- ARGV     consumer; how many groups of tokens; then a group: epoch, delivery number, the message ids as a JSON list
 -- returns  [extended, positions of the stale tokens among all, from 1]
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(tokens · log n)
-local s = open_stream(KEYS[1])
-local c = open_consumer(s, ARGV[1])
+local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 local ids, numbers = {}, {}
 for group = 0, tonumber(ARGV[2]) - 1 do
-  local _, number, more = group_at(c, ARGV, 3 + 3 * group)
+  local number, more = group_at(c, ARGV, 3 + 3 * group)
   for _, id in ipairs(more) do
     ids[#ids + 1] = id
     numbers[#ids] = number
   end
 end
-local live, stale, now = live_rows(s, c, ids, numbers), {}, now_ms()
+-- The PEL keeps when each was delivered; how long it stays out is told by its deadline alone.
+local live, stale = live_rows(s, c, ids, numbers), {}
 for i, id in ipairs(ids) do
   if live[i] then
-    -- JUSTID leaves the delivery number as it is, so the token stays good. Of a message that has left the stream XCLAIM
-    -- would drop the row: there the deadline alone says how long it is out.
-    if #redis.call('XRANGE', s.log, id, id) > 0 then
-      redis.call('XCLAIM', s.log, c.name, 'http', 0, id, 'IDLE', 0, 'JUSTID')
-    end
     local _, given_back = note_of(c, id)
-    redis.call('ZADD', c.deadlines, now + redelivery_delay(c, live[i][4] - given_back), sortable(id))
+    local count = live[i][4] - given_back
+    set_deadline(s, c, id, s.now + redelivery_delay(c, count), count)
   else
     stale[#stale + 1] = i
   end

@@ -7,7 +7,7 @@
 -- cost     O(how many to look at)
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
-if not up_to_date(s, now_ms()) then return { 1 } end
+if not up_to_date(s) then return { 1 } end
 local entries, go_on = page(s.log, ARGV[1], tonumber(ARGV[2]))
 local reply = { 0, go_on }
 for _, entry in ipairs(entries) do

@@ -1,13 +1,12 @@
 -- nack: settle deliveries as not done: to be delivered again, given back, or rejected.
 -- uses: entries holding ordering fence delivery settle
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; then 6 a token: stamp, message id, delivery number, delay in ms ('' = the consumer's backoff),
+-- ARGV     consumer; then 6 a token: epoch, message id, delivery number, delay in ms ('' = the consumer's backoff),
 --          outcome (retry; release: the delivery does not count; reject: a dead letter now), reason ('' = keep the last)
 -- returns  [nacked, positions of the stale tokens, from 1]
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(tokens · log n)
-local s = open_stream(KEYS[1])
-local c = open_consumer(s, ARGV[1])
+local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
-local nacked, stale = nack_tokens(s, c, ARGV, 2, now_ms())
+local nacked, stale = nack_tokens(s, c, ARGV, 2)
 return { nacked, unpack(stale) }

@@ -1,61 +1,56 @@
 -- peek: the next messages, without delivering them.
--- uses: filters entries holding ordering keys schedule upkeep positions counts fence delivery
+-- uses: filters entries holding ordering keys schedule upkeep positions fence counts delivery expiry
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; limit
--- returns  [behind = 1], or [0, then 5 a message as next gives them; its delivery number is the one that it would get]
+-- returns  [behind = 1]; else the reply; number and deliver_count are those that it would get
+-- reply    behind / id number deliver_count head body
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(limit); of a consumer with many busy keys, at most 3000 messages are looked at
-local s = open_stream(KEYS[1])
-local c = open_consumer(s, ARGV[1])
+local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
-local limit, now = tonumber(ARGV[2]), now_ms()
-if not ready(s, c, now) then return { 1 } end
-local reply = { 0 }
+local limit, bytes = tonumber(ARGV[2]), MAX_ANSWER_BYTES
+if not (ready(s, c) and expire(s, c)) then return { 1 } end
+local reply, LOOKS = { 0 }, 3000
 
 local function show(entry, number, given_back)
   local head, body = content_of(s, entry)
   for _, value in ipairs({ entry[1], number, number - given_back, head, body }) do reply[#reply + 1] = value end
+  limit, bytes = limit - 1, bytes - #body - MESSAGE_BYTES
+  if bytes < s.largest + MESSAGE_BYTES then limit = 0 end
 end
 
--- Messages behind the cursor in stream order, with their bodies.
-local function entries_ahead(s, c, limit)
-  if not c.index then return entries_behind(s.log, cursor_of(s, c), limit) end
+-- Messages that the consumer has not reached in stream order, with their bodies.
+local function entries_ahead(count)
+  if not c.index then return entries_behind(s.log, cursor_of(s, c), count) end
   local entries = {}
-  for _, member in ipairs(redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(c.cursor), '+', 'LIMIT', 0, limit)) do
+  for _, member in ipairs(redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(c.cursor), '+', 'LIMIT', 0, count)) do
     local id = stream_id(member)
     entries[#entries + 1] = redis.call('XRANGE', s.log, id, id)[1]
   end
   return entries
 end
 
-sweep_dead(s, c, now)
-local rows = expired(s, c, now, limit)
-promote(c.retry, now)
-for _, member in ipairs(first_due(c.retry, limit)) do
-  local id = stream_id(member)
-  rows[#rows + 1] = { id = id, member = member, count = note_of(c, id) }
-end
-table.sort(rows, function(a, b) return a.member < b.member end)
-for i = 1, math.min(limit, #rows) do
-  local entry = redis.call('XRANGE', s.log, rows[i].id, rows[i].id)[1]
-  local _, given_back = note_of(c, rows[i].id)
-  if entry then show(entry, rows[i].count + 1, given_back) end
+for _, row in ipairs(redeliverable(s, c, limit, limit)) do
+  local entry = limit > 0 and redis.call('XRANGE', s.log, row.id, row.id)[1]
+  local number, given_back = note_of(c, row.id)
+  if entry then show(entry, (row.number or number) + 1, given_back) end
 end
 -- New ones, passing over those whose key is busy or whose time to live is over.
-local left, shown, looked = limit - (#reply - 1) / 5, {}, 0
-local wanted = math.max(left, 50)
-while left > 0 and looked < ROWS_A_CALL do
-  local entries = entries_ahead(s, c, wanted)
+local shown, looked = {}, 0
+while limit > 0 and looked < LOOKS do
+  local wanted = fitting(s, bytes, math.max(limit, 50))
+  local entries = entries_ahead(wanted)
   for _, entry in ipairs(entries) do
     local key = c.keyed and key_of(s, entry) or ''
     local free = key == '' or not shown[key] and redis.call('SISMEMBER', s.key .. ':busy:' .. c.name, key) == 0
-    if left > 0 and free and not (s.schedules and has_lapsed(s, entry[1])) then
+    if limit > 0 and free and not (s.schedules and has_lapsed(s, entry[1])) then
       show(entry, 1, 0)
-      left, shown[key] = left - 1, true
+      shown[key] = true
     end
     c.cursor = entry[1]
   end
   looked = looked + #entries
   if #entries < wanted then break end
 end
+keep_sweep(c)
 return reply

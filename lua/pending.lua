@@ -1,23 +1,25 @@
 -- pending: what is out, in stream order.
--- uses: entries holding ordering fence delivery
+-- uses: entries holding ordering fence delivery expiry
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; after, a message id ('' = from the first); limit
--- returns  [id to go on after, or '' at the end; then 5 a delivery: message id, deliver count, delivered at (ms), expires at (ms), reason of its last nack]
+-- returns  [behind = 1]; else the reply. after: the id to go on after, '' at the end; times in ms; reason: of its last nack
+-- reply    after / id deliver_count delivered_at expires_at reason
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(limit), and the exhausted deliveries that it finds expired
-local s = open_stream(KEYS[1])
-local c = open_consumer(s, ARGV[1])
+local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
-local reply, now = {}, now_ms()
-sweep_dead(s, c, now)
+if not expire(s, c) then return { 1 } end
+local reply = {}
 local limit = tonumber(ARGV[3])
 local rows = ARGV[2] == GREATEST and {} or redis.call('XPENDING', s.log, c.name, ARGV[2] == '' and '-' or '(' .. ARGV[2], '+', limit + 1)
 reply[1] = rows[limit + 1] and rows[limit][1] or ''
 for i = 1, math.min(limit, #rows) do
   local p = rows[i]
   local _, given_back, reason = note_of(c, p[1])
-  local delivered_at = now - p[3]
-  for _, value in ipairs({ p[1], p[4] - given_back, delivered_at, delivered_at + c.ack_wait_ms, reason }) do
+  local delivered_at, began = s.wall - idle_of(s, c, p), tonumber(redis.call('ZSCORE', c.deadlines, sortable(p[1])) or 0)
+  local count = p[4] - given_back
+  local expires_at = c.ack_wait_ms + (began > 0 and began - s.lead - redelivery_delay(c, count) or delivered_at)
+  for _, value in ipairs({ p[1], count, delivered_at, expires_at, reason }) do
     reply[#reply + 1] = value
   end
 end

@@ -6,7 +6,8 @@
 -- the PEL and the log cannot answer:
 --
 --   broker:{S}                 hash    kind, limits, idx and seen (the number and the id of the last counted message),
---                                      first (the number of the first entry that the limits have left)
+--                                      first (the number of the first entry that the limits have left), clock (below),
+--                                      largest (bytes: no entry is larger)
 --   broker:{S}:log             stream  entries: head, body (shared/entries.lua)
 --   broker:{S}:records         hash    record id -> "entry-id inserted_at upstream_updated_us digest"
 --   broker:{S}:dedupe[:old]    hash    event id -> "entry-id time": this and the previous dedupe window
@@ -23,12 +24,12 @@
 --   broker:{S}:consumers       set     names
 --   broker:{S}:wake            stream  names of consumers with something to deliver that the log does not tell
 --   broker:{S}:retrying        zset    "id:consumer" of all that lies in a retry set or is parked
---   broker:{S}:consumer:C      hash    configuration, epoch and last stamp, cursor, position, sweep position
---   broker:{S}:gate:C          stream  there between a `read` and the XREADGROUP that follows it in a transaction: lets it pass
+--   broker:{S}:consumer:C      hash    configuration, epoch, cursor, position, sweep position
+--   broker:{S}:gate:C          stream  exists between `fast_read` and the XREADGROUP that follows it in a transaction
 --   broker:{S}:retry:C         zset    nacked messages, score = time due, 0 = now. Not in the PEL while here
 --   broker:{S}:deadlines:C     zset    out rows that do not expire in stream order, score = when their ack wait began, 0 = over
---   broker:{S}:leases:C        hash    stamp of a batch -> how many messages; `out`: shared/leases.lua
---   broker:{S}:notes:C         hash    id -> "delivery-number given-back reason" of nacked messages
+--   broker:{S}:redelivered:C   set     ids of out rows with a deliver count above 1
+--   broker:{S}:notes:C         hash    id -> "delivery-number given-back@delivered-at reason" of nacked messages
 --   broker:{S}:busy:C          set     of a consumer with ordering key, as are held, parked and queue: shared/holding.lua
 --   broker:{S}:held:C          hash
 --   broker:{S}:parked:C        zset
@@ -42,8 +43,10 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- A batch of so many messages is leased (shared/leases.lua): of fewer the rows are as quickly looked at. Tests lease all.
-local LEASED = 20
+-- An answer with messages stops before so many bytes, but gives at least one message (C54). A server may set another number.
+local MAX_ANSWER_BYTES = 8388608
+-- What a message has in an answer beside its body, at most.
+local MESSAGE_BYTES = 640
 
 -- Ids inside zsets: each number is led by a letter for its length, so that byte order is stream order.
 local function sortable(id)
@@ -71,6 +74,12 @@ local function id_before(id)
   return one_less(ms) .. '-18446744073709551615'
 end
 
+-- The next id.
+local function id_after(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  return string.format('%s-%.0f', ms, seq + 1)
+end
+
 -- Entries of a stream behind an id. Nothing is behind the greatest id, which Redis takes for a fault.
 local GREATEST = '18446744073709551615-18446744073709551615'
 local function entries_behind(stream, id, count)
@@ -78,67 +87,105 @@ local function entries_behind(stream, id, count)
   return redis.call('XRANGE', stream, '(' .. id, '+', 'COUNT', count)
 end
 
+-- A stream's time, `s.now`, never goes back: where Redis' clock (`s.wall`) steps back, the stream's time keeps the lead that it
+-- has then. Ack waits, delays and windows are measured in it; dates that a caller names are compared with `s.wall`.
+-- broker:{S} clock = "time lead steps": the time when it was last kept, the lead, and how often the clock has stepped back.
+local KEEP_MS = 10
+
+local function open_clock(s, kept)
+  local last, lead, steps = string.match(kept or '', '^(%d+) (%d+) (%d+)$')
+  s.wall, s.lead, s.steps = now_ms(), tonumber(lead or 0), tonumber(steps or 0)
+  last = tonumber(last or 0)
+  if s.wall + s.lead < last then
+    s.lead, s.steps, last = last - s.wall, s.steps + 1, 0
+  end
+  s.now = s.wall + s.lead
+  s.ticked = s.now - last >= KEEP_MS
+end
+
+local function keep_clock(s)
+  if s.ticked then redis.call('HSET', s.key, 'clock', string.format('%.0f %.0f %d', s.now, s.lead, s.steps)) end
+  s.ticked = false
+end
+
 -- A stream, or nil where there is none.
 local function open_stream(key)
   local f = redis.call('HMGET', key, 'kind', 'idx', 'seen', 'max_messages', 'max_age_ms', 'dedupe_window_ms', 'schedules',
-    'first', 'replicas', 'fsync', 'keyed', 'strays')
+    'first', 'replicas', 'fsync', 'keyed', 'strays', 'clock', 'largest')
   if not f[1] then return nil end
-  return {
+  local s = {
     key = key, log = key .. ':log', kind = f[1], idx = tonumber(f[2]), seen = f[3],
     max_messages = tonumber(f[4] or ''), max_age_ms = tonumber(f[5] or ''), dedupe_window_ms = tonumber(f[6] or ''),
     schedules = f[7], first = tonumber(f[8] or 1), replicas = tonumber(f[9] or ''), fsync = f[10] == '1', keyed = f[11], strays = f[12],
+    largest = tonumber(f[14] or 1048576),
   }
+  open_clock(s, f[13])
+  return s
 end
 
 -- A consumer of the stream, or nil. `index` is what counts its messages; `filtered` tells that it also reads by it.
--- Without an index `position` counts: the number of the last entry behind it; `cursor`, its id, may be '' = ask the group.
+-- Without an index `position` counts: the number of the last entry before its next one; `cursor`, that entry's id, may be '' = ask the group.
+-- `stepped`: the step of Redis' clock that it has noticed, when, and where the group stood (shared/positions.lua).
 local function open_consumer(s, name)
   if not s then return nil end
   local key = s.key .. ':consumer:' .. name
   local f = redis.call('HMGET', key, 'epoch', 'filter', 'cursor', 'sweep', 'sweep_at', 'synced_at', 'ack_wait_ms',
     'max_deliver', 'max_ack_pending', 'backoff_ms', 'full', 'start', 'max_waiting', 'paused_until', 'ordering',
-    'verify_from', 'verified_at', 'position', 'stamp')
+    'verify_from', 'verified_at', 'position', 'stepped', 'recheck')
   if not f[1] then return nil end
   local backoff = {}
   for delay in string.gmatch(f[10], '%d+') do backoff[#backoff + 1] = tonumber(delay) end
   local index
   if f[2] ~= '' then index = s.key .. ':index:' .. f[2]
   elseif s.kind == 'records' then index = s.key .. ':index:all' end
-  return {
+  local steps, stepped_at, stepped_id = string.match(f[19] or '', '^(%d+) (%d+) (%S+)$')
+  local c = {
     key = key, name = name, epoch = f[1], filter = f[2], filtered = f[2] ~= '', index = index,
     cursor = f[3], sweep = f[4], sweep_at = tonumber(f[5]), synced_at = tonumber(f[6]),
     ack_wait_ms = tonumber(f[7]), max_deliver = tonumber(f[8]), max_ack_pending = tonumber(f[9]),
     backoff = backoff, full = f[11], start = f[12], max_waiting = tonumber(f[13]),
-    paused_until = f[14] == 'inf' and math.huge or tonumber(f[14] or '') or 0,
-    keyed = f[15] == 'key', verify_from = f[16] or '0', verified_at = tonumber(f[17] or 0),
-    position = tonumber(f[18] or 0), stamp = f[19] or f[1],
-    retry = s.key .. ':retry:' .. name, deadlines = s.key .. ':deadlines:' .. name,
+    paused = (f[14] == 'inf' and math.huge or tonumber(f[14] or '') or 0) > s.wall,
+    keyed = f[15] == 'key', verify_from = f[16] or '0', verified_at = tonumber(f[17] or 0), position = tonumber(f[18] or 0),
+    steps = tonumber(steps or 0), stepped_at = tonumber(stepped_at), stepped_id = stepped_id, recheck = f[20],
+    retry = s.key .. ':retry:' .. name, deadlines = s.key .. ':deadlines:' .. name, redelivered = s.key .. ':redelivered:' .. name,
     notes = s.key .. ':notes:' .. name, dead = s.key .. ':dead:' .. name, dead_ids = s.key .. ':dead-ids:' .. name,
   }
+  c.kept = { sweep = c.sweep, sweep_at = c.sweep_at }
+  return c
 end
 
 -- As much of both as an ack needs. A consumer that exists has a stream.
 local function open_settling(key, name)
   local s, c = { key = key, log = key .. ':log' }, key .. ':consumer:' .. name
-  local f = redis.call('HMGET', c, 'epoch', 'full', 'ordering', 'stamp')
+  local f = redis.call('HMGET', c, 'epoch', 'full', 'ordering')
   if not f[1] then return s, nil end
-  return s, { key = c, name = name, epoch = f[1], full = f[2], keyed = f[3] == 'key', stamp = f[4] or f[1],
-    deadlines = key .. ':deadlines:' .. name, notes = key .. ':notes:' .. name }
+  return s, { key = c, name = name, epoch = f[1], full = f[2], keyed = f[3] == 'key', deadlines = key .. ':deadlines:' .. name,
+    redelivered = key .. ':redelivered:' .. name, notes = key .. ':notes:' .. name }
 end
 
--- A Redis at its memory limit refuses the first write of a script where it may grow, and lets a script go on whose first one
--- frees. So that workers can drain it, what reads and delivers begins with one.
+-- What every command begins with but those that store messages, streams or consumers. A Redis at its memory limit refuses
+-- the first write of a script where it may grow, and lets a script go on whose first one frees: so workers can drain it.
 local function free_first(s)
   if not s.frees_first then redis.call('HDEL', s.key, '') end
   s.frees_first = true
+  keep_clock(s)
 end
 
--- What is kept of a nacked message until it is acked: its delivery number, how many deliveries do not count, the reason.
+-- Both, for a command that frees, or nil where the consumer does not exist.
+local function enter(key, name)
+  local s = open_stream(key)
+  local c = open_consumer(s, name)
+  if c then free_first(s) end
+  return s, c
+end
+
+-- What is kept of a nacked message until it is acked: its delivery number, how many deliveries do not count, the reason, and
+-- when it was delivered (nil in notes of an older version).
 local function note_of(c, id)
   local note = redis.call('HGET', c.notes, id)
   if not note then return 0, 0, '' end
-  local number, given_back, reason = string.match(note, '^(%d+) (%d+) (.*)$')
-  return tonumber(number), tonumber(given_back), reason
+  local number, given_back, delivered_at, reason = string.match(note, '^(%d+) (%d+)@?(%d*) (.*)$')
+  return tonumber(number), tonumber(given_back), reason, tonumber(delivered_at)
 end
 
 -- Tell the servers' waiting reads that this consumer may have something that its log does not show.

@@ -10,19 +10,20 @@
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 if s.kind ~= 'events' then return redis.error_reply('WRONG_KIND a record stream') end
-local now, reply = now_ms(), {}
+keep_clock(s)
+local reply = {}
 local current, old, window = s.key .. ':dedupe', s.key .. ':dedupe:old', s.dedupe_window_ms
-s.counted, s.memo, s.touched = catch_up(s) and release_delayed(s, now), {}, {}
+s.counted, s.memo, s.touched = catch_up(s) and release_delayed(s), {}, {}
 local started_with = s.idx
 
 -- Two hashes remember ids: when the current one is a window old it becomes the old one, whose ids no longer count.
 local function turn_window()
-  local since = tonumber(redis.call('HGET', current, '') or now)
-  if now - since >= window then
+  local since = tonumber(redis.call('HGET', current, '') or s.now)
+  if s.now - since >= window then
     redis.call('DEL', old)
     redis.call('RENAME', current, old)
   end
-  redis.call('HSETNX', current, '', now)
+  redis.call('HSETNX', current, '', string.format('%.0f', s.now))
   redis.call('PEXPIRE', current, 2 * window)
   redis.call('PEXPIRE', old, window)
 end
@@ -30,7 +31,7 @@ end
 local function published_as(dedupe_key)
   local row = redis.call('HGET', current, dedupe_key) or redis.call('HGET', old, dedupe_key)
   local id, at = string.match(row or '', '^(%S*) (%d+)$')
-  if id and now - tonumber(at) < window then return id end
+  if id and s.now - tonumber(at) < window then return id end
 end
 
 local remembers = false
@@ -45,14 +46,14 @@ for i = 1, #ARGV, 7 do
   if id then
     status = 'duplicate'
   else
-    local due = tonumber(ARGV[i + 5]) or now
-    if due > now then
+    local due = tonumber(ARGV[i + 5]) or s.wall
+    if due > s.wall then
       delay_event(s, ARGV[i + 5], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 6])
       id = ''
     else
-      id = append_event(s, now, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 6])
+      id = append_event(s, nil, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 6])
     end
-    if dedupe_key ~= '' then redis.call('HSET', current, dedupe_key, id .. ' ' .. now) end
+    if dedupe_key ~= '' then redis.call('HSET', current, dedupe_key, string.format('%s %.0f', id, s.now)) end
   end
   reply[#reply + 1], reply[#reply + 2] = status, id
 end
@@ -60,6 +61,6 @@ if s.idx > started_with then
   redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen)
   write_keys(s)
 end
-trim(s, now, s.touched)
+trim(s, s.touched)
 append_mark(s, reply)
 return reply

@@ -11,7 +11,8 @@
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 if s.kind ~= 'records' then return redis.error_reply('WRONG_KIND an event stream') end
-local now, memo, reply = now_ms(), {}, {}
+keep_clock(s)
+local memo, reply = {}, {}
 local routed = redis.call('EXISTS', s.key .. ':routes') == 1
 
 -- What stands of a record: `row` is the position in ARGV of a version that is yet to be stored.
@@ -62,9 +63,10 @@ local function store(r)
   local collection_id, resource_id, lacks, body = ARGV[r.row + 1], ARGV[r.row + 2], ARGV[r.row + 6], ARGV[r.row + 7]
   if r.id then remove(r.id) end
   s.idx = s.idx + 1
-  r.inserted_at = r.inserted_at or string.format('%.0f', now)
+  r.inserted_at = r.inserted_at or string.format('%.0f', s.wall)
   r.id = redis.call('XADD', s.log, '*', 'head', table.concat({ s.idx, lacks, r.inserted_at }, ' '), 'body', body)
   s.seen = r.id
+  note_size(s, #body)
   for _, index in ipairs(indexes_of(s, memo, collection_id, resource_id ~= '' and resource_id or nil)) do
     redis.call('ZADD', index, 0, sortable(r.id))
   end

@@ -1,14 +1,13 @@
 -- purge: delete dead letters.
--- uses: entries holding ordering fence delivery
+-- uses: entries holding ordering fence delivery expiry
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; then message ids, or none = all
--- returns  how many were deleted
+-- returns  [behind = 1], or how many were deleted
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(ids)
-local s = open_stream(KEYS[1])
-local c = open_consumer(s, ARGV[1])
+local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
-sweep_dead(s, c, now_ms())
+if not expire(s, c) then return { 1 } end
 if #ARGV == 1 then
   local count = redis.call('XLEN', c.dead)
   redis.call('UNLINK', c.dead, c.dead_ids)

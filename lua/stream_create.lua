@@ -14,6 +14,6 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   return 'exists'
 end
 local now = now_ms()
-redis.call('HSET', KEYS[1], 'idx', 0, 'seen', '0-0', 'created_at', now, 'updated_at', now, unpack(ARGV))
+redis.call('HSET', KEYS[1], 'idx', 0, 'seen', '0-0', 'largest', 0, 'created_at', now, 'updated_at', now, unpack(ARGV))
 redis.call('PERSIST', KEYS[1] .. ':wake')
 return 'created'

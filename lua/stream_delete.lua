@@ -7,6 +7,7 @@
 -- cost     O(consumers)
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
+free_first(s)
 local names = redis.call('SMEMBERS', s.key .. ':consumers')
 if #names > 0 and ARGV[1] ~= '1' then return redis.error_reply('STREAM_IN_USE it has ' .. #names .. ' consumers') end
 for _, name in ipairs(names) do remove_consumer(s, name) end

@@ -6,7 +6,7 @@
 -- cost     O(1)
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
-up_to_date(s, now_ms())
+up_to_date(s)
 local messages = redis.call('XLEN', s.log)
 local first, last = redis.call('XRANGE', s.log, '-', '+', 'COUNT', 1)[1], redis.call('XREVRANGE', s.log, '+', '-', 'COUNT', 1)[1]
 local reply = {

@@ -5,8 +5,9 @@
 -- returns  OK
 -- errors   STREAM_NOT_FOUND
 -- cost     O(fields), and what a tighter limit drops
-if redis.call('EXISTS', KEYS[1]) == 0 then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
-local now = now_ms()
-redis.call('HSET', KEYS[1], 'updated_at', now, unpack(ARGV))
-trim(open_stream(KEYS[1]), now)
+local s = open_stream(KEYS[1])
+if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
+free_first(s)
+redis.call('HSET', KEYS[1], 'updated_at', s.wall, unpack(ARGV))
+trim(open_stream(KEYS[1]))
 return redis.status_reply('OK')

@@ -3,9 +3,17 @@
 -- Rows that were delivered once expire in stream order: their times of delivery grow with their ids. So the sweep looks
 -- at the first of them alone, from where it stopped (`sweep`), and not before that one can have expired (`sweep_at`).
 -- All other rows (delivered again, extended, claimed by a plain client) have a deadline of their own in a zset. Every
--- row of the PEL is behind the sweep position or in that zset, so none is missed and none is looked at in vain.
+-- row of the PEL is after the sweep position or in that zset, so none is missed and none is looked at in vain.
+--
+-- What has come due in `deadlines` or `retry` gets score 0, among which byte order is stream order. What gets it is not
+-- exhausted, so that a worker need not pass over dead messages, nor over living ones to find the dead.
 
-local ROWS_A_CALL = 3000
+local ROWS_A_STEP = 500
+
+-- How many messages may be read at once, so that an answer of so many bytes at most can hold them; at least 1.
+local function fitting(s, bytes, most)
+  return math.max(1, math.min(most, math.floor(bytes / (s.largest + MESSAGE_BYTES))))
+end
 
 -- `count` is the deliver count: deliveries that were given back are not in it.
 local function exhausted(c, count)
@@ -17,147 +25,120 @@ local function redelivery_delay(c, count)
   return not exhausted(c, count) and c.backoff[math.min(count, #c.backoff)] or 0
 end
 
--- Members that are due get score 0, among which byte order, stream order, decides.
-local function promote(key, upto)
-  local due = redis.call('ZRANGEBYSCORE', key, '(0', upto, 'LIMIT', 0, ROWS_A_CALL)
-  if #due == 0 then return end
-  local args = {}
-  for i, member in ipairs(due) do args[2 * i - 1], args[2 * i] = 0, member end
-  redis.call('ZADD', key, unpack(args))
-end
-
-local function first_due(key, limit)
-  return redis.call('ZRANGEBYSCORE', key, 0, 0, 'LIMIT', 0, limit)
-end
-
--- Expired rows with a deadline of their own: those from `skip` on, at most `limit`. The PEL decides: a row that has left
--- it is forgotten, one that is not idle for so long gets its deadline anew.
-local function expired_by_deadline(s, c, now, skip, limit, rows)
-  if redis.call('EXISTS', c.deadlines) == 0 then return end
-  promote(c.deadlines, now - c.ack_wait_ms)
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', c.deadlines, 0, 0, 'LIMIT', skip, limit)) do
-    local id = stream_id(member)
-    local p = redis.call('XPENDING', s.log, c.name, id, id, 1)[1]
-    if not p then redis.call('ZREM', c.deadlines, member)
-    elseif p[3] < c.ack_wait_ms then redis.call('ZADD', c.deadlines, now - p[3], member)
-    else rows[#rows + 1] = { id = id, member = member, count = p[4], idle = p[3] } end
+-- For how many ms a row is out. A step back of Redis' clock makes the PEL forget what passed before it; then a first delivery
+-- is out for as long as the step has been noticed.
+local function idle_of(s, c, p)
+  if c.stepped_at and p[4] == 1 and p[3] < s.now - c.stepped_at and sortable(p[1]) <= sortable(c.stepped_id) then
+    return s.now - c.stepped_at
   end
-end
-
--- Expired rows that were delivered once, at most `limit`. Sets c.unfinished where it stopped short of an answer.
-local function expired_in_order(s, c, now, limit, rows)
-  if now < c.sweep_at then return end
-  local wait, taken, position, looked = c.ack_wait_ms + redelivery_delay(c, 1), 0, c.sweep, 0
-  local apart = redis.call('EXISTS', c.deadlines) == 1
-  repeat
-    local pending = redis.call('XPENDING', s.log, c.name, '(' .. position, '+', limit + 1)
-    for _, p in ipairs(pending) do
-      position = p[1]
-      local member = sortable(position)
-      local own = apart and redis.call('ZSCORE', c.deadlines, member)
-      if not own and p[4] > 1 then
-        own = redis.call('ZADD', c.deadlines, now - p[3], member)
-        apart = true
-      end
-      if own then
-        if taken == 0 then c.sweep = position end
-      elseif p[3] >= wait and taken < limit then
-        taken = taken + 1
-        rows[#rows + 1] = { id = position, member = member, count = p[4], idle = p[3], in_order = true }
-      else
-        if taken == 0 then c.sweep_at = now + wait - p[3] end
-        return
-      end
-    end
-    looked = looked + #pending
-    c.unfinished = #pending > limit and looked >= ROWS_A_CALL
-  until #pending <= limit or taken >= limit or c.unfinished
-  if taken == 0 and not c.unfinished then c.sweep_at = now + wait end
-end
-
--- Rows whose ack wait is over, at most `limit`, in stream order. Changes nothing that a user could see.
-local function expired(s, c, now, limit)
-  local rows = {}
-  expired_by_deadline(s, c, now, 0, limit, rows)
-  local own = #rows
-  expired_in_order(s, c, now, limit, rows)
-  if own > 0 then table.sort(rows, function(a, b) return a.member < b.member end) end
-  return rows
+  return p[3]
 end
 
 -- Keep a message as a dead letter; the caller takes it out of the PEL. A message that left the stream is not kept.
-local function bury(s, c, row, reason, now)
+-- `row`: id, number, and where it is known better than its note has it, reason and delivered_at (by Redis' clock).
+local function bury(s, c, row, reason)
   local entry = redis.call('XRANGE', s.log, row.id, row.id)[1]
-  local _, given_back, note = note_of(c, row.id)
+  local _, given_back, note, delivered_at = note_of(c, row.id)
   s.strays = s.strays or s.kind == 'events' -- a plain client may have taken what is yet to be counted
   redis.call('HDEL', c.notes, row.id)
-  if not entry then return end
-  local head, body = content_of(s, entry)
-  local collection_id = routing_fields(s, entry)
-  local dead_id = redis.call('XADD', c.dead, '*', 'id', row.id, 'number', row.count, 'reason', reason,
-    'last_nack_reason', row.reason or note, 'deliver_count', row.count - given_back, 'last_delivered_at', now - row.idle, 'dead_at', now,
-    'collection_id', collection_id, 'head', head, 'body', body)
-  redis.call('HSET', c.dead_ids, row.id, dead_id)
+  if entry then
+    local head, body = content_of(s, entry)
+    local collection_id = routing_fields(s, entry)
+    local dead_id = redis.call('XADD', c.dead, '*', 'id', row.id, 'number', row.number, 'reason', reason,
+      'last_nack_reason', row.reason or note, 'deliver_count', row.number - given_back,
+      'last_delivered_at', row.delivered_at or delivered_at or s.wall, 'dead_at', s.wall,
+      'collection_id', collection_id, 'head', head, 'body', body)
+    redis.call('HSET', c.dead_ids, row.id, dead_id)
+  end
+  if c.keyed then free_key(s, c.name, row.id) end
 end
 
--- Of expired rows, bury those that have used up max_deliver; return the others.
-local function bury_exhausted(s, c, rows, now)
-  if c.max_deliver < 0 then return rows, 0 end
-  local alive, dead_ids = {}, {}
-  for _, row in ipairs(rows) do
-    local _, given_back = note_of(c, row.id)
-    if exhausted(c, row.count - given_back) then
-      bury(s, c, row, 'max_deliver', now)
-      if c.keyed then free_key(s, c.name, row.id) end
-      dead_ids[#dead_ids + 1] = row.id
-    else
-      alive[#alive + 1] = row
+-- A deadline of its own for a row: when its ack wait began.
+local function set_deadline(s, c, id, began, deliver_count)
+  redis.call('ZADD', c.deadlines, string.format('%.0f', began), sortable(id))
+  if deliver_count > 1 then redis.call('SADD', c.redelivered, id) end
+end
+
+-- Expired rows that were delivered once, at most `limit`, in stream order, each { id, member, number, delivered_at }. `rows.run`:
+-- no other rows of the PEL lie between them. `rows.bound`: rows after this member were not looked at.
+local function expired_in_order(s, c, limit)
+  local rows, gap = { run = true }, false
+  if s.now < c.sweep_at then return rows end
+  local wait, position, looked, ask = c.ack_wait_ms + redelivery_delay(c, 1), c.sweep, 0, limit + 1
+  local apart = redis.call('EXISTS', c.deadlines) == 1
+  repeat
+    local pending, members = redis.call('XPENDING', s.log, c.name, '(' .. position, '+', ask), {}
+    for i, p in ipairs(pending) do members[i] = sortable(p[1]) end
+    local scores = apart and #pending > 0 and redis.call('ZMSCORE', c.deadlines, unpack(members)) or {}
+    for i, p in ipairs(pending) do
+      position = p[1]
+      local own = scores[i]
+      if not own and p[4] > 1 then -- a plain client has claimed it
+        set_deadline(s, c, position, s.now - p[3], p[4])
+        own, apart = true, true
+      end
+      if own then
+        if #rows == 0 then c.sweep = position end
+        gap = #rows > 0
+      else
+        local idle = idle_of(s, c, p)
+        if idle < wait or #rows == limit then
+          if #rows == 0 then c.sweep_at = s.now + wait - idle end
+          return rows
+        end
+        rows.run = rows.run and not gap
+        rows[#rows + 1] = { id = position, member = members[i], number = p[4], delivered_at = s.wall - idle, in_order = true }
+      end
+    end
+    if #pending < ask then
+      if #rows == 0 then c.sweep_at = s.now + wait end
+      return rows
+    end
+    looked, ask = looked + #pending, math.min(4 * ask, 1000)
+  until looked >= 4 * ROWS_A_STEP
+  rows.bound = sortable(position)
+  return rows
+end
+
+-- What may be delivered again now, in stream order, at most `limit`: expired rows, and `places` due retries. Changes nothing
+-- that a user could see.
+local function redeliverable(s, c, limit, places)
+  local rows = expired_in_order(s, c, limit)
+  local own = #rows
+  if redis.call('EXISTS', c.deadlines, c.retry) == 0 then return rows end
+  local members = redis.call('ZRANGEBYSCORE', c.deadlines, 0, 0, 'LIMIT', 0, limit)
+  local ids = {}
+  for i, member in ipairs(members) do ids[i] = stream_id(member) end
+  local pending = rows_of(s, c, ids)
+  for i, id in ipairs(ids) do
+    if pending[id] then rows[#rows + 1] = { id = id, member = members[i], number = pending[id][4] }
+    else redis.call('ZREM', c.deadlines, members[i]) end
+  end
+  if places > 0 then
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', c.retry, 0, 0, 'LIMIT', 0, math.min(limit, places))) do
+      rows[#rows + 1] = { id = stream_id(member), member = member, retry = true }
     end
   end
-  take_out(s, c, dead_ids)
-  return alive, #dead_ids
-end
-
--- The sweep's position is kept from call to call.
-local function keep_sweep(c, before)
-  if c.sweep ~= before.sweep or c.sweep_at ~= before.sweep_at then
-    redis.call('HSET', c.key, 'sweep', c.sweep, 'sweep_at', string.format('%.0f', c.sweep_at))
+  if own < #rows then
+    table.sort(rows, function(a, b) return a.member < b.member end)
+    for i = #rows, 1, -1 do
+      if i > limit or rows.bound and rows[i].member > rows.bound then rows[i] = nil end
+    end
   end
-end
-
--- Move what is exhausted and expired to the dead letters, without delivering anything: a bounded number of rows is
--- looked at, those that will be delivered again are passed over.
-local function sweep_dead(s, c, now)
-  if c.max_deliver < 0 then return end
-  free_first(s)
-  local before, step, skip, looked = { sweep = c.sweep, sweep_at = c.sweep_at }, 100, 0, 0
-  repeat
-    local rows = {}
-    expired_by_deadline(s, c, now, skip, step, rows)
-    skip, looked = skip + #bury_exhausted(s, c, rows, now), looked + step
-  until #rows == 0 or looked >= ROWS_A_CALL
-  if exhausted(c, 1) then
-    repeat
-      local rows = {}
-      expired_in_order(s, c, now, step, rows)
-      bury_exhausted(s, c, rows, now)
-      looked = looked + step
-    until #rows == 0 or looked >= ROWS_A_CALL
-  end
-  keep_sweep(c, before)
+  return rows
 end
 
 -- ms until something may come due by time alone, -1 = nothing will.
-local function due_in(s, c, now, out)
+local function due_in(s, c, out)
   local due = math.huge
   local retry = redis.call('ZRANGEBYSCORE', c.retry, '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
   if retry[2] then due = tonumber(retry[2]) end
   local delayed = s.schedules and redis.call('ZRANGE', s.key .. ':delayed', 0, 0, 'WITHSCORES') or {}
-  if delayed[2] then due = math.min(due, tonumber(delayed[2])) end
+  if delayed[2] then due = math.min(due, delayed[2] + s.lead) end
   if out > 0 then
     local deadline = redis.call('ZRANGEBYSCORE', c.deadlines, '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     if deadline[2] then due = math.min(due, deadline[2] + c.ack_wait_ms) end
-    due = math.min(due, c.sweep_at > now and c.sweep_at or now + 50)
+    due = math.min(due, c.sweep_at > s.now and c.sweep_at or s.now + 50)
   end
-  return due == math.huge and -1 or math.max(0, due - now)
+  return due == math.huge and -1 or math.max(0, due - s.now)
 end

@@ -88,6 +88,20 @@ local function content_of(s, entry)
   return head, body
 end
 
+-- The largest entry bounds how many may be read at once (MAX_ANSWER_BYTES).
+local function note_size(s, bytes)
+  if bytes <= s.largest then return end
+  s.largest = bytes
+  redis.call('HSET', s.key, 'largest', bytes)
+end
+
+-- What a plain client's entry may have as JSON, in bytes.
+local function size_of(entry)
+  local bytes = 0
+  for _, text in ipairs(entry[2]) do bytes = bytes + 6 * #text + 6 end
+  return bytes
+end
+
 -- Whether an event's time to live is over: it is not delivered for the first time.
 local function has_lapsed(s, id)
   return redis.call('ZSCORE', s.key .. ':lapsed', sortable(id))

@@ -1,35 +1,50 @@
--- fence: which of the deliveries named by tokens are the live ones, and taking them out.
+-- fence: which deliveries tokens name, and taking deliveries out of the PEL.
+--
+-- A token is (epoch, message id, delivery number). It is live if all three equal what is stored: the epoch is of this life of
+-- this consumer alone, and the delivery number of a message only grows in one life (docs/decisions/0020).
 
--- The row of the PEL, {id, name, idle in ms, delivery number}, of each live delivery, by its place in the lists; each
--- message once. A number that is false names none. One range answers for most, and what it did not reach is asked for
+-- The rows of the PEL, {id, name, idle in ms, delivery number}, by id. One range finds most of them; the others are asked for
 -- one by one.
-local function live_rows(s, c, ids, numbers)
+local function rows_of(s, c, ids)
   local low, high
-  for i, id in ipairs(ids) do
-    local row = numbers[i] and { member = sortable(id), id = id }
-    if row and (not low or row.member < low.member) then low = row end
-    if row and (not high or row.member > high.member) then high = row end
+  for _, id in ipairs(ids) do
+    local row = { member = sortable(id), id = id }
+    if not low or row.member < low.member then low = row end
+    if not high or row.member > high.member then high = row end
   end
-  local out, live = {}, {}
-  if not low then return live end
-  for _, p in ipairs(redis.call('XPENDING', s.log, c.name, low.id, high.id, 2 * #ids)) do out[p[1]] = p end
+  local rows = {}
+  if not low then return rows end
+  for _, p in ipairs(redis.call('XPENDING', s.log, c.name, low.id, high.id, 2 * #ids)) do rows[p[1]] = p end
+  for _, id in ipairs(ids) do
+    rows[id] = rows[id] or redis.call('XPENDING', s.log, c.name, id, id, 1)[1]
+  end
+  return rows
+end
+
+-- The row of each live delivery by its place in the lists, each message once. A number that is false names none.
+local function live_rows(s, c, ids, numbers)
+  local wanted, live = {}, {}
   for i, id in ipairs(ids) do
-    local number, p = numbers[i], out[id]
-    if number and p == nil then p = redis.call('XPENDING', s.log, c.name, id, id, 1)[1] end
-    if p and p[4] == number then live[i], out[id] = p, false end
+    if numbers[i] then wanted[#wanted + 1] = id end
+  end
+  local rows = rows_of(s, c, wanted)
+  for i, id in ipairs(ids) do
+    local p = numbers[i] and rows[id]
+    if p and p[4] == numbers[i] then live[i], rows[id] = p, nil end
   end
   return live
 end
 
--- What an ack or a nack leaves behind: the rows of the ids out of the PEL, and a place under max_ack_pending for a waiting call.
--- Of acked messages the notes go too. Returns how many rows there were, and whether a waiting call was told.
+-- What an ack or a nack leaves: the rows of the ids out of the PEL, and a place under max_ack_pending for a waiting call.
+-- Of acked messages the notes go too. Returns whether a waiting call was woken.
 local function take_out(s, c, ids, acked)
-  if #ids == 0 then return 0, true end
-  local count = redis.call('XACK', s.log, c.name, unpack(ids))
+  if #ids == 0 then return true end
+  redis.call('XACK', s.log, c.name, unpack(ids))
   if redis.call('EXISTS', c.deadlines, acked and c.notes or c.deadlines) > 0 then
     local members = {}
     for i, id in ipairs(ids) do members[i] = sortable(id) end
     redis.call('ZREM', c.deadlines, unpack(members))
+    redis.call('SREM', c.redelivered, unpack(ids))
     if acked then redis.call('HDEL', c.notes, unpack(ids)) end
   end
   local full = c.full
@@ -38,16 +53,43 @@ local function take_out(s, c, ids, acked)
     c.full = nil
     wake(s, c.name)
   end
-  return count, full
+  return full
 end
 
--- Whether a stamp, the last part of a token, is of the consumer's epoch.
-local function is_current(c, stamp)
-  return stamp >= c.epoch and stamp <= c.stamp
-end
-
--- Tokens come in groups of one stamp and delivery number, three arguments each: stamp, number, the message ids as a JSON
--- list. Of the group at a position: its stamp, its number (false = it is of another epoch), the ids.
+-- Tokens come in groups of one epoch and delivery number, three arguments each: epoch, number, the message ids as a JSON
+-- list. Of the group at a position: its number (false = it is of another epoch), the ids.
 local function group_at(c, args, at)
-  return args[at], is_current(c, args[at]) and tonumber(args[at + 1]), cjson.decode(args[at + 2])
+  return args[at] == c.epoch and tonumber(args[at + 1]), cjson.decode(args[at + 2])
+end
+
+-- Whether ids are a run of rows of the PEL, as a batch is that a worker was given and acks: then all are live.
+local function is_run(s, c, number, ids)
+  local rows = number and redis.call('XPENDING', s.log, c.name, ids[1], ids[#ids], #ids) or {}
+  for i, p in ipairs(rows) do
+    if p[1] ~= ids[i] or p[4] ~= number then return false end
+  end
+  return #rows == #ids
+end
+
+-- Ack groups of tokens from a position of the arguments on. `freed` is called with the ids that were acked. Returns how many
+-- were, the positions of the stale tokens among all, and how many tokens there were.
+local function ack_tokens(s, c, args, at, groups, freed)
+  local count, stale, tokens = 0, {}, 0
+  for group = 0, groups - 1 do
+    local number, ids = group_at(c, args, at + 3 * group)
+    local many = #ids
+    if not is_run(s, c, number, ids) then
+      local numbers, acked = {}, {}
+      for i = 1, many do numbers[i] = number end
+      local live = live_rows(s, c, ids, numbers)
+      for i, id in ipairs(ids) do
+        if live[i] then acked[#acked + 1] = id else stale[#stale + 1] = tokens + i end
+      end
+      ids = acked
+    end
+    take_out(s, c, ids, true)
+    if freed then freed(s, c, ids) end
+    count, tokens = count + #ids, tokens + many
+  end
+  return count, stale, tokens
 end

@@ -2,7 +2,7 @@
 
 -- Where the group starts: `all`, `new`, `last`, `at:ms` (then and later), `ago:ms` (not longer ago than that).
 -- `last` over an index leaves c.start, for only a complete index knows its last one.
-local function start_id(s, start, indexed, now)
+local function start_id(s, start, indexed)
   if start == 'all' then return '0-0' end
   if start == 'new' or (start == 'last' and indexed) then return '$' end
   if start == 'last' then
@@ -10,19 +10,29 @@ local function start_id(s, start, indexed, now)
     return last and id_before(last[1]) or '0-0'
   end
   local how, ms = string.match(start, '^(%a+):(%d+)$')
-  ms = how == 'ago' and math.max(0, now - tonumber(ms)) or tonumber(ms)
+  ms = how == 'ago' and math.max(0, s.wall - tonumber(ms)) or tonumber(ms)
   return id_before(string.format('%.0f-0', ms))
 end
 
--- The state of a consumer that has delivered nothing yet; its position is told by the first sync. Tokens of an earlier
--- epoch are stale.
-local function begin(s, key, name, start, indexed)
-  local time, stamp, epoch = redis.call('TIME'), unpack(redis.call('HMGET', key, 'stamp', 'epoch'))
-  local last = tonumber(stamp or epoch or 0)
-  redis.call('HDEL', key, 'stamp')
-  redis.call('HSET', key, 'epoch', string.format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2])),
-    'cursor', group_position(s, name), 'position', 0, 'sweep', '0-0', 'sweep_at', 0, 'synced_at', 0, 'verified_at', 0)
+-- Names this life of the consumer in its ack tokens: 16 hex digits, which a caller should give, for Lua has none that are
+-- random. Without them: the time in microseconds, and a sum of all that tells consumers apart.
+local function new_epoch(s, name, given)
+  if given and string.find(given, '^%x+$') and #given == 16 then return given end
+  local time, sum = redis.call('TIME'), 0
+  for byte in string.gmatch(s.key .. name .. (redis.call('HGET', s.key .. ':consumer:' .. name, 'epoch') or ''), '.') do
+    sum = (sum * 257 + string.byte(byte)) % 16777213
+  end
+  return string.format('%010x%06x', (time[1] * 1000000 + time[2]) % 1099511627776, sum)
+end
+
+-- The state of a consumer that has delivered nothing yet, whose group stands at its start.
+local function begin(s, key, name, start, indexed, epoch)
+  local c = { name = name, key = key, cursor = group_position(s, name) }
+  redis.call('HDEL', key, 'full', 'start', 'recheck')
+  redis.call('HSET', key, 'epoch', new_epoch(s, name, epoch), 'cursor', c.cursor, 'position', 0, 'sweep', '0-0', 'sweep_at', 0,
+    'synced_at', s.now, 'verified_at', 0, 'stepped', s.steps .. ' 0 0-0')
   if start == 'last' and indexed then redis.call('HSET', key, 'start', 'last') end
+  if not indexed then place(s, c) end
 end
 
 -- Drop all delivery state: what is out, waits for a retry, or is dead.
@@ -33,7 +43,7 @@ local function forget_deliveries(s, name)
     end
   end
   redis.pcall('XGROUP', 'DESTROY', s.log, name)
-  for _, part in ipairs({ ':retry:', ':deadlines:', ':leases:', ':notes:', ':dead:', ':dead-ids:', ':busy:', ':held:', ':parked:', ':queue:' }) do
+  for _, part in ipairs({ ':retry:', ':deadlines:', ':redelivered:', ':notes:', ':dead:', ':dead-ids:', ':busy:', ':held:', ':parked:', ':queue:' }) do
     redis.call('UNLINK', s.key .. part .. name)
   end
 end

@@ -29,10 +29,14 @@ end
 -- A plain client acks without telling: look at some messages whether they still are what holds their key. More of them than messages
 -- that are out or wait to be delivered again is proof that some are not; else it takes a look now and then.
 local VERIFY_MS = 1000
-local function verify_keys(s, c, now, out)
+local function verify_due(s, c)
+  return s.now - c.verified_at >= VERIFY_MS
+end
+
+local function verify_keys(s, c, out)
   local held = s.key .. ':held:' .. c.name
   local proof = redis.call('HLEN', held) > out + redis.call('ZCARD', c.retry)
-  if not proof and now - c.verified_at < VERIFY_MS then return end
+  if not proof and not verify_due(s, c) then return end
   local found = redis.call('HSCAN', held, c.verify_from, 'COUNT', proof and 500 or 100)
   for i = 1, #found[2], 2 do
     local id = found[2][i]
@@ -40,7 +44,7 @@ local function verify_keys(s, c, now, out)
       free_key(s, c.name, id)
     end
   end
-  redis.call('HSET', c.key, 'verify_from', found[1], 'verified_at', now)
+  redis.call('HSET', c.key, 'verify_from', found[1], 'verified_at', s.now)
 end
 
 -- Messages claimed for their first delivery: those whose key is free take it, the others are parked. Returns the set of

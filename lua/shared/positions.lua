@@ -27,6 +27,7 @@ local function place_at_last(s, c)
   end
   redis.call('HSET', c.key, 'cursor', c.cursor)
   redis.call('HDEL', c.key, 'start')
+  c.start = nil
 end
 
 -- Where the group stands, by Redis. Grows with the number of groups, so it is asked now and then.
@@ -43,32 +44,68 @@ end
 
 -- The id of the last entry behind an unfiltered consumer.
 local function cursor_of(s, c)
-  if c.cursor == '' then c.cursor = group_position(s, c.name) or '0-0' end
+  if c.cursor == '' then
+    c.cursor = group_position(s, c.name) or '0-0'
+    redis.call('HSET', c.key, 'cursor', c.cursor)
+  end
   return c.cursor
+end
+
+-- Where an unfiltered consumer of events stands, as a number. Where the log has not reached its start it has none yet.
+local function place(s, c)
+  local ahead = sortable(c.cursor) > sortable(s.seen)
+  c.start = ahead and 'ahead' or nil
+  if ahead then
+    redis.call('HSET', c.key, 'start', 'ahead')
+    return
+  end
+  c.position = number_before(s, entries_behind(s.log, c.cursor, 1)[1])
+  redis.call('HSET', c.key, 'position', c.position)
+  redis.call('HDEL', c.key, 'start')
 end
 
 local SYNC_MS = 1000
 
--- Plain XREADGROUPs move the group without telling: learn its position from Redis now and then. They are not for a consumer
--- with order by key, which is asked for once.
-local function sync_cursor(s, c, now)
-  if c.filtered or (c.keyed and c.synced_at > 0) or now - c.synced_at < SYNC_MS then return end
-  c.cursor = group_position(s, c.name) or c.cursor
-  c.synced_at = now
-  if not c.index then
-    c.position = number_before(s, entries_behind(s.log, c.cursor, 1)[1])
+-- Whether a plain client has read in the group since the last look. Unlike the group's position this costs the same however
+-- many groups there are.
+local function plain_reads(s, c)
+  for _, reader in ipairs(redis.pcall('XINFO', 'CONSUMERS', s.log, c.name)) do
+    if reader[2] ~= 'http' and reader[6] <= s.now - c.synced_at + 1 then return true end
   end
-  redis.call('HSET', c.key, 'cursor', c.cursor, 'position', c.position, 'synced_at', now)
 end
 
--- Likewise before a consumer's messages are counted or delivered.
-local function ready(s, c, now)
-  if not up_to_date(s, now) then return false end
+-- Whether it is time to look. Plain readers are not for a consumer with order by key.
+local function sync_due(s, c)
+  return not c.filtered and not c.keyed and s.now - c.synced_at >= SYNC_MS
+end
+
+-- Plain XREADGROUPs move the group and leave no word: learn its position from Redis now and then.
+local function sync_cursor(s, c)
+  if not sync_due(s, c) then return end
+  if plain_reads(s, c) then
+    c.cursor = group_position(s, c.name) or c.cursor
+    if not c.index then place(s, c) end
+  end
+  c.synced_at = s.now
+  redis.call('HSET', c.key, 'cursor', c.cursor, 'synced_at', c.synced_at)
+end
+
+-- After a step of Redis' clock the PEL misstates how long rows are out: note what had been delivered by then (idle_of).
+local function note_step(s, c)
+  if c.steps == s.steps then return end
+  c.steps, c.stepped_at, c.stepped_id = s.steps, s.now, group_position(s, c.name) or '0-0'
+  redis.call('HSET', c.key, 'stepped', string.format('%d %.0f %s', c.steps, c.stepped_at, c.stepped_id))
+end
+
+-- What must be done before a consumer's messages are counted or delivered. False: call again, a step was made.
+local function ready(s, c)
+  if not up_to_date(s) then return false end
   if c.filtered then
     if not build_index(s, c.filter) then return false end
     if s.kind == 'events' then redis.call('ZREMRANGEBYLEX', c.index, '-', member_bound(first_entry(s))) end
   end
-  if c.start then place_at_last(s, c) end
-  sync_cursor(s, c, now)
+  if c.start == 'last' then place_at_last(s, c) elseif c.start then place(s, c) end
+  sync_cursor(s, c)
+  note_step(s, c)
   return true
 end

@@ -12,13 +12,22 @@ local function note_schedules(s)
   redis.call('HSET', s.key, 'schedules', 1)
 end
 
--- Append an event; its time to live counts from `since`. While entries of plain clients are uncounted (not s.counted),
--- ours go behind them as they do: with an idx yet to come from catch_up.
-local function append_event(s, since, collection_id, resource_id, lacks, body, ttl_ms)
+-- Add an event to the log, if possible with `due`, when it came due, for the time of its id (nil = now).
+local function add(s, due, head, body)
+  if due then
+    local id = redis.pcall('XADD', s.log, string.format('%.0f-*', math.max(due, string.match(s.seen, '^%d+'))), 'head', head, 'body', body)
+    if type(id) == 'string' then return id end
+  end
+  return redis.call('XADD', s.log, '*', 'head', head, 'body', body)
+end
+
+-- Append an event that was to come at `due` (nil = now), from when its time to live counts. While entries of plain clients are
+-- uncounted (not s.counted), ours follow as they do: with an idx yet to come from catch_up.
+local function append_event(s, due, collection_id, resource_id, lacks, body, ttl_ms)
   local id
   if s.counted then
     s.idx = s.idx + 1
-    id = redis.call('XADD', s.log, '*', 'head', s.idx .. ' ' .. lacks, 'body', body)
+    id = add(s, due, s.idx .. ' ' .. lacks, body)
     s.seen = id
     if s.keyed then note_key(s, id, body) end
     for _, index in ipairs(indexes_of(s, s.memo, collection_id, resource_id ~= '' and resource_id or nil)) do
@@ -26,11 +35,12 @@ local function append_event(s, since, collection_id, resource_id, lacks, body, t
       redis.call('ZADD', index, 0, sortable(id))
     end
   else
-    id = redis.call('XADD', s.log, '*', 'head', ' ' .. lacks, 'body', body)
+    id = add(s, nil, ' ' .. lacks, body)
   end
+  note_size(s, #body)
   if ttl_ms ~= '' then
     note_schedules(s)
-    redis.call('ZADD', s.key .. ':ttl', string.format('%.0f', since + tonumber(ttl_ms)), sortable(id))
+    redis.call('ZADD', s.key .. ':ttl', string.format('%.0f', s.now - (due and s.wall - due or 0) + tonumber(ttl_ms)), sortable(id))
   end
   return id
 end
@@ -45,8 +55,8 @@ end
 
 -- Append the delayed events whose time has come, in its order. False: there are more. Their time to live counts from
 -- the time they were due, however late they are looked for.
-local function release_delayed(s, now)
-  local due = redis.call('ZRANGEBYSCORE', s.key .. ':delayed', '-inf', now, 'WITHSCORES', 'LIMIT', 0, RELEASED_A_CALL)
+local function release_delayed(s)
+  local due = redis.call('ZRANGEBYSCORE', s.key .. ':delayed', '-inf', s.wall, 'WITHSCORES', 'LIMIT', 0, RELEASED_A_CALL)
   if #due == 0 then return true end
   s.counted, s.memo, s.touched = true, s.memo or {}, s.touched or {}
   for i = 1, #due, 2 do
@@ -61,8 +71,8 @@ local function release_delayed(s, now)
 end
 
 -- Take events whose time to live is over out of the way of first deliveries. False: there are more.
-local function lapse(s, now)
-  local over = redis.call('ZRANGEBYSCORE', s.key .. ':ttl', '-inf', now, 'LIMIT', 0, RELEASED_A_CALL)
+local function lapse(s)
+  local over = redis.call('ZRANGEBYSCORE', s.key .. ':ttl', '-inf', s.now, 'LIMIT', 0, RELEASED_A_CALL)
   for _, member in ipairs(over) do
     local id = stream_id(member)
     redis.call('ZREM', s.key .. ':ttl', member)
@@ -82,4 +92,10 @@ local function lapse(s, now)
     end
   end
   return #over < RELEASED_A_CALL
+end
+
+-- Whether either has something to do, or events have lapsed.
+local function schedule_due(s)
+  return redis.call('EXISTS', s.key .. ':lapsed') == 1 or redis.call('ZCOUNT', s.key .. ':ttl', '-inf', s.now) > 0
+    or redis.call('ZCOUNT', s.key .. ':delayed', '-inf', s.wall) > 0
 end

@@ -1,29 +1,24 @@
 -- settle: what a nack does to deliveries, and what puts them back. Commands that settle and commands that fetch share it.
 
--- Where the message waits for its next delivery. One that has left the stream does not wait.
-local function put_back(s, c, id, number, given_back, reason, due)
+-- Where the message waits for its next delivery. One that has left the stream does not wait. `delivered_at`: by Redis' clock.
+local function put_back(s, c, id, number, given_back, delivered_at, reason, due)
   if #redis.call('XRANGE', s.log, id, id) == 0 then
     redis.call('HDEL', c.notes, id)
     if c.keyed then free_key(s, c.name, id) end
     return
   end
-  redis.call('HSET', c.notes, id, string.format('%.0f %.0f %s', number, given_back, reason))
-  redis.call('ZADD', c.retry, due, sortable(id))
+  redis.call('HSET', c.notes, id, string.format('%.0f %.0f@%.0f %s', number, given_back, delivered_at, reason))
+  redis.call('ZADD', c.retry, string.format('%.0f', due), sortable(id))
   redis.call('ZADD', s.key .. ':retrying', 0, sortable(id) .. ':' .. c.name)
 end
 
-local function die(s, c, row, reason, now)
-  bury(s, c, row, reason, now)
-  if c.keyed then free_key(s, c.name, row.id) end
-end
-
--- Nack tokens of 6 arguments each, from a position to the end: stamp, message id, delivery number, delay in ms ('' = the
+-- Nack tokens of 6 arguments each, from a position to the end: epoch, message id, delivery number, delay in ms ('' = the
 -- consumer's backoff), outcome, reason ('' = keep the last one). Returns how many, and the positions of the stale ones.
-local function nack_tokens(s, c, args, first, now)
+local function nack_tokens(s, c, args, first)
   local ids, numbers, nacked, stale = {}, {}, {}, {}
   for at = first, #args, 6 do
     ids[#ids + 1] = args[at + 1]
-    numbers[#ids] = is_current(c, args[at]) and tonumber(args[at + 2])
+    numbers[#ids] = args[at] == c.epoch and tonumber(args[at + 2])
   end
   local live = live_rows(s, c, ids, numbers)
   for i, id in ipairs(ids) do
@@ -31,24 +26,20 @@ local function nack_tokens(s, c, args, first, now)
     if p then
       local delay, outcome, reason = tonumber(args[at + 3]), args[at + 4], args[at + 5]
       local _, given_back, last_reason = note_of(c, id)
-      local count = p[4] - given_back
-      local row = { id = id, idle = p[3], count = p[4], reason = reason ~= '' and reason or last_reason }
+      local count, delivered_at = p[4] - given_back, s.wall - idle_of(s, c, p)
+      reason = reason ~= '' and reason or last_reason
       nacked[#nacked + 1] = id
-      if outcome == 'reject' then
-        die(s, c, row, 'rejected', now)
-      elseif outcome == 'release' then
-        put_back(s, c, id, p[4], given_back + 1, row.reason, (delay or 0) > 0 and now + delay or 0)
-      elseif exhausted(c, count) then
-        die(s, c, row, 'max_deliver', now)
+      if outcome == 'reject' or (outcome == 'retry' and exhausted(c, count)) then
+        bury(s, c, { id = id, number = p[4], reason = reason, delivered_at = delivered_at },
+          outcome == 'reject' and 'rejected' or 'max_deliver')
       else
-        delay = delay or redelivery_delay(c, count)
-        put_back(s, c, id, p[4], given_back, row.reason, delay > 0 and now + delay or 0)
+        if outcome == 'release' then given_back = given_back + 1 else delay = delay or redelivery_delay(c, count) end
+        put_back(s, c, id, p[4], given_back, delivered_at, reason, (delay or 0) > 0 and s.now + delay or 0)
       end
     else
       stale[#stale + 1] = i
     end
   end
-  local _, told = take_out(s, c, nacked)
-  if not told then wake(s, c.name) end
+  if not take_out(s, c, nacked) then wake(s, c.name) end
   return #nacked, stale
 end

@@ -29,13 +29,31 @@ local function number_before(s, entry)
   return idx > 0 and idx - 1 or s.idx
 end
 
+-- The id before which events are too old, nil = none is. Ids do not follow Redis' clock back, so where the last one is ahead of
+-- it, events that were there when this was noticed grow old from then on (`ahead`: "when last-id").
+local function too_old(s)
+  if not s.max_age_ms then return nil end
+  local bound = string.format('%.0f', math.max(0, s.wall - s.max_age_ms))
+  if tonumber(string.match(s.seen, '^%d+')) <= s.wall + KEEP_MS then return bound end
+  local since, id = string.match(redis.call('HGET', s.key, 'ahead') or '', '^(%d+) (%S+)$')
+  local over = since and s.now - since >= s.max_age_ms
+  if over or not since then redis.call('HSET', s.key, 'ahead', string.format('%.0f %s', s.now, s.seen)) end
+  return over and id_after(id) or bound
+end
+
+-- Whether the limits of an event stream no longer allow its first event.
+local function trim_due(s)
+  if s.max_messages and redis.call('XLEN', s.log) > s.max_messages then return true end
+  local bound = too_old(s)
+  local first = bound and first_entry(s)
+  return first and sortable(first[1]) < sortable(bound .. (string.find(bound, '-', 1, true) and '' or '-0'))
+end
+
 -- Drop what the limits of an event stream no longer allow, and its places in the given indexes.
-local function trim(s, now, indexes)
-  local dropped = 0
+local function trim(s, indexes)
+  local dropped, bound = 0, too_old(s)
   if s.max_messages then dropped = redis.call('XTRIM', s.log, 'MAXLEN', '=', s.max_messages) end
-  if s.max_age_ms then
-    dropped = dropped + redis.call('XTRIM', s.log, 'MINID', '=', string.format('%.0f', math.max(0, now - s.max_age_ms)))
-  end
+  if bound then dropped = dropped + redis.call('XTRIM', s.log, 'MINID', '=', bound) end
   if dropped > 0 then
     local first = first_entry(s)
     local bound = member_bound(first)
@@ -62,6 +80,7 @@ local function catch_up(s)
       redis.call('HSET', s.key, 'strays', s.strays)
     end
     s.idx, s.seen = s.idx + 1, entry[1]
+    note_size(s, size_of(entry))
     redis.call('ZADD', s.key .. ':plain', s.idx, member)
     for _, index in ipairs(indexes_of(s, memo, routing_fields(s, entry))) do redis.call('ZADD', index, 0, member) end
   end
@@ -70,12 +89,21 @@ local function catch_up(s)
 end
 
 -- What a stream must have done before it is read or counted. False: call again, a step was made.
-local function up_to_date(s, now)
-  free_first(s)
-  trim(s, now)
+local function bring_up_to_date(s)
+  trim(s)
   if s.kind == 'records' then return true end
   local counted = s.idx
-  local done = catch_up(s) and (not s.schedules or (release_delayed(s, now) and lapse(s, now)))
-  if s.schedules and s.idx > counted then trim(s, now, s.touched) end
+  local done = catch_up(s) and (not s.schedules or (release_delayed(s) and lapse(s)))
+  if s.schedules and s.idx > counted then trim(s, s.touched) end
   return done
+end
+
+local function up_to_date(s)
+  free_first(s)
+  return bring_up_to_date(s)
+end
+
+-- Whether it has something to do.
+local function upkeep_due(s)
+  return s.kind == 'events' and (#entries_behind(s.log, s.seen, 1) > 0 or trim_due(s) or s.schedules and schedule_due(s))
 end

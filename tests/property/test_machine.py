@@ -83,16 +83,16 @@ class Machine(RuleBasedStateMachine):
         """Wait for a call."""
         return self.runner.run(awaitable)
 
-    @initialize(early=st.sets(st.sampled_from(sorted(CONSUMERS)), min_size=1), eager=st.booleans(), leased=st.sampled_from([1, 3, 20]))
-    def begin(self, early: set[str], eager: bool, leased: int) -> None:
+    @initialize(early=st.sets(st.sampled_from(sorted(CONSUMERS)), min_size=1), eager=st.booleans())
+    def begin(self, early: set[str], eager: bool) -> None:
         """An empty Redis, a broker with a movable clock, and some of the consumers."""
 
         async def open_all() -> None:
             self.store = Store.from_url(self.url)
             await self.store.call("FLUSHALL")
-            self.broker = Broker(Store.from_url(self.url), scripts=shifted_scripts(leased=leased))
+            self.broker = Broker(Store.from_url(self.url), scripts=shifted_scripts())
             if eager:
-                self.broker.deliveries._rounds_without_read = Eager()
+                self.broker.deliveries._fast_read._rounds = Eager()
             await self.broker.start()
             await self.broker.streams.delete("events")
             for name, model in STREAMS.items():

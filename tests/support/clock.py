@@ -37,7 +37,7 @@ local function shifted(command, ...)
     local offset = moved()
     for _, row in ipairs(reply) do
       local at = tonumber(real().call('HGET', 'broker:test:at:' .. a[1] .. ':' .. a[2], row[1]) or '0')
-      row[3] = row[3] + offset - at
+      row[3] = math.max(0, row[3] + offset - at)
     end
   elseif command == 'XGROUP' and string.find(a[2], ':gate:', 1, true) then
     -- The read that follows is not seen here: what lies ahead is noted now, and anew where a later read gives it.
@@ -49,6 +49,8 @@ local function shifted(command, ...)
     end
   elseif command == 'XREADGROUP' and reply then
     note(a[#a - 1], a[2], reply[1][2])
+  elseif command == 'XAUTOCLAIM' then
+    note(a[1], a[2], reply[2])
   elseif command == 'XCLAIM' then
     if type(reply[1]) == 'table' then note(a[1], a[2], reply) else
       for _, id in ipairs(reply) do note(a[1], a[2], { { id } }) end
@@ -70,12 +72,10 @@ def _shifted_prelude(clustered: bool) -> str:
     return _SHIFTED_CLOCK.replace("OFFSET_KEY", _OFFSET_KEYS[clustered]) + prelude()
 
 
-@lru_cache(maxsize=4)
-def shifted_scripts(clustered: bool = False, leased: int = 20) -> Scripts:
-    """The scripts behind the movable clock. They lease batches from so many messages on."""
-    text = _shifted_prelude(clustered)
-    assert "LEASED = 20" in text
-    return Scripts(text.replace("LEASED = 20", f"LEASED = {leased}"))
+@lru_cache(maxsize=2)
+def shifted_scripts(clustered: bool = False) -> Scripts:
+    """The scripts behind the movable clock."""
+    return Scripts(_shifted_prelude(clustered))
 
 
 def shifted_library(clustered: bool = False) -> str:

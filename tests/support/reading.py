@@ -13,19 +13,20 @@ async def publish(broker: Broker, count: int, stream: str = "events") -> None:
 async def begin(broker: Broker, count: int = 10, stream: str = "events", **fields: Any) -> None:
     """A consumer that has looked for plain clients just now and begun its sweep, so that its next messages can be read."""
     await broker.consumers.create(ConsumerSpec(name="c", stream_id=stream, **fields))
-    await broker.deliveries._engine.on_consumer("next", "c", 0, 1, 0, ready=True)
+    await broker.deliveries._engine.on_consumer("next", "c", 0, 1, 0)
     await publish(broker, count, stream)
 
 
 async def read(broker: Broker, batch: int = 3, *acks: str) -> list[object]:
-    """What `read` answers, with the entries of the XREADGROUP behind it."""
+    """What `fast_read` answers, with the entries of the XREADGROUP that follows it."""
     groups: list[Any] = [len(acks)]
-    for message_id, number, stamp in (token.split(".") for token in acks):
-        groups += (stamp, number, f'["{message_id}"]')
-    _, reply = await broker.deliveries._engine.on_consumer("read", "c", batch, *groups)
-    return reply  # type: ignore[no-any-return]
+    for message_id, number, epoch in (token.split(".") for token in acks):
+        groups += (epoch, number, f'["{message_id}"]')
+    fast_read = broker.deliveries._fast_read
+    _, (reply, entries) = await broker.deliveries._engine.on_consumer("fast_read", "c", batch, *groups, run=fast_read._run)
+    return [*reply, entries]
 
 
 def used(broker: Broker) -> bool:
     """Whether the last fetch came by the read that follows."""
-    return broker.deliveries._rounds_without_read.get("c", 0) == 0
+    return broker.deliveries._fast_read._rounds.get("c", 0) == 0

@@ -1,0 +1,107 @@
+-- expiry: what time brings, in bounded steps: deliveries expire, retries come due, exhausted messages die.
+
+-- The sweep's position is kept from call to call.
+local function keep_sweep(c)
+  if c.sweep ~= c.kept.sweep or c.sweep_at ~= c.kept.sweep_at then
+    redis.call('HSET', c.key, 'sweep', c.sweep, 'sweep_at', string.format('%.0f', c.sweep_at))
+    c.kept = { sweep = c.sweep, sweep_at = c.sweep_at }
+  end
+end
+
+-- Bury rows of the PEL that have used up max_deliver.
+local function bury_rows(s, c, rows)
+  local ids = {}
+  for i, row in ipairs(rows) do
+    bury(s, c, row, 'max_deliver')
+    ids[i] = row.id
+  end
+  take_out(s, c, ids)
+end
+
+-- Of due members of `deadlines`: bury those that are exhausted, forget those that have left the PEL, and give the others
+-- score 0. Returns how many were buried or forgotten.
+local function settle_deadlines(s, c, members)
+  local ids, args, dead, gone = {}, {}, {}, 0
+  for i, member in ipairs(members) do ids[i] = stream_id(member) end
+  local rows = rows_of(s, c, ids)
+  for i, id in ipairs(ids) do
+    local p = rows[id]
+    local _, given_back = 0, 0
+    if p and c.max_deliver > 0 then _, given_back = note_of(c, id) end
+    if not p then
+      redis.call('ZREM', c.deadlines, members[i])
+      redis.call('SREM', c.redelivered, id)
+      gone = gone + 1
+    elseif p[2] ~= 'http' and p[3] < c.ack_wait_ms then -- a plain client has claimed it
+      set_deadline(s, c, id, s.now - p[3], p[4] - given_back)
+    elseif exhausted(c, p[4] - given_back) then
+      dead[#dead + 1] = { id = id, number = p[4], delivered_at = s.wall - p[3] }
+    else
+      args[#args + 1], args[#args + 2] = 0, members[i]
+    end
+  end
+  bury_rows(s, c, dead)
+  if #args > 0 then redis.call('ZADD', c.deadlines, unpack(args)) end
+  return gone + #dead
+end
+
+-- The same of `retry`, whose messages are not in the PEL.
+local function settle_retries(s, c, members)
+  local args, buried = {}, 0
+  for _, member in ipairs(members) do
+    local id = stream_id(member)
+    local number, given_back = 0, 0
+    if c.max_deliver > 0 then number, given_back = note_of(c, id) end
+    if exhausted(c, number - given_back) then -- max_deliver was lowered
+      redis.call('ZREM', c.retry, member)
+      redis.call('ZREM', s.key .. ':retrying', member .. ':' .. c.name)
+      bury(s, c, { id = id, number = number }, 'max_deliver')
+      buried = buried + 1
+    else
+      args[#args + 1], args[#args + 2] = 0, member
+    end
+  end
+  if #args > 0 then redis.call('ZADD', c.retry, unpack(args)) end
+  return buried
+end
+
+-- Look once more at what has score 0, for max_deliver was changed. `recheck`: in which set, and how many members come before.
+local function recheck(s, c, limit)
+  if not c.recheck then return true end
+  local part, skip = string.match(c.recheck, '^(%a+) (%d+)$')
+  local due = redis.call('ZRANGEBYSCORE', c[part], 0, 0, 'LIMIT', skip, limit)
+  local left = (part == 'retry' and settle_retries or settle_deadlines)(s, c, due)
+  if #due == limit then
+    redis.call('HSET', c.key, 'recheck', part .. ' ' .. skip + #due - left)
+    return false
+  end
+  c.recheck = part == 'deadlines' and 'retry 0' or nil
+  if not c.recheck then redis.call('HDEL', c.key, 'recheck') end
+  return recheck(s, c, limit)
+end
+
+-- Do what time has brought. False: a bounded step was made, and there is more.
+local function expire(s, c)
+  local limit, done = c.max_deliver > 0 and fitting(s, MAX_ANSWER_BYTES, ROWS_A_STEP) or ROWS_A_STEP, true
+  if redis.call('EXISTS', c.deadlines, c.retry) > 0 then
+    local due = redis.call('ZRANGEBYSCORE', c.deadlines, '(0', s.now - c.ack_wait_ms, 'LIMIT', 0, limit)
+    if #due > 0 then settle_deadlines(s, c, due) end
+    local retries = redis.call('ZRANGEBYSCORE', c.retry, '(0', s.now, 'LIMIT', 0, limit)
+    if #retries > 0 then settle_retries(s, c, retries) end
+    done = #due < limit and #retries < limit
+  end
+  done = done and recheck(s, c, limit)
+  if done and exhausted(c, 1) then
+    local rows = expired_in_order(s, c, limit)
+    bury_rows(s, c, rows)
+    done = #rows < limit and not rows.bound
+  end
+  keep_sweep(c)
+  return done
+end
+
+-- Whether `expire` has something to do, or something has come due.
+local function redelivery_due(s, c)
+  return c.recheck or redis.call('EXISTS', c.deadlines, c.retry) > 0 and (redis.call('ZCOUNT', c.retry, '-inf', s.now) > 0
+    or redis.call('ZCOUNT', c.deadlines, '-inf', s.now - c.ack_wait_ms) > 0)
+end

@@ -1,0 +1,31 @@
+"""The shapes of the scripts' replies: what a Lua header declares is what Python takes apart."""
+
+import re
+
+import pytest
+
+from broker.errors import StoreFault
+from broker.replies import SHAPES, DeliveryRows, PeekHead, taken_apart
+from broker.scripts import names, read
+
+_REPLY = re.compile(r"^-- reply +(.*)$", re.MULTILINE)
+DECLARED = {name: found[1] for name in names() if (found := _REPLY.search(read(name)))}
+
+
+def test_every_declared_reply_has_a_shape() -> None:
+    assert DECLARED.keys() == SHAPES.keys()
+
+
+@pytest.mark.parametrize("command", sorted(SHAPES))
+def test_a_shape_is_what_the_header_declares(command: str) -> None:
+    head, rows = SHAPES[command]
+    fields, _, columns = DECLARED[command].partition(" / ")
+    assert (fields.split(), columns.split()) == (list(head._fields), list(rows._fields))
+
+
+def test_a_reply_of_another_shape_is_a_fault() -> None:
+    head, rows = taken_apart([0, b"1-0", 1, 1, b"1 r", b"{}"], PeekHead, DeliveryRows)
+    assert (head, rows.id, rows.body) == (PeekHead(0), [b"1-0"], [b"{}"])
+    for reply in ([], [0, b"1-0"]):
+        with pytest.raises(StoreFault):
+            taken_apart(reply, PeekHead, DeliveryRows)
