@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import msgspec
 
 from broker.engine import Engine
-from broker.errors import InvalidRequest
+from broker.errors import InvalidRequest, OutcomeUnknown, StoreFull, StoreUnavailable
+from broker.link import Argument
 from broker.splicing import complete, label_of
 from broker.streams import message_id
 from broker.times import rfc3339
 
-PAGE = 500
+IDS_A_STEP = 100
 _ADVICE = "name dead letters by the ids that their list shows"
 
 
@@ -51,23 +52,24 @@ class DeadLetters:
         """A page of dead letters, in the order of their deaths, and the cursor of the next one (C37)."""
         if reason not in (None, "max_deliver", "rejected"):
             raise InvalidRequest("reason must be max_deliver or rejected.")
-        position, found = message_id(after) if after else "", list[DeadLetter]()
-        while True:
+        position, until = message_id(after).encode() if after else b"", b""
+        found = list[DeadLetter]()
+        while True:  # up to what was the last one at first, so that letters that are added meanwhile do not hold it up
             wanted = limit - len(found)
-            stream, reply = await self._engine.on_consumer(
-                "dead_letters", consumer, position, wanted, collection_id or "", reason or ""
+            stream, (position, until, *rows) = await self._engine.on_consumer(
+                "dead_letters", consumer, position, wanted, collection_id or "", reason or "", until
             )
-            position = reply[0].decode()
-            for i in range(1, len(reply), 8):
-                found.append(_dead_letter(stream, reply[i : i + 8]))
+            found += [_dead_letter(stream, rows[i : i + 8]) for i in range(0, len(rows), 8)]
             if not position or len(found) >= limit:
-                return found, position or None
+                return found, position.decode() or None
 
     async def redrive(self, consumer: str, ids: Sequence[str], *, dry_run: bool = False) -> Redriven:
         """Put these messages back for this consumer alone, their deliver count anew; ids that are not dead are passed over."""
-        arguments = [message_id(i, _ADVICE) for i in ids]
-        _, reply = await self._engine.on_consumer("redrive", consumer, "1" if dry_run else "", *arguments)
-        return Redriven(*reply)
+        wanted, done = [*dict.fromkeys(message_id(i, _ADVICE) for i in ids)], Redriven(0, 0)
+        for i in range(0, len(wanted), IDS_A_STEP):
+            some = wanted[i : i + IDS_A_STEP]
+            done, _ = await self._redrive(consumer, done, dry_run, len(some), *some)
+        return done
 
     async def redrive_matching(
         self,
@@ -78,16 +80,28 @@ class DeadLetters:
         *,
         dry_run: bool = False,
     ) -> Redriven:
-        """Put back those that match, in the order of their deaths, at most `limit` of them."""
-        redriven, gone, cursor = 0, 0, None
+        """Put back those that match and are dead now, in the order of their deaths, at most `limit` of them.
+
+        Where it is cancelled it stops after the step that is under way.
+        """
+        done, position, until = Redriven(0, 0), b"", b""
         while True:
-            wanted = PAGE if limit is None else min(PAGE, limit - redriven)
-            found, cursor = await self.page(consumer, cursor, wanted, collection_id, reason)
-            if found:
-                done = await self.redrive(consumer, [letter.id for letter in found], dry_run=dry_run)
-                redriven, gone = redriven + done.redriven, gone + done.gone
-            if cursor is None or (limit is not None and redriven >= limit):
-                return Redriven(redriven, gone)
+            wanted = "" if limit is None else limit - done.redriven
+            done, (position, until) = await self._redrive(
+                consumer, done, dry_run, 0, wanted, collection_id or "", reason or "", position, until
+            )
+            if not position or done.redriven == limit:
+                return done
+
+    async def _redrive(self, consumer: str, done: Redriven, dry_run: bool, *which: Argument) -> tuple[Redriven, list[bytes]]:
+        """One step, and what was done with it. OutcomeUnknown: it could not be made, but others were before it."""
+        try:
+            _, (redriven, gone, *rest) = await self._engine.on_consumer("redrive", consumer, "1" if dry_run else "", *which)
+        except (StoreUnavailable, StoreFull) as exc:
+            if dry_run or not done.redriven:
+                raise
+            raise OutcomeUnknown(f"{done.redriven} messages were put back before Redis refused to go on.") from exc
+        return Redriven(done.redriven + redriven, done.gone + gone), rest
 
     async def purge(self, consumer: str, ids: Sequence[str] | None = None) -> int:
         """Delete these dead letters, or all where no ids are given; gives how many."""

@@ -7,10 +7,10 @@ from msgspec import UNSET, UnsetType
 
 from broker import keys
 from broker.engine import Engine, page_of_names, pairs
-from broker.errors import InvalidRequest, RecordNotFound, StreamNotFound, ValidationFailed
+from broker.errors import InvalidRequest, StreamNotFound, ValidationFailed
 from broker.messages import Kind
 from broker.names import Name, is_name
-from broker.splicing import complete
+from broker.splicing import complete, label_of
 from broker.times import rfc3339
 from broker.validation import checked, nulls_are_absent
 
@@ -109,6 +109,12 @@ def metadata_json(metadata: dict[str, Any]) -> str:
     return text
 
 
+def _check_name(name: str) -> None:
+    """StreamNotFound: no stream can have this name."""
+    if not is_name(name):
+        raise StreamNotFound(f"There is no stream {name[:80]!r}.")
+
+
 def message_id(text: str, advice: str = "use a cursor that the list gave") -> str:
     """A message id as a caller gave it. InvalidRequest: it is none; `advice` tells where to take one from."""
     ms, dash, seq = text.partition("-")
@@ -139,8 +145,7 @@ class Streams:
 
     async def get(self, name: str) -> Stream:
         """One stream. StreamNotFound."""
-        if not is_name(name):
-            raise StreamNotFound(f"There is no stream {name[:80]!r}.")
+        _check_name(name)
         reply = await self._engine.run("stream_info", name)
         messages, size, first, last, consumers = reply[:5]
         fields = dict(pairs(reply[5:]))
@@ -163,7 +168,8 @@ class Streams:
         """What is remembered of a stream; publishing finds out when it has changed. StreamNotFound."""
         known = self._known.get(name)
         if known is None:
-            fields = await self._engine.store.call("HMGET", keys.stream(name), "kind", "replicas", "fsync") if is_name(name) else [None]
+            _check_name(name)
+            fields = await self._engine.store.call("HMGET", keys.stream(name), "kind", "replicas", "fsync")
             if fields[0] is None:
                 raise StreamNotFound(f"There is no stream {name[:80]!r}.")
             known = self._known[name] = Known(fields[0].decode(), bool(fields[1] or fields[2]))
@@ -214,8 +220,7 @@ class Streams:
 
         StreamInUse: it has consumers, and `force` does not say to delete them.
         """
-        if not is_name(name):
-            raise StreamNotFound(f"There is no stream {name[:80]!r}.")
+        _check_name(name)
         consumers = await self._engine.run("stream_delete", name, "1" if force else "")
         self.forget(name)
         await self._engine.store.call("HDEL", keys.STREAMS, name)
@@ -229,22 +234,21 @@ class Streams:
         self, name: str, after: str | None = None, limit: int = 100, collection_id: str | None = None
     ) -> tuple[list[StoredMessage], str | None]:
         """A page of what the stream holds, oldest first, and the cursor of the next one (C17)."""
-        kind = (await self.known(name)).kind
-        position, found = message_id(after) if after else "", list[StoredMessage]()
-        while True:
+        _check_name(name)
+        position, until = message_id(after).encode() if after else b"", b""
+        found = list[StoredMessage]()
+        while True:  # up to what was the last one at first, so that publishers do not hold it up
             wanted = limit - len(found)
-            reply = await self._engine.run_ready("messages", name, position, wanted, collection_id or "")
-            position = reply[1].decode()
-            ids, heads, bodies = (reply[2 + column :: 3] for column in range(3))
-            rows = zip(ids, complete(name, ids, heads, bodies), strict=True)
-            found += [StoredMessage(message.decode(), kind[:-1], text) for message, text in rows]
+            _, position, until, *reply = await self._engine.run_ready("messages", name, position, wanted, collection_id or "", until)
+            ids, heads, bodies = (reply[column::3] for column in range(3))
+            rows = zip(ids, heads, complete(name, ids, heads, bodies), strict=True)
+            found += [StoredMessage(message.decode(), label_of(head), text) for message, head, text in rows]
             if not position or len(found) >= limit:
-                return found, position or None
+                return found, position.decode() or None
 
     async def record(self, name: str, record_id: str) -> StoredMessage:
-        """The current version of a record. StreamNotFound, RecordNotFound."""
-        if (await self.known(name)).kind != "records":
-            raise RecordNotFound(f"{name} is an event stream; it holds no records.")
+        """The current version of a record. StreamNotFound; RecordNotFound, as of every event stream."""
+        _check_name(name)
         entry = await self._engine.run("record", name, record_id)
         return StoredMessage(entry[0].decode(), "record", complete(name, *([part] for part in entry))[0])
 

@@ -3,10 +3,11 @@
 There is one path: a MessagePack body becomes JSON at the door, and JSON becomes MessagePack on the way out.
 """
 
+import asyncio
 import json
 from codecs import BOM_UTF8
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
 
 import msgpack
 import msgspec
@@ -19,6 +20,7 @@ from broker.times import duration_ms
 from http_api.accepting import JSON, MSGPACK_NAMES, accepted
 from http_api.packing import pack
 
+T = TypeVar("T")
 NDJSON = "application/x-ndjson"
 
 
@@ -56,6 +58,25 @@ async def _next_chunk(request: Request) -> tuple[bytes, bool]:
     if message["type"] == "http.disconnect":
         raise ClientDisconnect
     return message.get("body", b""), message.get("more_body", False)
+
+
+async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What work of many steps gives. ClientDisconnect: the client went away, and the work stopped after its current step."""
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_disconnect(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def _disconnect(request: Request) -> None:
+    """Return when the client has gone away."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _whole_body(request: Request, limit: int) -> bytes:

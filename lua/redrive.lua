@@ -1,32 +1,46 @@
 -- redrive: put dead letters back for this consumer alone; their deliver count starts again.
 -- uses: entries holding ordering fence delivery expiry settle
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; dry_run: 1 = only count; then message ids
--- returns  [redriven, gone: no longer in the stream, and so left where they are]
+-- ARGV     consumer; dry_run: 1 = only count; how many message ids; these; or, after 0 of them, which ones: limit ('' =
+--          all), collection_id, reason ('' = any), after, a position ('' = from the first), up to, a position ('' = the last one now)
+-- returns  [behind = 1], or [redriven, gone: no longer in the stream, and so left where they are]; without ids also the position to go on after
+--          ('' = that was all), and up to
 -- errors   CONSUMER_NOT_FOUND
--- cost     O(ids · log n)
+-- cost     O(ids · log n), or what it looks at: as for dead_letters, and 100 redriven at most
 local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 if not expire(s, c) then return { 1 } end
 local redriven, gone, seen = 0, 0, {}
-for i = 3, #ARGV do
-  local id = ARGV[i]
-  local dead_id = not seen[id] and redis.call('HGET', c.dead_ids, id)
-  seen[id] = true
-  if dead_id and #redis.call('XRANGE', s.log, id, id) == 0 then
+
+local function redrive(dead_id, f)
+  if #redis.call('XRANGE', s.log, f.id, f.id) == 0 then
     gone = gone + 1
-  elseif dead_id then
-    redriven = redriven + 1
-    if ARGV[2] ~= '1' then
-      local f = redis.call('XRANGE', c.dead, dead_id, dead_id)[1][2]
-      -- The delivery number goes on growing, so that no old token is good again; all deliveries so far are given back.
-      local number = tonumber(f[4])
-      put_back(s, c, id, number, number, f[12], f[8], 0)
-      if c.keyed then wait_for_key(s, c, id) end
-      redis.call('XDEL', c.dead, dead_id)
-      redis.call('HDEL', c.dead_ids, id)
-    end
+    return nil
   end
+  redriven = redriven + 1
+  if ARGV[2] ~= '1' then
+    -- The delivery number goes on growing, so that no old token is good again; all deliveries so far are given back.
+    local number = tonumber(f.number)
+    put_back(s, c, f.id, number, number, f.last_delivered_at, f.last_nack_reason, 0)
+    if c.keyed then wait_for_key(s, c, f.id) end
+    redis.call('XDEL', c.dead, dead_id)
+    redis.call('HDEL', c.dead_ids, f.id)
+  end
+  return true
+end
+
+for i = 4, 3 + ARGV[3] do
+  local dead_id = not seen[ARGV[i]] and redis.call('HGET', c.dead_ids, ARGV[i])
+  seen[ARGV[i]] = true
+  if dead_id then redrive(dead_id, fields_of(redis.call('XRANGE', c.dead, dead_id, dead_id)[1])) end
+end
+local reply = { redriven, gone }
+if ARGV[3] == '0' and ARGV[4] then
+  local _, go_on, last = page(c.dead, ARGV[7], ARGV[8], math.min(100, tonumber(ARGV[4]) or 100), function(row)
+    local f = letter_of(row, ARGV[5], ARGV[6])
+    return f and redrive(row[1], f)
+  end)
+  reply = { redriven, gone, go_on, last }
 end
 if redriven > 0 and ARGV[2] ~= '1' then wake(s, c.name) end
-return { redriven, gone }
+return reply

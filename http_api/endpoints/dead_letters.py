@@ -8,7 +8,7 @@ from broker.dead_letters import DeadLetter
 from broker.errors import InvalidRequest, ValidationFailed
 from broker.validation import decode
 from http_api.auth import require
-from http_api.codec import answer, page_query, query, read_json, truth
+from http_api.codec import answer, page_query, query, read_json, truth, while_there
 from http_api.context import context
 from http_api.endpoints.streams import page_json
 from http_api.shapes import Purged, RedriveRequest
@@ -26,9 +26,9 @@ async def page(request: Request) -> Response:
     """GET /v1/http-consumers/{consumer}/dead-letters."""
     name = request.path_params["consumer"]
     require(request, "consume", name)
-    found, cursor = await context(request).broker.dead_letters.page(
+    found, cursor = await while_there(request, context(request).broker.dead_letters.page(
         name, *page_query(request), query(request, "collection_id"), query(request, "reason")
-    )
+    ))  # fmt: skip
     return answer(request, page_json([_row(letter) for letter in found], cursor))
 
 
@@ -39,7 +39,9 @@ async def redrive(request: Request) -> Response:
     asked = decode(_REDRIVE, await read_json(request, context(request).settings.max_body_bytes) or b"{}")
     letters = context(request).broker.dead_letters
     if asked.ids is None:
-        done = await letters.redrive_matching(name, asked.collection_id, asked.reason, asked.limit, dry_run=asked.dry_run is True)
+        done = await while_there(request, letters.redrive_matching(
+            name, asked.collection_id, asked.reason, asked.limit, dry_run=asked.dry_run is True
+        ))  # fmt: skip
     elif asked.collection_id or asked.reason or asked.limit:
         raise ValidationFailed({"ids": ["goes with dry_run only: name ids, or say what must match"]})
     else:

@@ -16,7 +16,7 @@ from broker.validation import decode
 from http_api import codec, metrics
 from http_api.accepting import JSON, accepted
 from http_api.auth import require
-from http_api.codec import answer, page_query, query, read_json, truth
+from http_api.codec import answer, page_query, query, read_json, truth, while_there
 from http_api.context import context
 from http_api.shapes import Deleted, PublishAnswer, StreamPage
 
@@ -83,9 +83,9 @@ async def messages(request: Request) -> Response:
     """GET /v1/streams/{stream}/messages."""
     require(request, "admin")
     after, limit = page_query(request)
-    found, cursor = await context(request).broker.streams.messages(
+    found, cursor = await while_there(request, context(request).broker.streams.messages(
         _stream_name(request), after, limit, query(request, "collection_id")
-    )
+    ))  # fmt: skip
     return answer(request, page_json([message_json(m) for m in found], cursor))
 
 

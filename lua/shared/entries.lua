@@ -27,8 +27,8 @@ local function lacks_number(head)
   return string.find(head, '^' .. LACKS)
 end
 
--- Values of a plain XADD's fields.
-local function plain_fields(entry)
+-- An entry's values by the names of its fields.
+local function fields_of(entry)
   local fields, f = {}, entry[2]
   for i = 1, #f, 2 do fields[f[i]] = f[i + 1] end
   return fields
@@ -46,7 +46,7 @@ end
 -- The fields that decide where an entry belongs: collection_id, resource_id (nil = none).
 local function routing_fields(s, entry)
   if is_plain(s, entry) then
-    local fields = plain_fields(entry)
+    local fields = fields_of(entry)
     return fields.collection_id or '', fields.resource_id
   end
   local body = entry[2][4]
@@ -71,7 +71,7 @@ end
 -- The same of any entry; a plain XADD's is its key or upstream_id.
 local function key_of(s, entry)
   if not is_plain(s, entry) then return key_in(s.kind, entry[2][4]) end
-  local fields = plain_fields(entry)
+  local fields = fields_of(entry)
   return fields.key or fields.upstream_id or ''
 end
 
@@ -83,7 +83,7 @@ end
 -- What a client needs of an entry: head and body. For a plain XADD they are "idx plain" and its fields as a JSON object.
 local function content_of(s, entry)
   local head, body = entry[2][2], entry[2][4]
-  if is_plain(s, entry) then head, body = ' plain', cjson.encode(plain_fields(entry)) end
+  if is_plain(s, entry) then head, body = ' plain', cjson.encode(fields_of(entry)) end
   if string.byte(head) == 32 then head = string.format('%.0f', idx_of(s, entry)) .. head end
   return head, body
 end
@@ -107,10 +107,35 @@ local function has_lapsed(s, id)
   return redis.call('ZSCORE', s.key .. ':lapsed', sortable(id))
 end
 
--- At most `limit` entries of a stream behind an id ('' = from the first), and the id to go on after ('' = that was all).
-local function page(stream, after, limit)
-  local entries = after == '' and redis.call('XRANGE', stream, '-', '+', 'COUNT', limit + 1) or entries_behind(stream, after, limit + 1)
-  if #entries <= limit then return entries, '' end
-  entries[limit + 1] = nil
-  return entries, entries[limit][1]
+-- What a call looks at, which bounds its time. The size of entries is known when some are read, so it begins with one.
+local ENTRIES_A_CALL, BYTES_A_CALL, ENTRIES_A_STEP = 500, 524288, 100
+
+-- What `pick` gives for entries of a stream, but for nil, at most `limit`: behind an id ('' = from the first) and up to `last`
+-- ('' = the last one now). Then the id to go on after ('' = that was all), and `last`.
+local function page(stream, after, last, limit, pick)
+  local found, looked, bytes, step = {}, 0, 0, 1
+  if last == '' then
+    local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+    last = newest and newest[1] or '0-0'
+  end
+  if after == GREATEST then return found, '', last end
+  after = after == '' and '0-0' or after
+  while looked < ENTRIES_A_CALL and bytes < BYTES_A_CALL do
+    local entries = redis.call('XRANGE', stream, '(' .. after, last, 'COUNT', step)
+    for _, entry in ipairs(entries) do
+      if #found == limit then return found, after, last end
+      after, found[#found + 1] = entry[1], pick(entry)
+      for _, text in ipairs(entry[2]) do bytes = bytes + #text end
+    end
+    if #entries < step then return found, '', last end
+    looked = looked + step
+    step = math.min(ENTRIES_A_STEP, ENTRIES_A_CALL - looked, math.ceil((BYTES_A_CALL - bytes) * looked / bytes))
+  end
+  return found, after, last
+end
+
+-- The fields of a dead letter, by name, or nil where it is not of this collection and reason ('' = any).
+local function letter_of(row, collection_id, reason)
+  local f = fields_of(row)
+  if (collection_id == '' or collection_id == f.collection_id) and (reason == '' or reason == f.reason) then return f end
 end

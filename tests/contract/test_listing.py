@@ -1,5 +1,6 @@
 """Section 4: the order of a stream, and reading it without a consumer (C16, C17)."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -97,6 +98,14 @@ async def test_c16_such_an_entry_may_die(api: Api, store: Store, clock: Clock, s
 
 
 # C17
+
+
+async def test_c17_a_page_ends_where_the_stream_ended_when_it_began(api: Api) -> None:
+    await publish_each(api, range(1000))
+    page = asyncio.create_task(api.messages("events", limit=1, collection_id="none:here"))
+    while not page.done():
+        await publish_each(api, range(1000))
+    assert await page == {"data": [], "next": None}
 
 
 async def pages(api: Api, stream: str, **query: Any) -> list[Any]:
