@@ -4,7 +4,9 @@ Heads and bodies are those of lua/shared/entries.lua.
 """
 
 import uuid
+from base64 import b64encode
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from operator import itemgetter
 from typing import TypeVar
@@ -20,6 +22,8 @@ V = TypeVar("V", int, str)
 _OPENED: Callable[[bytes], bytes] = itemgetter(slice(1, None))
 # So many of them are joined for the JSON of a delivery.
 PIECES = 8
+# Fields of a plain client's entry that are no part of `data`.
+_NAMED = {b"collection_id", b"id", b"resource_id", b"upstream_id", b"event", b"key", b"headers"}
 
 
 def label_of(head: bytes) -> str:
@@ -85,19 +89,45 @@ def _each(values: Sequence[V], text: Callable[[V], bytes]) -> list[bytes]:
 
 
 def _from_fields(stream: str, message_id: bytes, fields_json: bytes) -> tuple[bytes, bytes]:
-    """The letters and the body of an event that a plain Redis client added: its fields, `data` as JSON or as a string."""
-    fields: dict[str, str] = msgspec.json.decode(fields_json.decode("utf-8", "replace"), type=dict[str, str])
-    text = fields.get("data", "null").encode()
-    try:
-        msgspec.json.decode(text)
-        data = msgspec.Raw(text)
-    except (msgspec.DecodeError, RecursionError):
-        data = msgspec.Raw(encode(fields["data"]))
-    collection_id = fields.get("collection_id", "")
-    upstream_id = fields.get("upstream_id")
+    """The letters and the body of an event that a plain Redis client added (C55). Of a name that comes twice the last value counts."""
+    # The list is JSON but for bytes that are not UTF-8: read as Latin-1, each character is a byte.
+    flat = [text.encode("latin-1") for text in msgspec.json.decode(fields_json.decode("latin-1"), type=list[str])]
+    named = {name: _text(value) for name, value in zip(flat[::2], flat[1::2], strict=True) if name in _NAMED}
+    collection_id, upstream_id = named.get(b"collection_id", ""), named.get(b"upstream_id")
     stored = EventBody(
-        collection_id=collection_id, resource_id=fields.get("resource_id"), key=fields.get("key", upstream_id),
-        id=fields.get("id") or str(uuid.uuid5(RECORD_IDS, f"{stream}\0{message_id.decode()}")),
-        provider=provider_of(collection_id), upstream_id=upstream_id, event=fields.get("event", "created"), data=data,
+        collection_id=collection_id, resource_id=named.get(b"resource_id"), key=named.get(b"key", upstream_id),
+        id=named.get(b"id") or str(uuid.uuid5(RECORD_IDS, f"{stream}\0{message_id.decode()}")),
+        provider=provider_of(collection_id), upstream_id=upstream_id, event=named.get(b"event", "created"), data=_data_of(flat),
     )  # fmt: skip
     return lacks(stored).encode(), encode(stored)
+
+
+def _data_of(flat: Sequence[bytes]) -> msgspec.Raw:
+    """The field `data` as it stands, a string where it is not JSON. Without one, the object of the fields that mean nothing else.
+
+    A name that comes more than once has the list of its values.
+    """
+    values: dict[str, list[str | dict[str, str]]] = {}
+    for name, value in zip(flat[::2], flat[1::2], strict=True):
+        if name not in _NAMED:
+            values.setdefault(_text(name), []).append(_value(value))
+    if "data" not in values:
+        return msgspec.Raw(encode({name: found[0] if len(found) == 1 else found for name, found in values.items()}))
+    data = values["data"][-1]
+    if isinstance(data, str):
+        with suppress(msgspec.DecodeError, RecursionError):
+            msgspec.json.decode(data, type=msgspec.Raw)  # looks at the syntax alone: a number may have any size
+            return msgspec.Raw(data.encode())
+    return msgspec.Raw(encode(data))
+
+
+def _text(value: bytes) -> str:
+    """What has to be text. Bytes that are not UTF-8 become `\\xff`, so that different names stay different."""
+    return value.decode("utf-8", "backslashreplace")
+
+
+def _value(value: bytes) -> str | dict[str, str]:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": b64encode(value).decode()}

@@ -80,10 +80,11 @@ local function idx_of(s, entry)
   return tonumber(idx or redis.call('ZSCORE', s.key .. ':plain', sortable(entry[1])) or 0)
 end
 
--- What a client needs of an entry: head and body. For a plain XADD they are "idx plain" and its fields as a JSON object.
+-- What a client needs of an entry: head and body. For a plain XADD they are "idx plain" and its names and values as one JSON
+-- list, in which bytes that are not UTF-8 stand as they are.
 local function content_of(s, entry)
   local head, body = entry[2][2], entry[2][4]
-  if is_plain(s, entry) then head, body = ' plain', cjson.encode(fields_of(entry)) end
+  if is_plain(s, entry) then head, body = ' plain', cjson.encode(entry[2]) end
   if string.byte(head) == 32 then head = string.format('%.0f', idx_of(s, entry)) .. head end
   return head, body
 end

@@ -59,7 +59,7 @@ async def test_c16_a_plain_entry_may_call_its_fields_as_the_store_does(api: Api,
     await publish_each(api, [1])
     await plain_add(store, "head", head, "body", text)
     await publish_each(api, [3])
-    expected = [(1, "crm:contacts", 1), (None, "", 2), (3, "crm:contacts", 3)]
+    expected = [(1, "crm:contacts", 1), ({"head": head, "body": text}, "", 2), (3, "crm:contacts", 3)]
     for rows in ((await api.messages("events"))["data"], await api.peek("c"), (await api.next("c", 10))["data"]):
         assert [(m["data"], m["collection_id"], m["updated_idx"]) for m in map(body, rows)] == expected
     assert data(await api.next("filtered", 10)) == [1, 3]

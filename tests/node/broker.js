@@ -13,6 +13,9 @@ const LACKING = {
   b: ["upstream_updated_at", null],
 };
 
+// Fields of a plain client's entry that are no part of its data.
+const NAMED = ["collection_id", "id", "resource_id", "upstream_id", "event", "key", "headers"];
+
 export class Broker {
   constructor(redis) {
     this.redis = redis;
@@ -93,9 +96,16 @@ export class Broker {
   message(head, body) {
     const [idx, lacks] = head.split(" ");
     const fields = JSON.parse(body);
-    if (lacks === "plain") return { updated_idx: Number(idx), ...fields, data: JSON.parse(fields.data ?? "null") };
+    if (lacks === "plain") return { updated_idx: Number(idx), ...this.plain(fields) };
     const defaults = Object.fromEntries([...lacks].map((letter) => LACKING[letter]));
     return { updated_idx: Number(idx), ...defaults, ...fields };
+  }
+
+  // What a plain client added: names and values in one list. Without `data` the fields of its own are the data.
+  plain(list) {
+    const [named, data] = [{}, {}];
+    for (let i = 0; i < list.length; i += 2) (NAMED.includes(list[i]) ? named : data)[list[i]] = list[i + 1];
+    return { ...named, data: "data" in data ? JSON.parse(data.data) : data };
   }
 
   // Tokens by epoch and delivery number, as ack takes them.
