@@ -50,6 +50,10 @@ class StreamNotFound(NotFound):
     code = "STREAM_NOT_FOUND"
 
 
+class WrongKind(StreamNotFound):
+    """The stream that was meant is gone: it was deleted, and made again with the other kind."""
+
+
 class ConsumerNotFound(NotFound):
     """No consumer has this name."""
 
@@ -132,6 +136,7 @@ class StoreFault(BrokerError):
 # The words by which a script refuses, and what they become.
 SCRIPT_ERRORS: dict[str, tuple[type[BrokerError], str]] = {
     "STREAM_NOT_FOUND": (StreamNotFound, "There is no such stream."),
+    "WRONG_KIND": (WrongKind, "The stream was deleted, and made again with the other kind."),
     "CONSUMER_NOT_FOUND": (ConsumerNotFound, "There is no such consumer."),
     "RECORD_NOT_FOUND": (RecordNotFound, "The stream holds no such record."),
     "STREAM_EXISTS": (StreamExists, "A stream of this name exists with other fields."),

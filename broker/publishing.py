@@ -10,7 +10,7 @@ import msgspec
 
 from broker.durability import Durability, Mark
 from broker.engine import Engine, flatten
-from broker.errors import BrokerError, OutcomeUnknown, PayloadTooLarge, StoreFault, ValidationFailed
+from broker.errors import BrokerError, OutcomeUnknown, PayloadTooLarge, ValidationFailed, WrongKind
 from broker.group_commit import GroupCommit
 from broker.messages import Kind, Outgoing, decode_batch, decode_one, outgoing
 from broker.streams import Known, Streams
@@ -89,21 +89,21 @@ class Publisher:
     async def publish_json(self, stream: str, body: bytes) -> list[Published]:
         """Publish a request body `{"messages": [...]}`, all or none (C13)."""
 
-        async def attempt() -> list[Published]:
-            known = await self._streams.known(stream)
-            batch = decode_batch(known.kind, body)
-            ready = [outgoing(stream, m, f"messages[{i}]", self._limit, remember=known.durable) for i, m in enumerate(batch)]
-            return await self._store(stream, _Call(known.kind, ready, known.durable))
-
+        known = await self._streams.known(stream)
         try:
-            return await attempt()
-        except (_WrongKind, ValidationFailed):
+            return await self._publish_batch(stream, known, body)
+        except (WrongKind, ValidationFailed, PayloadTooLarge):
             # The stream may have been made anew with the other kind by another server: ask before judging.
-            before = await self._streams.known(stream)
             self._streams.forget(stream)
-            if (await self._streams.known(stream)).kind == before.kind:
+            now = await self._streams.known(stream)
+            if now.kind == known.kind:
                 raise
-            return await attempt()
+            return await self._publish_batch(stream, now, body)
+
+    async def _publish_batch(self, stream: str, known: Known, body: bytes) -> list[Published]:
+        batch = decode_batch(known.kind, body)
+        ready = [outgoing(stream, m, f"messages[{i}]", self._limit, remember=known.durable) for i, m in enumerate(batch)]
+        return await self._store(stream, _Call(known.kind, ready, known.durable))
 
     async def publish_lines(self, stream: str, lines: AsyncIterator[bytes]) -> AsyncIterator[list[Published]]:
         """Publish NDJSON lines as they come, in chunks; gives the results chunk by chunk.
@@ -184,18 +184,9 @@ class Publisher:
         await self._durability.close()
 
     async def _send(self, stream: str, calls: Sequence[_Call]) -> list[Any]:
-        try:
-            arguments = flatten(message.arguments for call in calls for message in call.ready)
-            reply: list[Any] = await self._engine.run(f"publish_{calls[0].kind}", stream, *arguments)
-        except StoreFault as exc:
-            if "WRONG_KIND" in str(exc.__cause__):
-                raise _WrongKind("The stream is of the other kind.") from exc
-            raise
+        arguments = flatten(message.arguments for call in calls for message in call.ready)
+        reply: list[Any] = await self._engine.run(f"publish_{calls[0].kind}", stream, *arguments)
         return reply
-
-
-class _WrongKind(StoreFault):
-    pass
 
 
 def _share(calls: Sequence[_Call], reply: list[Any]) -> list[tuple[list[Published], Mark | None]]:

@@ -26,6 +26,7 @@ from broker.errors import (
     TooManyWaiting,
     Unauthenticated,
     ValidationFailed,
+    WrongKind,
 )
 from broker.publishing import PublishFailed, Repeatable, Unconfirmed
 from http_api.codec import UnsupportedMediaType, answer
@@ -55,6 +56,7 @@ STATUS: dict[type[BrokerError], int] = {
     Forbidden: 403,
     NotFound: 404,
     StreamNotFound: 404,
+    WrongKind: 404,
     ConsumerNotFound: 404,
     RecordNotFound: 404,
     MethodNotAllowed: 405,

@@ -36,6 +36,23 @@ def until(true: Callable[[], bool], seconds: float = 15) -> None:
         time.sleep(0.05)
 
 
+def test_c46_every_worker_has_the_kind_of_a_stream_that_was_made_again(data_dir: Path) -> None:
+    with serving("--port", "0", "--data-dir", str(data_dir), "--workers", "2") as server:
+
+        def call(method: str, path: str, **fields: object) -> httpx.Response:
+            return httpx.request(method, f"{server.url}/v1{path}", json=fields or None)  # a connection, and so a worker, of its own
+
+        for kind in ("events", "records", "events", "records"):
+            assert call("POST", "/streams", name="s", kind=kind).status_code == 201
+            for n in range(1, 9):
+                published = call("POST", "/streams/s/messages", messages=[{"collection_id": "a:b", "id": str(n), "data": n}])
+                assert published.json()["info"] == {"created": 1}
+                rows = call("GET", "/streams/s/messages").json()["data"]
+                assert [row[kind[:-1]]["data"] for row in rows] == list(range(1, n + 1))
+                assert call("GET", f"/streams/s/records/{n}").status_code == (200 if kind == "records" else 404)
+            assert call("DELETE", "/streams/s").status_code == 200
+
+
 def test_c46_a_worker_killed_under_load_is_replaced_and_every_message_is_acked_once(data_dir: Path) -> None:
     with serving("--port", "0", "--data-dir", str(data_dir), "--workers", "3") as server:
 
