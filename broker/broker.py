@@ -11,7 +11,7 @@ from broker.delivery import Deliveries
 from broker.engine import Engine
 from broker.errors import BrokerError, StoreFull
 from broker.publishing import MAX_MESSAGE_BYTES, Published, Publisher
-from broker.scripts import Scripts
+from broker.scripts import MAX_ANSWER_BYTES, Scripts
 from broker.store import Store
 from broker.streams import Streams, StreamSpec
 from broker.waiting import Waiting
@@ -24,9 +24,16 @@ class Broker:
     `deliveries` shows what is pending and next, `dead_letters` what is dead. Errors are those of `broker.errors`.
     """
 
-    def __init__(self, store: Store, *, max_message_bytes: int = MAX_MESSAGE_BYTES, scripts: Scripts | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+        scripts: Scripts | None = None,
+    ) -> None:
         self.store = store
-        engine = Engine(store, scripts)
+        engine = Engine(store, scripts or Scripts(max_answer_bytes=max_answer_bytes))
         self.streams = Streams(engine)
         self.consumers = Consumers(engine)
         self.deliveries = Deliveries(engine)
@@ -35,9 +42,11 @@ class Broker:
         self._publisher = Publisher(engine, self.streams, max_message_bytes)
 
     @classmethod
-    def from_url(cls, url: str, *, max_message_bytes: int = MAX_MESSAGE_BYTES) -> "Broker":
+    def from_url(
+        cls, url: str, *, max_message_bytes: int = MAX_MESSAGE_BYTES, max_answer_bytes: int = MAX_ANSWER_BYTES
+    ) -> "Broker":
         """A broker over the Redis at `redis://`, `rediss://` or `unix://`. ValueError: not such a URL."""
-        return cls(Store.from_url(url), max_message_bytes=max_message_bytes)
+        return cls(Store.from_url(url), max_message_bytes=max_message_bytes, max_answer_bytes=max_answer_bytes)
 
     async def start(self) -> None:
         """Make the streams `records` and `events` at the first start over this Redis (C8)."""

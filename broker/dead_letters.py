@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from broker.engine import Engine
+from broker.engine import Engine, room_of
 from broker.errors import InvalidRequest, OutcomeUnknown, StoreFull, StoreUnavailable
 from broker.link import Argument
 from broker.splicing import complete, label_of
@@ -53,14 +53,15 @@ class DeadLetters:
         if reason not in (None, "max_deliver", "rejected"):
             raise InvalidRequest("reason must be max_deliver or rejected.")
         position, until = message_id(after).encode() if after else b"", b""
-        found = list[DeadLetter]()
+        found, room = list[DeadLetter](), self._engine.scripts.max_answer_bytes
         while True:  # up to what was the last one at first, so that letters that are added meanwhile do not hold it up
-            wanted = limit - len(found)
+            before, wanted = position, limit - len(found)
             stream, (position, until, *rows) = await self._engine.on_consumer(
-                "dead_letters", consumer, position, wanted, collection_id or "", reason or "", until
+                "dead_letters", consumer, position, wanted, collection_id or "", reason or "", until, room
             )
             found += [_dead_letter(stream, rows[i : i + 8]) for i in range(0, len(rows), 8)]
-            if not position or len(found) >= limit:
+            room -= room_of(rows[6::8], rows[7::8])
+            if not position or len(found) >= limit or position == before:
                 return found, position.decode() or None
 
     async def redrive(self, consumer: str, ids: Sequence[str], *, dry_run: bool = False) -> Redriven:

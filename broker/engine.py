@@ -1,6 +1,6 @@
 """Running a command: a script over one stream, and where a consumer's stream is looked up."""
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from broker import keys
@@ -12,6 +12,8 @@ from broker.store import Store
 
 # What a command replies that has made a bounded step of upkeep, and nothing else.
 BEHIND = [1]
+# What a message has in an answer beside its body, at most.
+MESSAGE_BYTES = 640
 
 
 class Engine:
@@ -71,6 +73,11 @@ async def page_of_names(store: Store, registry: str, after: str | None, limit: i
     names = sorted(name.decode() for name in await store.call("HKEYS", registry))
     rest = [name for name in names if after is None or name > after]
     return rest[:limit], rest[limit - 1] if len(rest) > limit else None
+
+
+def room_of(heads: Sequence[bytes], bodies: Sequence[bytes]) -> int:
+    """How many bytes messages take of an answer, at most; lua/prelude.lua has the same number."""
+    return sum(map(len, heads)) + sum(map(len, bodies)) + MESSAGE_BYTES * len(heads)
 
 
 def flatten(rows: Iterable[Iterable[Argument]]) -> list[Argument]:

@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 
 LUA = Path(__file__).resolve().parent.parent / "lua"
+# What stands in the prelude.
+MAX_ANSWER_BYTES = 8 << 20
 _USES = re.compile(r"^-- uses: (.+)$", re.MULTILINE)
 
 
@@ -54,10 +56,15 @@ def prelude() -> str:
 
 
 class Scripts:
-    """All commands behind one prelude. Tests pass a prelude with a clock of their own."""
+    """All commands behind one prelude. Tests pass a prelude with a clock of their own.
 
-    def __init__(self, prelude_text: str | None = None) -> None:
+    An answer with messages stops before `max_answer_bytes` (C54).
+    """
+
+    def __init__(self, prelude_text: str | None = None, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
+        self.max_answer_bytes = max_answer_bytes
         text = prelude_text if prelude_text is not None else prelude()
+        text = text.replace(f"MAX_ANSWER_BYTES = {MAX_ANSWER_BYTES}\n", f"MAX_ANSWER_BYTES = {max_answer_bytes}\n")
         self._scripts = {name: build(name, text) for name in names()}
 
     def __getitem__(self, name: str) -> Script:

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broker import keys
-from broker.engine import Engine, page_of_names, pairs
+from broker.engine import Engine, page_of_names, pairs, room_of
 from broker.errors import InvalidRequest, StreamNotFound, ValidationFailed
 from broker.messages import Kind
 from broker.names import Name, is_name
@@ -236,14 +236,15 @@ class Streams:
         """A page of what the stream holds, oldest first, and the cursor of the next one (C17)."""
         _check_name(name)
         position, until = message_id(after).encode() if after else b"", b""
-        found = list[StoredMessage]()
+        found, room = list[StoredMessage](), self._engine.scripts.max_answer_bytes
         while True:  # up to what was the last one at first, so that publishers do not hold it up
-            wanted = limit - len(found)
-            _, position, until, *reply = await self._engine.run_ready("messages", name, position, wanted, collection_id or "", until)
+            before, wanted = position, limit - len(found)
+            _, position, until, *reply = await self._engine.run_ready("messages", name, position, wanted, collection_id or "", until, room)
             ids, heads, bodies = (reply[column::3] for column in range(3))
             rows = zip(ids, heads, complete(name, ids, heads, bodies), strict=True)
             found += [StoredMessage(message.decode(), label_of(head), text) for message, head, text in rows]
-            if not position or len(found) >= limit:
+            room -= room_of(heads, bodies)
+            if not position or len(found) >= limit or position == before:
                 return found, position.decode() or None
 
     async def record(self, name: str, record_id: str) -> StoredMessage:

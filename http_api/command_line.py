@@ -27,6 +27,7 @@ _HELP = {
     "log_level": "debug, info, warning or error (info)",
     "max_message_bytes": "largest message (1048576)",
     "max_body_bytes": "largest JSON body (8388608)",
+    "max_answer_bytes": "largest answer with messages, though with one at least (8388608)",
 }
 
 # A command gives its exit status, or None for 0.
@@ -114,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     serving = _command(commands, "serve", "run a server", _serve)
-    _setting_options(serving, "host", "port", "redis_url", "data_dir", "workers", "log_level", "max_message_bytes", "max_body_bytes")
+    _setting_options(serving, *_HELP)
 
     publishing = _command(commands, "publish", "publish a file to a stream", lambda args: publish.run(_client(args), args))
     publishing.add_argument("stream", metavar="STREAM", type=_name)

@@ -53,7 +53,7 @@ def serve_worker(settings: Settings, listener: socket.socket, door: Door | None)
     _log_to_stderr(settings)
 
     async def run(url: str) -> None:
-        broker = Broker.from_url(url, max_message_bytes=settings.max_message_bytes)
+        broker = Broker.from_url(url, max_message_bytes=settings.max_message_bytes, max_answer_bytes=settings.max_answer_bytes)
         app = create_app(broker, AccessTokens(broker.store, settings.admin_token, door), settings, owns_calls=True)
         config = uvicorn.Config(
             app, http=Protocol, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=GRACE_S, backlog=_BACKLOG,
@@ -196,6 +196,7 @@ def _run(settings: Settings, url: str, listener: socket.socket, *, is_open: bool
             "BROKER_LOG_LEVEL": settings.log_level,
             "BROKER_MAX_MESSAGE_BYTES": str(settings.max_message_bytes),
             "BROKER_MAX_BODY_BYTES": str(settings.max_body_bytes),
+            "BROKER_MAX_ANSWER_BYTES": str(settings.max_answer_bytes),
             "BROKER_WORKERS": str(settings.workers),
         }
         supervise(settings.workers, listener, environment)

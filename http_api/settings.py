@@ -31,6 +31,7 @@ class Settings:
     admin_token: str | None = None
     max_message_bytes: int = 1 << 20
     max_body_bytes: int = 8 << 20
+    max_answer_bytes: int = 8 << 20
 
     @property
     def on_loopback(self) -> bool:
@@ -61,6 +62,7 @@ SOURCES = {
     "admin_token": ("", "BROKER_ADMIN_TOKEN"),
     "max_message_bytes": ("--max-message-bytes", "BROKER_MAX_MESSAGE_BYTES"),
     "max_body_bytes": ("--max-body-bytes", "BROKER_MAX_BODY_BYTES"),
+    "max_answer_bytes": ("--max-answer-bytes", "BROKER_MAX_ANSWER_BYTES"),
 }
 
 
@@ -82,7 +84,7 @@ def _parse(field: str, text: str, source: str) -> object:
             return _integer(text, source, 0, 65535)
         case "workers":
             return _integer(text, source, 1, 256)
-        case "max_message_bytes" | "max_body_bytes":
+        case "max_message_bytes" | "max_body_bytes" | "max_answer_bytes":
             return _integer(text, source, 1024, 1 << 30)
         case "data_dir":
             return Path(text)

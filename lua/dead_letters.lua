@@ -2,7 +2,7 @@
 -- uses: entries holding ordering fence delivery expiry
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; after, a position ('' = from the first); limit; collection_id, reason ('' = any); up to, a position
---          ('' = the last one now)
+--          ('' = the last one now); [how many bytes they may have]
 -- returns  [behind = 1], or [position to go on after, or '' at the end; up to; then 8 a dead letter: message id, deliver count, reason,
 --          last nack reason, last delivered at (ms), dead at (ms), head, body]
 -- errors   CONSUMER_NOT_FOUND
@@ -10,7 +10,7 @@
 local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 if not expire(s, c) then return { 1 } end
-local letters, go_on, last = page(c.dead, ARGV[2], ARGV[6], tonumber(ARGV[3]), function(row)
+local letters, go_on, last = page(c.dead, ARGV[2], ARGV[6], tonumber(ARGV[3]), ARGV[7], function(row)
   return letter_of(row, ARGV[4], ARGV[5])
 end)
 local reply = { go_on, last }

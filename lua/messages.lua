@@ -1,14 +1,15 @@
 -- messages: what the stream holds, oldest first, without a consumer.
 -- uses: filters entries holding ordering keys schedule upkeep
 -- KEYS[1]  broker:{S}
--- ARGV     after, a message id ('' = from the first); limit; collection_id ('' = any); up to, a message id ('' = the last one now)
+-- ARGV     after, a message id ('' = from the first); limit; collection_id ('' = any); up to, a message id ('' = the last one now);
+--          [how many bytes the messages may have]
 -- returns  [behind = 1], or [0, id to go on after or '' at the end, up to, then 3 a message: id, head, body]
 -- errors   STREAM_NOT_FOUND
 -- cost     O(what it looks at): at most 500 messages, or fewer of 512 KiB together; so it may give fewer than there are
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 if not up_to_date(s) then return { 1 } end
-local entries, go_on, last = page(s.log, ARGV[1], ARGV[4], tonumber(ARGV[2]), function(entry)
+local entries, go_on, last = page(s.log, ARGV[1], ARGV[4], tonumber(ARGV[2]), ARGV[5], function(entry)
   if ARGV[3] ~= '' and routing_fields(s, entry) ~= ARGV[3] or s.kind == 'records' and is_plain(s, entry) then return nil end
   return entry
 end)

@@ -36,7 +36,7 @@ for i = 4, 3 + ARGV[3] do
 end
 local reply = { redriven, gone }
 if ARGV[3] == '0' and ARGV[4] then
-  local _, go_on, last = page(c.dead, ARGV[7], ARGV[8], math.min(100, tonumber(ARGV[4]) or 100), function(row)
+  local _, go_on, last = page(c.dead, ARGV[7], ARGV[8], math.min(100, tonumber(ARGV[4]) or 100), math.huge, function(row)
     local f = letter_of(row, ARGV[5], ARGV[6])
     return f and redrive(row[1], f)
   end)

@@ -44,10 +44,10 @@ local function bury(s, c, row, reason)
   if entry then
     local head, body = content_of(s, entry)
     local collection_id = routing_fields(s, entry)
-    local dead_id = redis.call('XADD', c.dead, '*', 'id', row.id, 'number', row.number, 'reason', reason,
+    local dead_id = redis.call('XADD', c.dead, '*', 'head', head, 'body', body, 'id', row.id, 'number', row.number, 'reason', reason,
       'last_nack_reason', row.reason or note, 'deliver_count', row.number - given_back,
       'last_delivered_at', row.delivered_at or delivered_at or s.wall, 'dead_at', s.wall,
-      'collection_id', collection_id, 'head', head, 'body', body)
+      'collection_id', collection_id)
     redis.call('HSET', c.dead_ids, row.id, dead_id)
   end
   if c.keyed then free_key(s, c.name, row.id) end

@@ -96,11 +96,11 @@ local function note_size(s, bytes)
   redis.call('HSET', s.key, 'largest', bytes)
 end
 
--- What a plain client's entry may have as JSON, in bytes.
+-- What an entry may have as JSON, in bytes. A character of a plain client's field may be escaped by six.
 local function size_of(entry)
-  local bytes = 0
-  for _, text in ipairs(entry[2]) do bytes = bytes + 6 * #text + 6 end
-  return bytes
+  local bytes, f = 0, entry[2]
+  for _, text in ipairs(f) do bytes = bytes + #text end
+  return f[1] == 'head' and bytes or 6 * (bytes + #f)
 end
 
 -- Whether an event's time to live is over: it is not delivered for the first time.
@@ -111,9 +111,12 @@ end
 -- What a call looks at, which bounds its time. The size of entries is known when some are read, so it begins with one.
 local ENTRIES_A_CALL, BYTES_A_CALL, ENTRIES_A_STEP = 500, 524288, 100
 
--- What `pick` gives for entries of a stream, but for nil, at most `limit`: behind an id ('' = from the first) and up to `last`
--- ('' = the last one now). Then the id to go on after ('' = that was all), and `last`.
-local function page(stream, after, last, limit, pick)
+-- What `pick` gives for entries of a stream, but for nil, at most `limit`: after an id ('' = from the first) and up to `last`
+-- ('' = the last one now). Then the id to go on after ('' = that was all), and `last`. `room` ('' = all of an answer): bytes that what
+-- is picked may have; with all of it there is room for one at least.
+local function page(stream, after, last, limit, room, pick)
+  room = tonumber(room) or MAX_ANSWER_BYTES
+  local whole = room >= MAX_ANSWER_BYTES
   local found, looked, bytes, step = {}, 0, 0, 1
   if last == '' then
     local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
@@ -124,9 +127,12 @@ local function page(stream, after, last, limit, pick)
   while looked < ENTRIES_A_CALL and bytes < BYTES_A_CALL do
     local entries = redis.call('XRANGE', stream, '(' .. after, last, 'COUNT', step)
     for _, entry in ipairs(entries) do
-      if #found == limit then return found, after, last end
-      after, found[#found + 1] = entry[1], pick(entry)
-      for _, text in ipairs(entry[2]) do bytes = bytes + #text end
+      local size, picked = size_of(entry), nil
+      local fits = size + MESSAGE_BYTES <= room or whole and #found == 0
+      if #found < limit then picked = pick(entry) end
+      if #found == limit or picked and not fits then return found, after, last end
+      if picked then room = room - size - MESSAGE_BYTES end
+      after, found[#found + 1], bytes = entry[1], picked, bytes + size
     end
     if #entries < step then return found, '', last end
     looked = looked + step
