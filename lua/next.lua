@@ -62,15 +62,16 @@ end
 
 -- Deliver rows again. Those that were in the PEL are counted as out already.
 local function redeliver(rows, run)
-  local ids, notes, deadlines, counted, gone, gone_members = {}, {}, {}, {}, {}, {}
+  local ids, notes, deadlines, began, firsts, old, gone = {}, {}, {}, {}, {}, {}, {}
   local noted = redis.call('EXISTS', c.notes) == 1
   for i, row in ipairs(rows) do
     ids[i], row.given_back = row.id, 0
     if noted then notes[i], row.given_back = note_of(c, row.id) end
     row.number = (row.number or notes[i] or 0) + 1
-    run = run and row.in_order
-    if row.in_order then c.sweep = row.id end
-    if row.retry then
+    if row.due then run = false
+    elseif not row.retry then c.sweep = row.id
+    else
+      run = false
       redis.call('ZREM', c.retry, row.member)
       redis.call('ZREM', s.key .. ':retrying', row.member .. ':' .. c.name)
     end
@@ -80,22 +81,21 @@ local function redeliver(rows, run)
     local entry, count = claimed[row.id], row.number - row.given_back
     if entry then
       deliver(entry, row.number, count)
-      deadlines[#deadlines + 1], deadlines[#deadlines + 2] = string.format('%.0f', s.now + redelivery_delay(c, count)), row.member
-      if count > 1 then counted[#counted + 1] = row.id end
+      began[count] = began[count] or string.format('%.0f', s.now + redelivery_delay(c, count))
+      deadlines[#deadlines + 1], deadlines[#deadlines + 2] = began[count], row.member or sortable(row.id)
+      if count <= 1 then firsts[#firsts + 1] = row.id elseif row.due then old[#old + 1] = row.id end
       if row.retry then out = out + 1 end
     else
-      gone[#gone + 1], gone_members[#gone_members + 1] = row.id, row.member
+      gone[#gone + 1] = row.id
+      forget_deadline(c, row.id)
       if not row.retry then out = out - 1 end
       if c.keyed then free_key(s, c.name, row.id) end
     end
   end
   if #deadlines > 0 then redis.call('ZADD', c.deadlines, unpack(deadlines)) end
-  if #counted > 0 then redis.call('SADD', c.redelivered, unpack(counted)) end
-  if #gone > 0 then
-    redis.call('ZREM', c.deadlines, unpack(gone_members))
-    redis.call('SREM', c.redelivered, unpack(gone))
-    redis.call('HDEL', c.notes, unpack(gone))
-  end
+  if #old > 0 then redis.call('SREM', c.firsts, unpack(old)) end
+  if #firsts > 0 then redis.call('SADD', c.firsts, unpack(firsts)) end
+  if #gone > 0 then redis.call('HDEL', c.notes, unpack(gone)) end
 end
 
 -- Messages that the consumer has not reached yet, now in its PEL; nil where there are none.

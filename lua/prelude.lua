@@ -28,7 +28,7 @@
 --   broker:{S}:gate:C          stream  exists between `fast_read` and the XREADGROUP that follows it in a transaction
 --   broker:{S}:retry:C         zset    nacked messages, score = time due, 0 = now. Not in the PEL while here
 --   broker:{S}:deadlines:C     zset    out rows that do not expire in stream order, score = when their ack wait began, 0 = over
---   broker:{S}:redelivered:C   set     ids of out rows with a deliver count above 1
+--   broker:{S}:firsts:C        set     ids of those of `deadlines` with a deliver count of 1
 --   broker:{S}:notes:C         hash    id -> "delivery-number given-back@delivered-at reason" of nacked messages
 --   broker:{S}:busy:C          set     of a consumer with ordering key, as are held, parked and queue: shared/holding.lua
 --   broker:{S}:held:C          hash
@@ -50,8 +50,8 @@ local MESSAGE_BYTES = 640
 
 -- Ids inside zsets: each number is led by a letter for its length, so that byte order is stream order.
 local function sortable(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return string.char(64 + #ms) .. ms .. string.char(64 + #seq) .. seq
+  local dash = string.find(id, '-', 1, true)
+  return string.char(63 + dash) .. string.sub(id, 1, dash - 1) .. string.char(64 + #id - dash) .. string.sub(id, dash + 1)
 end
 
 local function stream_id(member)
@@ -147,7 +147,7 @@ local function open_consumer(s, name)
     paused = (f[14] == 'inf' and math.huge or tonumber(f[14] or '') or 0) > s.wall,
     keyed = f[15] == 'key', verify_from = f[16] or '0', verified_at = tonumber(f[17] or 0), position = tonumber(f[18] or 0),
     steps = tonumber(steps or 0), stepped_at = tonumber(stepped_at), stepped_id = stepped_id, recheck = f[20],
-    retry = s.key .. ':retry:' .. name, deadlines = s.key .. ':deadlines:' .. name, redelivered = s.key .. ':redelivered:' .. name,
+    retry = s.key .. ':retry:' .. name, deadlines = s.key .. ':deadlines:' .. name, firsts = s.key .. ':firsts:' .. name,
     notes = s.key .. ':notes:' .. name, dead = s.key .. ':dead:' .. name, dead_ids = s.key .. ':dead-ids:' .. name,
   }
   c.kept = { sweep = c.sweep, sweep_at = c.sweep_at }
@@ -160,7 +160,7 @@ local function open_settling(key, name)
   local f = redis.call('HMGET', c, 'epoch', 'full', 'ordering')
   if not f[1] then return s, nil end
   return s, { key = c, name = name, epoch = f[1], full = f[2], keyed = f[3] == 'key', deadlines = key .. ':deadlines:' .. name,
-    redelivered = key .. ':redelivered:' .. name, notes = key .. ':notes:' .. name }
+    firsts = key .. ':firsts:' .. name, notes = key .. ':notes:' .. name }
 end
 
 -- What every command begins with but those that store messages, streams or consumers. A Redis at its memory limit refuses

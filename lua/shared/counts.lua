@@ -29,15 +29,18 @@ local function num_ack_pending(s, c)
   return redis.call('XPENDING', s.log, c.name)[1]
 end
 
--- Out now with a deliver count above 1. What a plain client has acked of them is found where they are few; else it counts
--- until its ack wait is over.
+-- Out now with a deliver count above 1: each has a deadline of its own. What a plain client has acked of them is found where
+-- they are few; else it counts until its ack wait is over.
 local function num_redelivered(s, c)
-  local count = redis.call('SCARD', c.redelivered)
-  if count == 0 or count > 500 then return count end
-  local ids = redis.call('SMEMBERS', c.redelivered)
-  local rows = rows_of(s, c, ids)
-  for _, id in ipairs(ids) do
-    if not rows[id] then count = count - redis.call('SREM', c.redelivered, id) end
+  local count = redis.call('ZCARD', c.deadlines)
+  if count > 0 and count <= 500 then
+    local ids = redis.call('ZRANGE', c.deadlines, 0, -1)
+    for i, member in ipairs(ids) do ids[i] = stream_id(member) end
+    local rows = rows_of(s, c, ids)
+    for _, id in ipairs(ids) do
+      if not rows[id] then forget_deadline(c, id) end
+    end
+    count = redis.call('ZCARD', c.deadlines)
   end
-  return count
+  return count - redis.call('SCARD', c.firsts)
 end

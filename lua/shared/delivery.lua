@@ -56,20 +56,22 @@ end
 -- A deadline of its own for a row: when its ack wait began.
 local function set_deadline(s, c, id, began, deliver_count)
   redis.call('ZADD', c.deadlines, string.format('%.0f', began), sortable(id))
-  if deliver_count > 1 then redis.call('SADD', c.redelivered, id) end
+  redis.call(deliver_count > 1 and 'SREM' or 'SADD', c.firsts, id)
 end
 
--- Expired rows that were delivered once, at most `limit`, in stream order, each { id, member, number, delivered_at }. `rows.run`:
--- no other rows of the PEL lie between them. `rows.bound`: rows after this member were not looked at.
+-- Expired rows that were delivered once, at most `limit`, in stream order, each { id, number = 1 }, for the dead with `delivered_at`.
+-- `rows.run`: no other rows of the PEL lie between them. `rows.bound`: rows after this member were not looked at.
 local function expired_in_order(s, c, limit)
   local rows, gap = { run = true }, false
   if s.now < c.sweep_at then return rows end
   local wait, position, looked, ask = c.ack_wait_ms + redelivery_delay(c, 1), c.sweep, 0, limit + 1
-  local apart = redis.call('EXISTS', c.deadlines) == 1
+  local apart, dying = redis.call('EXISTS', c.deadlines) == 1, exhausted(c, 1)
   repeat
-    local pending, members = redis.call('XPENDING', s.log, c.name, '(' .. position, '+', ask), {}
-    for i, p in ipairs(pending) do members[i] = sortable(p[1]) end
-    local scores = apart and #pending > 0 and redis.call('ZMSCORE', c.deadlines, unpack(members)) or {}
+    local pending, scores = redis.call('XPENDING', s.log, c.name, '(' .. position, '+', ask), {}
+    if apart and #pending > 0 then
+      for i, p in ipairs(pending) do scores[i] = sortable(p[1]) end
+      scores = redis.call('ZMSCORE', c.deadlines, unpack(scores))
+    end
     for i, p in ipairs(pending) do
       position = p[1]
       local own = scores[i]
@@ -81,13 +83,13 @@ local function expired_in_order(s, c, limit)
         if #rows == 0 then c.sweep = position end
         gap = #rows > 0
       else
-        local idle = idle_of(s, c, p)
+        local idle = c.stepped_at and idle_of(s, c, p) or p[3]
         if idle < wait or #rows == limit then
           if #rows == 0 then c.sweep_at = s.now + wait - idle end
           return rows
         end
         rows.run = rows.run and not gap
-        rows[#rows + 1] = { id = position, member = members[i], number = p[4], delivered_at = s.wall - idle, in_order = true }
+        rows[#rows + 1] = { id = position, number = 1, delivered_at = dying and s.wall - idle or nil }
       end
     end
     if #pending < ask then
@@ -104,15 +106,16 @@ end
 -- that a user could see.
 local function redeliverable(s, c, limit, places)
   local rows = expired_in_order(s, c, limit)
-  local own = #rows
   if redis.call('EXISTS', c.deadlines, c.retry) == 0 then return rows end
+  for _, row in ipairs(rows) do row.member = sortable(row.id) end
+  local own = #rows
   local members = redis.call('ZRANGEBYSCORE', c.deadlines, 0, 0, 'LIMIT', 0, limit)
   local ids = {}
   for i, member in ipairs(members) do ids[i] = stream_id(member) end
   local pending = rows_of(s, c, ids)
   for i, id in ipairs(ids) do
-    if pending[id] then rows[#rows + 1] = { id = id, member = members[i], number = pending[id][4] }
-    else redis.call('ZREM', c.deadlines, members[i]) end
+    if pending[id] then rows[#rows + 1] = { id = id, member = members[i], number = pending[id][4], due = true }
+    else forget_deadline(c, id) end
   end
   if places > 0 then
     for _, member in ipairs(redis.call('ZRANGEBYSCORE', c.retry, 0, 0, 'LIMIT', 0, math.min(limit, places))) do

@@ -29,8 +29,7 @@ local function settle_deadlines(s, c, members)
     local _, given_back = 0, 0
     if p and c.max_deliver > 0 then _, given_back = note_of(c, id) end
     if not p then
-      redis.call('ZREM', c.deadlines, members[i])
-      redis.call('SREM', c.redelivered, id)
+      forget_deadline(c, id)
       gone = gone + 1
     elseif p[2] ~= 'http' and p[3] < c.ack_wait_ms then -- a plain client has claimed it
       set_deadline(s, c, id, s.now - p[3], p[4] - given_back)

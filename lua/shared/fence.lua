@@ -35,6 +35,12 @@ local function live_rows(s, c, ids, numbers)
   return live
 end
 
+-- A deadline whose row has left the PEL.
+local function forget_deadline(c, id)
+  redis.call('ZREM', c.deadlines, sortable(id))
+  redis.call('SREM', c.firsts, id)
+end
+
 -- What an ack or a nack leaves: the rows of the ids out of the PEL, and a place under max_ack_pending for a waiting call.
 -- Of acked messages the notes go too. Returns whether a waiting call was woken.
 local function take_out(s, c, ids, acked)
@@ -44,7 +50,7 @@ local function take_out(s, c, ids, acked)
     local members = {}
     for i, id in ipairs(ids) do members[i] = sortable(id) end
     redis.call('ZREM', c.deadlines, unpack(members))
-    redis.call('SREM', c.redelivered, unpack(ids))
+    redis.call('SREM', c.firsts, unpack(ids))
     if acked then redis.call('HDEL', c.notes, unpack(ids)) end
   end
   local full = c.full

@@ -43,7 +43,7 @@ local function forget_deliveries(s, name)
     end
   end
   redis.pcall('XGROUP', 'DESTROY', s.log, name)
-  for _, part in ipairs({ ':retry:', ':deadlines:', ':redelivered:', ':notes:', ':dead:', ':dead-ids:', ':busy:', ':held:', ':parked:', ':queue:' }) do
+  for _, part in ipairs({ ':retry:', ':deadlines:', ':firsts:', ':notes:', ':dead:', ':dead-ids:', ':busy:', ':held:', ':parked:', ':queue:' }) do
     redis.call('UNLINK', s.key .. part .. name)
   end
 end

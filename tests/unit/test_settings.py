@@ -21,6 +21,7 @@ VALUES: dict[str, tuple[str, object, list[str]]] = {
     "admin_token": ("swordfish", "swordfish", ["é", "a b", "a\nb"]),
     "max_message_bytes": ("1024", 1024, ["1023", "1073741825", "1M"]),
     "max_body_bytes": ("1073741824", 1 << 30, ["1023", "1073741825", "1M"]),
+    "max_answer_bytes": ("1073741824", 1 << 30, ["1023", "1073741825", "1M"]),
 }
 WRONG = [(field, text) for field, (_, _, wrong) in VALUES.items() for text in wrong]
 
