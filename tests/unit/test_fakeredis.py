@@ -2,14 +2,13 @@
 
 A store over fakeredis is `Store(One(ConnectionPool(connection_class=Connection, server=FakeServer(...), protocol=2)))`, where
 `Connection` is fakeredis' own with the one thing that it lacks, below. Streams, publishing, consumers, next, ack, nack,
-pending, peek, dead letters and waiting work. The gaps of fakeredis 2.40, each with a test that fails while it is there:
+pending, peek, dead letters and waiting work. The gaps of fakeredis 2.41, each with a test that fails while it is there:
 
 - `FakeAsyncRedisConnection` has no transport, so it needs the subclass below.
 - XCLAIM takes the id behind LASTID for one more to claim: `next` of a filtered consumer gives its last message twice.
 - There is no MEMORY: a stream that holds messages cannot be shown (`streams.get`, `streams.page`, `streams.update`).
 - There is no INFO: `broker.promises.examine`, and so `broker check`, cannot ask.
 - `cjson.encode` refuses bytes that are not UTF-8: a plain XADD with such a field cannot be read.
-- `TcpFakeServer` ends the connection behind an error reply, such as the NOSCRIPT by which a script is asked for.
 
 It also is slow: every XPENDING looks at all that is out, and time goes on while a script runs. Thousands of deliveries that
 expire at once may expire again before they are all delivered.
@@ -28,7 +27,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from broker import Broker, BrokerError, ConsumerChanges, ConsumerSpec, Filters, Nack, Store, StreamSpec
-from broker.errors import ConsumerExists, OutcomeUnknown, RecordNotFound, StoreFault, StreamExists, StreamInUse, StreamNotFound
+from broker.errors import ConsumerExists, RecordNotFound, StoreFault, StreamExists, StreamInUse, StreamNotFound
 from broker.promises import examine
 from broker.topology import One
 from tests.support.clock import advance, shifted_scripts
@@ -261,40 +260,6 @@ async def test_a_fake_that_is_down_is_unavailable(broker: Broker, server: fakere
     assert failure.value.code in ("STORE_UNAVAILABLE", "OUTCOME_UNKNOWN")
 
 
-# The gaps. A test that begins to pass fails: then take the gap out of the list above.
-
-
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="a fake connection has no transport")
-async def test_gap_the_connection_as_it_comes(server: fakeredis.FakeServer) -> None:
-    await store_over(server, fakeredis.FakeAsyncRedisConnection).call("EXISTS", "broker:started")
-
-
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="XCLAIM claims the id of LASTID too")
-@pytest.mark.parametrize("stream", ["events", "records"])
-async def test_gap_a_filtered_consumer_gets_each_message_once(broker: Broker, stream: str) -> None:
-    await broker.consumers.create(ConsumerSpec(name="c", stream_id=stream, filters=Filters(provider="stripe")))
-    await broker.publish(stream, [record("a", 1), record("b", 2)])
-    assert data((await broker.next("c", 9)).deliveries) == [1, 2]
-
-
-@pytest.mark.xfail(strict=True, raises=StoreFault, reason="there is no MEMORY")
-@pytest.mark.parametrize("stream", ["events", "records"])
-async def test_gap_a_stream_that_holds_messages_is_shown(broker: Broker, stream: str) -> None:
-    await broker.publish(stream, [record("a", 1)])
-    assert (await broker.streams.get(stream)).info.messages == 1
-
-
-@pytest.mark.xfail(strict=True, raises=StoreFault, reason="there is no INFO")
-async def test_gap_the_promises_of_redis(broker: Broker) -> None:
-    assert (await examine(broker.store)).server
-
-
-@pytest.mark.xfail(strict=True, raises=UnicodeDecodeError, reason="cjson.encode refuses what is not UTF-8")
-async def test_gap_a_plain_entry_of_odd_bytes(broker: Broker) -> None:
-    await broker.store.call("XADD", "broker:{events}:log", "*", "collection_id", "a:b", "data", b"\xff")
-    assert len((await broker.streams.messages("events"))[0]) == 1
-
-
 @pytest.fixture
 def tcp() -> Iterator[str]:
     """A fake server on a port of its own."""
@@ -306,10 +271,43 @@ def tcp() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.xfail(strict=True, raises=OutcomeUnknown, reason="an error reply ends the connection")
-async def test_gap_the_fake_server_of_a_port(tcp: str) -> None:
-    broker = Broker.from_url(tcp)
-    try:
-        await broker.start()
-    finally:
-        await broker.close()
+async def test_the_fake_server_of_a_port(tcp: str) -> None:
+    async with Broker.from_url(tcp) as broker:
+        await broker.publish("events", [event(1)])
+        await broker.consumers.create(ConsumerSpec(name="c", stream_id="events"))
+        assert data((await broker.next("c")).deliveries) == [1]
+
+
+# The gaps are another project's: one that is mended is reported as XPASS and fails nothing. Then take it out of the list above, and the
+# mark off its test. What fails in another way than a gap does still fails.
+
+
+@pytest.mark.xfail(strict=False, raises=AttributeError, reason="a fake connection has no transport")
+async def test_gap_the_connection_as_it_comes(server: fakeredis.FakeServer) -> None:
+    await store_over(server, fakeredis.FakeAsyncRedisConnection).call("EXISTS", "broker:started")
+
+
+@pytest.mark.xfail(strict=False, raises=AssertionError, reason="XCLAIM claims the id of LASTID too")
+@pytest.mark.parametrize("stream", ["events", "records"])
+async def test_gap_a_filtered_consumer_gets_each_message_once(broker: Broker, stream: str) -> None:
+    await broker.consumers.create(ConsumerSpec(name="c", stream_id=stream, filters=Filters(provider="stripe")))
+    await broker.publish(stream, [record("a", 1), record("b", 2)])
+    assert data((await broker.next("c", 9)).deliveries) == [1, 2]
+
+
+@pytest.mark.xfail(strict=False, raises=StoreFault, reason="there is no MEMORY")
+@pytest.mark.parametrize("stream", ["events", "records"])
+async def test_gap_a_stream_that_holds_messages_is_shown(broker: Broker, stream: str) -> None:
+    await broker.publish(stream, [record("a", 1)])
+    assert (await broker.streams.get(stream)).info.messages == 1
+
+
+@pytest.mark.xfail(strict=False, raises=StoreFault, reason="there is no INFO")
+async def test_gap_the_promises_of_redis(broker: Broker) -> None:
+    assert (await examine(broker.store)).server
+
+
+@pytest.mark.xfail(strict=False, raises=UnicodeDecodeError, reason="cjson.encode refuses what is not UTF-8")
+async def test_gap_a_plain_entry_of_odd_bytes(broker: Broker) -> None:
+    await broker.store.call("XADD", "broker:{events}:log", "*", "collection_id", "a:b", "data", b"\xff")
+    assert len((await broker.streams.messages("events"))[0]) == 1
