@@ -73,4 +73,4 @@ async def proxy(upstream: Path) -> AsyncIterator[tuple[Proxy, str]]:
     finally:
         server.close()
         await found.close()
-        path.unlink()
+        path.unlink(missing_ok=True)  # from Python 3.13 on, closing the server does it

@@ -92,7 +92,8 @@ def test_c3_why_it_is_no_json_is_said_in_words_about_the_body(body: bytes, reaso
     assert refusal.value.summary == f"The body is not valid JSON: {reason}."
 
 
-@pytest.mark.parametrize("body", [b"[" * 100_000, b"[" * 5000 + b"]" * 5000])
+# How deep is too deep is Python's to say: 1,000 in 3.11, 10,000 in 3.13.
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000])
 def test_c3_a_body_that_is_nested_too_deeply_is_called_so(body: bytes) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         decode(msgspec.json.Decoder(list[Any]), body)
