@@ -22,7 +22,11 @@ local s = open_stream(KEYS[1])
 local c = open_consumer(s, ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 if c.filtered or c.keyed and c.index then return { 2 } end
-if c.start or c.steps ~= s.steps or s.now >= c.sweep_at or sync_due(s, c) or c.keyed and verify_due(s, c) then return { 3 } end
+if c.start or c.steps ~= s.steps or s.now >= c.sweep_at or c.keyed and verify_due(s, c) then return { 3 } end
+if sync_due(s, c) then
+  free_first(s)
+  sync_cursor(s, c)
+end
 if c.paused or upkeep_due(s) or not c.index and redis.call('EXISTS', s.key .. ':plain') == 1 or redelivery_due(s, c) then return { 1 } end
 
 local batch, settles, out, waiting = tonumber(ARGV[2]), ARGV[3] ~= '0', num_ack_pending(s, c), num_new(s, c)

@@ -29,7 +29,8 @@ end
 local function begin(s, key, name, start, indexed, epoch)
   local c = { name = name, key = key, cursor = group_position(s, name) }
   redis.call('HDEL', key, 'full', 'start', 'recheck')
-  redis.call('HSET', key, 'epoch', new_epoch(s, name, epoch), 'cursor', c.cursor, 'position', 0, 'sweep', '0-0', 'sweep_at', 0,
+  redis.call('HSET', key, 'epoch', new_epoch(s, name, epoch), 'cursor', c.cursor, 'position', 0, 'sweep', '0-0',
+    'sweep_at', string.format('%.0f', s.now + redis.call('HGET', key, 'ack_wait_ms')),
     'synced_at', s.now, 'verified_at', 0, 'stepped', s.steps .. ' 0 0-0')
   if start == 'last' and indexed then redis.call('HSET', key, 'start', 'last') end
   if not indexed then place(s, c) end
