@@ -19,7 +19,7 @@ def log(name: str) -> str:
 
 
 def gate(name: str, consumer: str) -> str:
-    """The key without which the XREADGROUP behind the script `read` fails."""
+    """The key without which the XREADGROUP that follows the script `fast_read` fails."""
     return f"{stream(name)}:gate:{consumer}"
 
 
