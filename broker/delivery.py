@@ -1,5 +1,6 @@
 """Delivery: next, ack, nack, and what an operator sees of it (sections 6 and 7)."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -67,6 +68,12 @@ class Deliveries:
             batch = msgspec.structs.replace(again, settled=batch.settled)
         return batch
 
+    def ask(self, consumer: str, batch_size: int, min_batch: int) -> asyncio.Future[Batch]:
+        """A `next` whose answer is to come; those that are asked for in one turn of the event loop share scripts."""
+        if min_batch > 1:
+            return asyncio.ensure_future(self.next(consumer, batch_size, min_batch))
+        return self._commit.submit(consumer, _Call(batch_size=batch_size))
+
     async def ack(self, consumer: str, tokens: Sequence[str]) -> Settled:
         """Settle deliveries as done (C24). InvalidAckToken: one is no token, and nothing is settled."""
         settled = (await self._commit(consumer, _Call(tokens, ack_tokens.parse(tokens)))).settled
@@ -116,11 +123,13 @@ class Deliveries:
         batches, given = [], 0
         for call, settlement in zip(calls, settlements, strict=True):
             share = whole.share(given, given + call.batch_size)
-            cut = call.batch_size > 0 and not share and bool(tails) and head.due_in == 0
+            missed = bool(tails) and not share  # who got nothing while others did has to ask again
+            due = head.due_in if head.due_in >= 0 else 0 if missed else None
+            cut = missed and call.batch_size > 0 and head.due_in == 0
             batches.append(
                 Batch(
-                    share, head.num_pending, head.num_ack_pending, head.due_in if head.due_in >= 0 else None,
-                    head.max_waiting, head.seen.decode(), bool(head.paused), settlement, cut,
+                    share, head.num_pending, head.num_ack_pending, due, head.max_waiting, head.seen.decode(), bool(head.paused),
+                    settlement, cut,
                 )
             )  # fmt: skip
             given += call.batch_size

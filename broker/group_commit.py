@@ -65,13 +65,17 @@ class GroupCommit(Generic[C, A, R]):
 
     async def __call__(self, name: str, call: C) -> R:
         """Run the call in the next round of `name`."""
+        return await self.submit(name, call)
+
+    def submit(self, name: str, call: C) -> asyncio.Future[R]:
+        """The same, and its result as a future: calls of one turn of the event loop stand in the order in which they are submitted."""
         lane = self._lanes.get(name)
         if lane is None:
             lane = self._lanes[name] = _Lane()
         future: asyncio.Future[R] = lane.loop.create_future()
         lane.queues[self._kind(call)].append((call, future))
         self._start(name, lane)
-        return await future
+        return future
 
     def _start(self, name: str, lane: _Lane[C, R]) -> None:
         if any(lane.queues.values()) and not lane.starting and lane.under_way < ROUNDS:
