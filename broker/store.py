@@ -9,7 +9,7 @@ tried again where another may take it: after a redirection, and while a primary 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 from redis.exceptions import (
@@ -303,6 +303,10 @@ class Store:
             link = self._links.pop(node)
             link.retire()
             self._retired.append(link)
+
+    def read_group(self, key: str) -> Hashable:
+        """What keys that one XREAD may name have in common; None: all may."""
+        return self._servers.read_group(key)
 
     def apart(self, timeout: float) -> "Store":
         """The same Redis by connections of its own, for reads that block: a call whose connection is lost is not sent by another."""

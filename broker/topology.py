@@ -5,7 +5,7 @@ failures, and learns how long a call that cannot have taken effect is worth tryi
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -39,6 +39,9 @@ class Topology(Protocol):
 
     def script_keys(self, key: str) -> tuple[str, ...]:
         """The keys that a script over one stream is called with."""
+
+    def read_group(self, key: str) -> Hashable:
+        """What keys that one command may read have in common; None: all may be read together."""
 
     async def refresh(self) -> None:
         """Look anew who holds what, after a server was not reached or did not do what it should. StoreUnavailable."""
@@ -89,6 +92,9 @@ class One:
     def script_keys(self, key: str) -> tuple[str, ...]:
         """The stream's key alone, from which a script derives the others."""
         return (key,)
+
+    def read_group(self, key: str) -> None:
+        """All may be read together."""
 
     async def refresh(self) -> None:
         """Sentinels are asked by each new connection."""
@@ -159,6 +165,10 @@ class Cluster:
         script would run on a stream of which a part is elsewhere already, and break off in the middle.
         """
         return key, key + ":nothing"
+
+    def read_group(self, key: str) -> int:
+        """The slot."""
+        return int(key_slot(key.encode()))
 
     async def refresh(self) -> None:
         """Ask the servers for their slots."""

@@ -1,14 +1,16 @@
 """Waiting calls of `next`: who waits, what wakes them, and in which order they are served (C21).
 
-A waiting call holds no message. Calls of one consumer stand in a queue; the queue is polled, first come first served,
-when its stream grows, when a script tells that something became deliverable, and when the time comes that the last
-poll foretold. Ten thousand waiting calls cost one poll, not ten thousand, and each stream one blocking read.
+A waiting call holds no message. The calls of a consumer stand in a queue. When its stream grows, when a script tells that
+something became deliverable, and when the time comes that the last look foretold, its first call is asked for: ten thousand
+waiting calls cost one look, not ten thousand. While there is more, several are asked for at once and share scripts (0011).
 """
 
 import asyncio
+import logging
 import math
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,17 +19,16 @@ from broker import keys
 from broker.batches import Batch, Nack
 from broker.delivery import Deliveries
 from broker.engine import Engine
-from broker.errors import BrokerError, ConsumerNotFound, OutcomeUnknown, StoreUnavailable, TooManyWaiting
-from broker.watching import Watch, last_id
+from broker.errors import BrokerError, OutcomeUnknown, StoreUnavailable, TooManyWaiting
+from broker.watching import RETRY_S, Growth, Reads, last_id, order
 
+logger = logging.getLogger("broker")
 # A plain client's XACK makes room under max_ack_pending and tells nobody: look again after this long at the latest.
 LOOK_AGAIN_S = 5.0
-RETRY_MS = 200
 # After growth that no waiting call could use, others get this long to come together.
 PAUSE_S = 0.005
 # So long a waiting call of a paused consumer is held, so that its workers do not ask all the time.
 PAUSED_S = 1.0
-
 
 # Returns when the caller has gone away.
 Gone = Callable[[], Coroutine[Any, Any, None]]
@@ -38,234 +39,223 @@ class CallerGone(Exception):
 
 
 class _Waiter:
-    def __init__(self, batch_size: int, min_batch: int) -> None:
-        self.batch_size = batch_size
-        self.min_batch = min_batch
+    __slots__ = ("answer", "asked", "batch_size", "min_batch", "over")
+
+    def __init__(self, batch_size: int = 1, min_batch: int = 1) -> None:
+        self.batch_size, self.min_batch = batch_size, min_batch
         self.answer: asyncio.Future[Batch | None] = asyncio.get_running_loop().create_future()
-        self.polled = False
-        self.over = False
+        self.asked = self.over = False
+
+    def end(self) -> None:
+        """Its time is over; what it is being asked for it still gets."""
+        self.over = True
+        if not self.asked and not self.answer.done():
+            self.answer.set_result(None)
+
+    def fail(self, exc: BaseException) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(exc)
+
+    def leave(self, leaving: asyncio.Task[None]) -> None:
+        if not leaving.cancelled():
+            self.fail(CallerGone())
 
 
 class _Queue:
-    """The waiting calls of one consumer."""
+    """The waiting calls of one consumer: those that are asked for in their turn, and those that a pause holds."""
 
-    def __init__(self, consumer: str, deliveries: Deliveries) -> None:
-        self.consumer = consumer
-        self.waiters: deque[_Waiter] = deque()
-        self.seen = "0-0"
-        self.polling: asyncio.Task[None] | None = None
-        self._deliveries = deliveries
-        self._dirty = False
+    def __init__(self, waiting: "Waiting", consumer: str) -> None:
+        self.waiters: OrderedDict[_Waiter, None] = OrderedDict()
+        self.held: set[_Waiter] = set()
+        self._waiting, self._consumer = waiting, consumer
+        self._stream = self._watched = ""
+        self._seen, self._wake_at = "0-0", ""
+        self._call_off: Callable[[], None] | None = None
+        self._asked = self._served = 0
+        self._unmet = math.inf
+        self._again = self._failed = self._more = False
+        self._useful = True
         self._timer: asyncio.TimerHandle | None = None
 
-    def poke(self) -> None:
-        """Something may have become deliverable."""
-        self._dirty = True
-        if self.polling is None or self.polling.done():
-            self.polling = asyncio.create_task(self._poll())
+    def __len__(self) -> int:
+        return len(self.waiters) + len(self.held)
 
-    async def _poll(self) -> None:
-        while self._dirty and self.waiters:
-            self._dirty = False
-            try:
-                await self._serve()
-            except (StoreUnavailable, OutcomeUnknown):
-                # Nobody need know: Redis may be back before their time is over, and what may have been delivered to
-                # nobody waits out its ack wait, whatever is answered here.
-                self._look_again_in(RETRY_MS)
-            except BrokerError as exc:
-                for waiter in self.waiters:
-                    if not waiter.answer.done():
-                        waiter.answer.set_exception(exc)
-                self.waiters.clear()
-
-    async def _serve(self) -> None:
-        """Serve waiters until one gets nothing; behind it only those have a chance that ask for a smaller batch."""
-        unmet = math.inf
-        for waiter in list(self.waiters):
-            if waiter.over or waiter.answer.done() or waiter.min_batch >= unmet:
-                continue
-            batch = await self._ask(waiter)
-            if batch.deliveries:
-                self._remove(waiter)
-                await self._hand_over(waiter, batch)
-                continue
-            self.seen = batch.seen
-            self._look_again_in(batch.due_in_ms)
-            if batch.paused:
-                self._end_all()
-                return
-            if waiter.over and not waiter.answer.done():
-                waiter.answer.set_result(None)
-            unmet = waiter.min_batch
-            if unmet <= 1:
-                return
-
-    async def _ask(self, waiter: _Waiter) -> Batch:
-        waiter.polled = True
-        try:
-            return await self._deliveries.next(self.consumer, waiter.batch_size, waiter.min_batch)
-        except (StoreUnavailable, OutcomeUnknown):
-            if waiter.over and not waiter.answer.done():
-                waiter.answer.set_result(None)
-            raise
-        finally:
-            waiter.polled = False
-
-    async def _hand_over(self, waiter: _Waiter, batch: Batch) -> None:
-        if not waiter.answer.done():
-            waiter.answer.set_result(batch)
+    def add(self, waiter: _Waiter, batch: Batch) -> None:
+        """Stand in the queue after an empty batch; what has become deliverable since then is looked for."""
+        if batch.paused:
+            self.held.add(waiter)
             return
-        await self._deliveries.release(self.consumer, batch)
-        self._dirty = True
+        self.waiters[waiter] = None
+        if len(self.waiters) > 1:
+            self.look()
+        else:
+            self._seen, self._stream = batch.seen, batch.deliveries.stream
+            self._waiting.spawn(self._begin())
 
-    def _look_again_in(self, due_in_ms: int | None) -> None:
+    def remove(self, waiter: _Waiter) -> None:
+        self.held.discard(waiter)
+        self.waiters.pop(waiter, None)
+        if not self.waiters:
+            self._leave()
+
+    async def _begin(self) -> None:
+        """Look, and wait from where the wake stream ended before that."""
+        self._leave()
+        self._watched, self._wake_at = self._stream, ""
+        while not self._wake_at and self.waiters:
+            try:
+                self._wake_at = await last_id(self._waiting.store, keys.wake(self._watched))
+            except BrokerError:
+                await asyncio.sleep(RETRY_S)
+        self.look()
+
+    def _leave(self) -> None:
+        """Be woken no more."""
         if self._timer is not None:
             self._timer.cancel()
-        seconds = LOOK_AGAIN_S if due_in_ms is None else min(LOOK_AGAIN_S, due_in_ms / 1000)
-        self._timer = asyncio.get_running_loop().call_later(seconds, self.poke)
+        if self._call_off is not None:
+            self._call_off()
+            self._call_off = None
 
-    def _remove(self, waiter: _Waiter) -> None:
-        if waiter in self.waiters:
-            self.waiters.remove(waiter)
+    def _expect(self) -> None:
+        """Be woken by what comes after the last look."""
+        if self.waiters and self._wake_at and not self._asked and self._call_off is None:
+            at = {keys.log(self._watched): self._seen, keys.wake(self._watched): self._wake_at}
+            self._call_off = self._waiting.reads.expect(at, self._grown)
 
-    def add(self, waiter: _Waiter) -> None:
-        """Stand in the queue; what may have become deliverable since the caller looked is looked for again."""
-        self.waiters.append(waiter)
-        self.poke()
+    def _grown(self, grown: Growth) -> None:
+        if grown is None:
+            self._waiting.spawn(self._begin())
+            return
+        named, before = set(), order(self._wake_at)
+        for id_, fields in grown.get(keys.wake(self._watched), ()):
+            if order(id_.decode()) > before:  # others may have wanted it from further back
+                self._wake_at = id_.decode()
+                named.add(fields[1])
+        self._useful = keys.log(self._watched) not in grown
+        if not self._useful or not named.isdisjoint((b"", self._consumer.encode())):
+            self._leave()
+            self.look()
 
-    async def wait(self, waiter: _Waiter, seconds: float, gone: Gone | None) -> Batch | None:
-        """Wait for the waiter's batch; None: the time is over, and no message was taken. CallerGone: `gone` returned."""
-        leaving = asyncio.create_task(gone()) if gone is not None else None
-        try:
-            await asyncio.wait(
-                (waiter.answer,) if leaving is None else (waiter.answer, leaving), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-            waiter.over = True
-            if leaving is not None and leaving.done():
-                raise CallerGone
-            if waiter.polled or waiter.answer.done():
-                return await waiter.answer
-            return None
-        except (asyncio.CancelledError, CallerGone):
-            if waiter.answer.done() and not waiter.answer.exception() and (batch := waiter.answer.result()) is not None:
-                await asyncio.shield(self._deliveries.release(self.consumer, batch))
-            waiter.answer.cancel()
-            raise
-        finally:
-            if leaving is not None:
-                leaving.cancel()
-            waiter.over = True
-            self._remove(waiter)
+    def look(self) -> None:
+        """Something may have become deliverable: ask for calls, in their order, until one gets nothing."""
+        self._again = self._asked > 0
+        if not self._again:
+            self._unmet, self._served = math.inf, 0
+            self._ask(1)
 
-    def close(self) -> None:
-        """End all waiting calls empty, and look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._end_all()
+    def look_along(self) -> None:
+        """Somebody else is about to look: ask in the same script, before it, for the call that has waited longest.
 
-    def _end_all(self) -> None:
+        One that wants several messages at least has a script of its own, so it is passed over.
+        """
+        if not self._asked:
+            self._unmet, self._served = 2, 0
+            self._ask(1)
+            self._unmet = math.inf
+
+    def _ask(self, messages: int) -> None:
+        """Ask for as many calls as may share so many messages, for one that wants several at least alone; or rest."""
         for waiter in self.waiters:
-            waiter.over = True
-            if not waiter.polled and not waiter.answer.done():
-                waiter.answer.set_result(None)
+            if messages <= 0 or (self._asked and waiter.min_batch > 1):
+                break
+            if waiter.min_batch < self._unmet and not waiter.answer.done():
+                waiter.asked = True
+                self._asked += 1
+                messages -= waiter.batch_size if waiter.min_batch == 1 else messages
+                asked = self._waiting.deliveries.ask(self._consumer, waiter.batch_size, waiter.min_batch)
+                asked.add_done_callback(partial(self._answered, waiter))
+        if not self._asked and self._useful:
+            self._expect()
+        elif not self._asked:
+            self._useful = True
+            asyncio.get_running_loop().call_later(PAUSE_S, self._expect)
 
+    def _answered(self, waiter: _Waiter, asked: asyncio.Future[Batch]) -> None:
+        waiter.asked = False
+        self._asked -= 1
+        exc = asyncio.CancelledError() if asked.cancelled() else asked.exception()
+        if exc is None:
+            self._take(waiter, asked.result())
+        elif isinstance(exc, (StoreUnavailable, OutcomeUnknown)):
+            # Nobody need know: Redis may be back before their time is over, and what may have been delivered to
+            # nobody waits out its ack wait, whatever is answered here.
+            self._failed = True
+        else:
+            for each in self.waiters:
+                each.fail(exc)
+            self.waiters.clear()
+        if waiter.over:
+            waiter.end()
+        if self._asked:
+            return
+        if not self.waiters:
+            self._leave()
+        elif self._failed:
+            self._failed = False
+            self._look_again_in(RETRY_S)
+        elif self._stream != self._watched and self._wake_at:  # it was deleted, and made again on another stream
+            self._waiting.spawn(self._begin())
+        elif self._again:
+            self.look()
+        else:
+            self._ask(max(1, self._served * (4 if self._more else 1)) if self._unmet > 1 else 0)
 
-class _StreamWatch:
-    """The queues of one stream, and the blocking read that wakes them."""
+    def _take(self, waiter: _Waiter, batch: Batch) -> None:
+        self._seen, self._stream, self._more = batch.seen, batch.deliveries.stream, batch.num_pending > 0
+        if batch.deliveries:
+            self._served += len(batch.deliveries)
+            self._useful = True
+            self.waiters.pop(waiter, None)
+            # Callers take long to write their answers: first the next script is sent.
+            asyncio.get_running_loop().call_soon(self._give, waiter, batch)
+            return
+        self._unmet = min(self._unmet, waiter.min_batch)
+        for each in self.waiters if batch.paused else ():
+            each.end()
+        self._look_again_in(LOOK_AGAIN_S if batch.due_in_ms is None else min(LOOK_AGAIN_S, batch.due_in_ms / 1000))
 
-    def __init__(self, engine: Engine, stream: str, wake_at: str) -> None:
-        self.queues: dict[str, _Queue] = {}
-        self._log, self._wake = keys.log(stream), keys.wake(stream)
-        self._watch = Watch(engine.store, {self._log: "0-0", self._wake: wake_at}, count=1)
-        self._wanted = asyncio.Event()
-        self.task = asyncio.create_task(self._run(), name=f"broker-watch-{stream}")
+    def _give(self, waiter: _Waiter, batch: Batch) -> None:
+        if waiter.answer.done():
+            self._waiting.spawn(self._waiting.give_back(self._consumer, batch))
+        else:
+            waiter.answer.set_result(batch)
 
-    def want(self) -> None:
-        """There are waiting calls."""
-        self._wanted.set()
-
-    async def _run(self) -> None:
-        try:
-            while True:
-                await self._wanted.wait()
-                active = self._active()
-                if not active:
-                    self._wanted.clear()
-                    continue
-                self._watch.at[self._log] = max(self._watch.at[self._log], min((q.seen for q in active), key=_order), key=_order)
-                await self._tell(await self._watch.growth())
-        finally:
-            await self._watch.close()
-
-    async def _tell(self, grown: dict[str, list[object]]) -> None:
-        active = self._active()
-        if grown and self._log not in grown:
-            names = {entry[1][1].decode() for entry in grown[self._wake]}  # type: ignore[index]
-            active = [queue for queue in active if queue.consumer in names or "" in names]
-        before = sum(len(queue.waiters) for queue in active)
-        for queue in active:
-            queue.poke()
-        await asyncio.gather(*(queue.polling for queue in active if queue.polling is not None))
-        if active and sum(len(queue.waiters) for queue in active) >= before:
-            await asyncio.sleep(PAUSE_S)
-
-    def _active(self) -> list[_Queue]:
-        self.queues = {name: queue for name, queue in self.queues.items() if queue.waiters}
-        return list(self.queues.values())
-
-
-async def _hold(seconds: float, gone: Gone | None) -> None:
-    """Let time pass. CallerGone: `gone` returned in it."""
-    if gone is None:
-        await asyncio.sleep(seconds)
-        return
-    leaving = asyncio.create_task(gone())
-    try:
-        await asyncio.wait((leaving,), timeout=seconds)
-        if leaving.done():
-            raise CallerGone
-    finally:
-        leaving.cancel()
-
-
-def _order(message_id: str) -> tuple[int, int]:
-    ms, _, seq = message_id.partition("-")
-    return int(ms), int(seq)
+    def _look_again_in(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.look)
 
 
 class Waiting:
     """The waiting calls of one server or process."""
 
     def __init__(self, engine: Engine, deliveries: Deliveries) -> None:
-        self._engine = engine
-        self._deliveries = deliveries
-        self._streams: dict[str, _StreamWatch] = {}
-        self._opening = asyncio.Lock()
+        self.store = engine.store
+        self.deliveries = deliveries
+        self.reads = Reads(engine.store)
+        self._queues: dict[str, _Queue] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
 
     @property
     def count(self) -> int:
         """How many calls wait now."""
-        return sum(len(queue.waiters) for watch in self._streams.values() for queue in watch.queues.values())
+        return sum(map(len, self._queues.values()))
 
     async def next(
-        self,
-        consumer: str,
-        batch_size: int = 1,
-        min_batch: int = 1,
-        wait_ms: int = 0,
-        ack: Sequence[str] = (),
-        nack: Sequence[Nack] = (),
-        gone: Gone | None = None,
-    ) -> Batch:
+        self, consumer: str, batch_size: int = 1, min_batch: int = 1, wait_ms: int = 0, ack: Sequence[str] = (),
+        nack: Sequence[Nack] = (), gone: Gone | None = None,
+    ) -> Batch:  # fmt: skip
         """Settle and deliver up to `batch_size` messages, waiting up to `wait_ms` until `min_batch` are deliverable.
 
         TooManyWaiting: max_waiting calls of the consumer wait here already. CallerGone: `gone` returned while it waited.
         A call that has settled something does not fail any more: its caller would take that for not done.
         """
         waits = wait_ms > 0 and not self._draining
-        batch = await self._deliveries.next(consumer, batch_size, min_batch if waits else 1, ack, nack)
+        if consumer in self._queues:
+            self._queues[consumer].look_along()
+        batch = await self.deliveries.next(consumer, batch_size, min_batch if waits else 1, ack, nack)
         if batch.deliveries or not waits:
             return batch
         try:
@@ -279,50 +269,73 @@ class Waiting:
     async def _wait(
         self, consumer: str, batch_size: int, min_batch: int, seconds: float, batch: Batch, gone: Gone | None
     ) -> Batch | None:
-        """Wait in the consumer's queue after an empty batch; None: the time is over, and there is nothing newer to tell."""
+        """Wait after an empty batch; None: the time is over, and there is nothing newer to tell."""
         if batch.paused:
             held = min(seconds, PAUSED_S)
-            await _hold(held, gone)
+            await self._stand(consumer, _Waiter(), held, batch, gone)
             seconds -= held
             if self._draining:
                 return None
-            batch = await self._deliveries.next(consumer, batch_size, min_batch if seconds > 0 else 1)
+            batch = await self.deliveries.next(consumer, batch_size, min_batch if seconds > 0 else 1)
             if batch.deliveries or batch.paused or seconds <= 0:
                 return batch
-        watch = await self._watch_of(consumer)
-        queue = watch.queues.get(consumer)
-        if queue is None:
-            queue = watch.queues[consumer] = _Queue(consumer, self._deliveries)
-        if len(queue.waiters) >= batch.max_waiting:
-            raise TooManyWaiting(f"{batch.max_waiting} calls of the consumer {consumer!r} wait already; try again later.")
-        queue.seen = batch.seen
-        waiter = _Waiter(batch_size, min_batch)
-        queue.add(waiter)
-        watch.want()
-        answer = await queue.wait(waiter, seconds, gone)
-        return answer if answer is not None or self._draining else await self._deliveries.next(consumer, batch_size)
+        answer = await self._stand(consumer, _Waiter(batch_size, min_batch), seconds, batch, gone)
+        return answer if answer is not None or self._draining else await self.deliveries.next(consumer, batch_size)
 
-    async def _watch_of(self, consumer: str) -> _StreamWatch:
-        stream = await self._engine.stream_of(consumer)
-        if stream is None:
-            raise ConsumerNotFound(f"There is no consumer {consumer!r}.")
-        async with self._opening:
-            if stream not in self._streams:
-                wake_at = await last_id(self._engine.store, keys.wake(stream))
-                self._streams[stream] = _StreamWatch(self._engine, stream, wake_at)
-        return self._streams[stream]
+    async def _stand(self, consumer: str, waiter: _Waiter, seconds: float, batch: Batch, gone: Gone | None) -> Batch | None:
+        """Wait in the consumer's queue. None: the time is over, and no message was taken."""
+        if self._draining:
+            return None
+        queue = self._queues.setdefault(consumer, _Queue(self, consumer))
+        if len(queue) >= batch.max_waiting:
+            raise TooManyWaiting(f"{batch.max_waiting} calls of the consumer {consumer!r} wait already; try again later.")
+        queue.add(waiter, batch)
+        timer = asyncio.get_running_loop().call_later(seconds, waiter.end)
+        leaving = asyncio.create_task(gone()) if gone is not None else None
+        if leaving is not None:
+            leaving.add_done_callback(waiter.leave)
+        try:
+            answer = await waiter.answer
+            if leaving is not None and leaving.done():
+                raise CallerGone
+            return answer
+        except (asyncio.CancelledError, CallerGone):
+            if waiter.answer.done() and not waiter.answer.cancelled() and not waiter.answer.exception():
+                await asyncio.shield(self.give_back(consumer, waiter.answer.result()))
+            raise
+        finally:
+            timer.cancel()
+            if leaving is not None:
+                leaving.cancel()
+            queue.remove(waiter)
+            if not queue and self._queues.get(consumer) is queue:
+                del self._queues[consumer]
+
+    async def give_back(self, consumer: str, batch: Batch | None) -> None:
+        """Release what nobody takes; where that fails, it waits out its ack wait."""
+        try:
+            if batch is not None:
+                await self.deliveries.release(consumer, batch)
+        except BrokerError as exc:
+            logger.warning("what a caller that went away was given could not be given back: %s", exc)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have it done meanwhile."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def drain(self) -> None:
         """End waiting calls empty, and let none wait from now on (C45)."""
         self._draining = True
-        for watch in self._streams.values():
-            for queue in watch.queues.values():
-                queue.close()
+        for queue in self._queues.values():
+            for waiter in (*queue.waiters, *queue.held):
+                waiter.end()
 
     async def close(self) -> None:
         """Drain, and give up the blocking reads."""
         self.drain()
-        tasks = [watch.task for watch in self._streams.values()]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.reads.close()
