@@ -1,7 +1,7 @@
 """`broker functions` as users run it (C48)."""
 
-import shutil
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
