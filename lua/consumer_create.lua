@@ -1,5 +1,5 @@
 -- consumer_create: create a consumer: a group on the log, and its configuration.
--- uses: filters entries holding ordering keys schedule upkeep positions routes lifecycle
+-- uses: filters entries holding ordering schedule upkeep positions routes lifecycle
 -- KEYS[1]  broker:{S}
 -- ARGV     name; start (all, new, last, at:ms, ago:ms); filter: 16 hex digits that stand for the canonical filter
 --          ('' = none); canonical filter: a JSON object, key -> list of patterns, sorted, without `*` ('' = none);
@@ -37,6 +37,5 @@ if group.err then return redis.error_reply('CONSUMER_EXISTS as a group that anot
 redis.call('HSET', key, 'filter', filter, 'created_at', s.wall, 'updated_at', s.wall, unpack(fields))
 redis.call('SADD', s.key .. ':consumers', name)
 if filter ~= '' then use_filter(s, filter, canonical) end
-if needs_keys(s, key) then use_keys(s, 1) end
 begin(s, key, name, start, indexed, epoch)
 return 'created'

@@ -15,7 +15,6 @@
 --   broker:{S}:filters         hash    filters in use: F, F:uses, and while it is built F:at, F:until
 --   broker:{S}:routes          hash    term of a filter -> the filters that it may match
 --   broker:{S}:index:F         zset    ids of the entries that filter F matches (`all`: every record)
---   broker:{S}:keys            stream  the keys of new events: shared/keys.lua
 --   broker:{S}:delayed         zset    tickets of events that are to be appended later, score = when
 --   broker:{S}:delayed-events  hash    ticket -> the event: arguments of its append as a JSON list
 --   broker:{S}:ttl             zset    ids of events with a time to live, score = when it is over
@@ -111,15 +110,15 @@ end
 -- A stream, or nil where there is none.
 local function open_stream(key)
   local f = redis.call('HMGET', key, 'kind', 'idx', 'seen', 'max_messages', 'max_age_ms', 'dedupe_window_ms', 'schedules',
-    'first', 'replicas', 'fsync', 'keyed', 'strays', 'clock', 'largest')
+    'first', 'replicas', 'fsync', 'strays', 'clock', 'largest')
   if not f[1] then return nil end
   local s = {
     key = key, log = key .. ':log', kind = f[1], idx = tonumber(f[2]), seen = f[3],
     max_messages = tonumber(f[4] or ''), max_age_ms = tonumber(f[5] or ''), dedupe_window_ms = tonumber(f[6] or ''),
-    schedules = f[7], first = tonumber(f[8] or 1), replicas = tonumber(f[9] or ''), fsync = f[10] == '1', keyed = f[11], strays = f[12],
-    largest = tonumber(f[14] or 1048576),
+    schedules = f[7], first = tonumber(f[8] or 1), replicas = tonumber(f[9] or ''), fsync = f[10] == '1', strays = f[11],
+    largest = tonumber(f[13] or 1048576),
   }
-  open_clock(s, f[13])
+  open_clock(s, f[12])
   return s
 end
 

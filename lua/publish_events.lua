@@ -1,5 +1,5 @@
 -- publish_events: append events, all or none.
--- uses: filters entries holding ordering keys schedule upkeep durable
+-- uses: filters entries holding ordering schedule upkeep durable
 -- KEYS[1]  broker:{S}
 -- ARGV     7 an event: dedupe key ('' = none), collection_id, resource_id ('' = none), lacks, body (see
 --          shared/entries.lua), deliver at in ms ('' = now), time to live in ms from then on ('' = for ever)
@@ -59,7 +59,6 @@ for i = 1, #ARGV, 7 do
 end
 if s.idx > started_with then
   redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen)
-  write_keys(s)
 end
 trim(s, s.touched)
 append_mark(s, reply)

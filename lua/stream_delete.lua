@@ -1,5 +1,5 @@
 -- stream_delete: delete a stream and all that it holds.
--- uses: filters entries holding ordering keys schedule upkeep positions routes lifecycle
+-- uses: filters entries holding ordering schedule upkeep positions routes lifecycle
 -- KEYS[1]  broker:{S}
 -- ARGV     force: 1 = with its consumers
 -- returns  the names of the consumers that went with it
@@ -12,7 +12,7 @@ local names = redis.call('SMEMBERS', s.key .. ':consumers')
 if #names > 0 and ARGV[1] ~= '1' then return redis.error_reply('STREAM_IN_USE it has ' .. #names .. ' consumers') end
 for _, name in ipairs(names) do remove_consumer(s, name) end
 for _, part in ipairs({ ':log', ':records', ':dedupe', ':dedupe:old', ':plain', ':filters', ':routes', ':consumers',
-  ':retrying', ':index:all', ':keys',
+  ':retrying', ':index:all',
   ':delayed', ':delayed-events', ':ttl', ':lapsed', '' }) do redis.call('UNLINK', s.key .. part) end
 redis.call('PEXPIRE', s.key .. ':wake', 60000)
 return names

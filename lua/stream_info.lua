@@ -1,5 +1,5 @@
 -- stream_info: a stream's fields and what it holds.
--- uses: filters entries holding ordering keys schedule upkeep
+-- uses: filters entries holding ordering schedule upkeep
 -- KEYS[1]  broker:{S}
 -- returns  [messages, bytes of memory, first id, last id ('' = none), consumers, then 2 a field, name and value]
 -- errors   STREAM_NOT_FOUND

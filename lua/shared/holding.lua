@@ -12,26 +12,6 @@ local function hold_key(s, name, key, id)
   redis.call('HSET', s.key .. ':held:' .. name, id, key)
 end
 
--- Likewise for many keys, none of which is busy; `held` lists ids, each before its key. False: some keys are the same, and nothing was
--- done. A small set or hash is a list, which is looked through for each member; one long member before them makes it a table, for good.
-local function hold_keys(s, name, keys, held)
-  local busy, n, long = s.key .. ':busy:' .. name, #keys, string.rep(' ', 1024)
-  if n > 32 then
-    table.insert(keys, 1, long)
-    held[2 * n + 1], held[2 * n + 2] = long, ''
-  end
-  if redis.call('SADD', busy, unpack(keys)) < #keys then
-    redis.call('SREM', busy, unpack(keys))
-    return false
-  end
-  redis.call('HSET', s.key .. ':held:' .. name, unpack(held))
-  if n > 32 then
-    redis.call('SREM', busy, long)
-    redis.call('HDEL', s.key .. ':held:' .. name, long)
-  end
-  return true
-end
-
 -- The message no longer holds its key: the next of the key may be delivered.
 local function free_key(s, name, id)
   local held, busy, queue = s.key .. ':held:' .. name, s.key .. ':busy:' .. name, s.key .. ':queue:' .. name

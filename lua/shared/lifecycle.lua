@@ -49,18 +49,11 @@ local function forget_deliveries(s, name)
   end
 end
 
--- Whether a consumer's next messages may be read by their keys alone.
-local function needs_keys(s, key)
-  local filter, ordering = unpack(redis.call('HMGET', key, 'filter', 'ordering'))
-  return s.kind == 'events' and filter == '' and ordering == 'key'
-end
-
 -- A waiting call learns of the end by the wake.
 local function remove_consumer(s, name)
   local key = s.key .. ':consumer:' .. name
   local filter = redis.call('HGET', key, 'filter')
   if not filter then return false end
-  if needs_keys(s, key) then use_keys(s, -1) end
   forget_deliveries(s, name)
   redis.call('UNLINK', key)
   redis.call('SREM', s.key .. ':consumers', name)

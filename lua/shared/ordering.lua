@@ -29,14 +29,10 @@ end
 -- A plain client acks without telling: look at some messages whether they still are what holds their key. More of them than messages
 -- that are out or wait to be delivered again is proof that some are not; else it takes a look now and then.
 local VERIFY_MS = 1000
-local function verify_due(s, c)
-  return s.now - c.verified_at >= VERIFY_MS
-end
-
 local function verify_keys(s, c, out)
   local held = s.key .. ':held:' .. c.name
   local proof = redis.call('HLEN', held) > out + redis.call('ZCARD', c.retry)
-  if not proof and not verify_due(s, c) then return end
+  if not proof and s.now - c.verified_at < VERIFY_MS then return end
   local found = redis.call('HSCAN', held, c.verify_from, 'COUNT', proof and 500 or 100)
   for i = 1, #found[2], 2 do
     local id = found[2][i]
@@ -64,6 +60,9 @@ local function take_keys(s, c, entries)
     end
   end
   if #waiting > 0 then park(s, c.name, waiting) end
-  if n > 0 then hold_keys(s, c.name, now_busy, now_held) end
+  if n > 0 then
+    redis.call('SADD', s.key .. ':busy:' .. c.name, unpack(now_busy))
+    redis.call('HSET', s.key .. ':held:' .. c.name, unpack(now_held))
+  end
   return parked
 end

@@ -29,7 +29,6 @@ local function append_event(s, due, collection_id, resource_id, lacks, body, ttl
     s.idx = s.idx + 1
     id = add(s, due, s.idx .. ' ' .. lacks, body)
     s.seen = id
-    if s.keyed then note_key(s, id, body) end
     for _, index in ipairs(indexes_of(s, s.memo, collection_id, resource_id ~= '' and resource_id or nil)) do
       s.touched[index] = true
       redis.call('ZADD', index, 0, sortable(id))
@@ -66,7 +65,6 @@ local function release_delayed(s)
     redis.call('HDEL', s.key .. ':delayed-events', ticket)
   end
   redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen)
-  write_keys(s)
   return #due < 2 * RELEASED_A_CALL
 end
 

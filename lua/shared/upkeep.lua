@@ -59,7 +59,6 @@ local function trim(s, indexes)
     local bound = member_bound(first)
     s.first = number_before(s, first) + 1
     redis.call('HSET', s.key, 'first', s.first)
-    if s.keyed then redis.call('XTRIM', s.key .. ':keys', 'MINID', '=', string.format('%.0f', s.first)) end
     drop_waiting(s, '-', bound)
     redis.call('ZREMRANGEBYLEX', s.key .. ':plain', '-', bound)
     redis.call('ZREMRANGEBYLEX', s.key .. ':lapsed', '-', bound)

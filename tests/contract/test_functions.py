@@ -215,7 +215,7 @@ async def blocked(store: Store) -> None:
 async def test_a_worker_of_delayed_events_may_append_them(server: Embedded, users: Users, broker: Broker, store: Store) -> None:
     with redis.Redis.from_url(server.url) as client:
         (line,) = (line for line in lines("ACL") if "worker" in line.text)
-        client.execute_command(*(word.replace(":wake ", ":wake ~broker:{demo}:log ~broker:{demo}:keys ") for word in line.arguments({})))
+        client.execute_command(*(word.replace(":wake ", ":wake ~broker:{demo}:log ") for word in line.arguments({})))
     soon = rfc3339(await now_ms(store) + 50)
     assert [row.message_id for row in await broker.publish("demo", [EVENT | {"deliver_at": soon}])] == [None]
     assert len((await users.worker.next("w", wait_ms=5000)).deliveries) == 1

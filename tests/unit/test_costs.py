@@ -73,23 +73,6 @@ async def test_next_of_an_event_stream_through_the_script_alone(plain: Broker, s
     assert found == NEXT | {"xrange": 1, "xreadgroup": 1, "hdel": 1}
 
 
-async def by_key(broker: Broker, store: Store, count: int) -> None:
-    """A consumer with order by key, and events of distinct keys that were published since."""
-    await broker.consumers.create(ConsumerSpec(name="c", stream_id="events", ordering="key"))
-    await publish(broker, count)
-    await broker.next("c")
-    await store.call("HSET", "broker:{events}:consumer:c", "verified_at", 2**43)
-
-
-@pytest.mark.parametrize("batch", [1, 10, 100])
-async def test_next_of_known_keys(plain: Broker, store: Store, batch: int) -> None:
-    await by_key(plain, store, 1000)
-    found = await cost(plain, store, lambda: plain.next("c", batch))
-    held = {"zcard": 3, "hlen": 1, "smismember": 1, "sadd": 1, "hset": 2} | ({"srem": 1, "hdel": 1} if batch > 32 else {})
-    ranges = 3 if batch == 100 else 2  # a batch that begins in one entry of 100 keys and ends in the next one needs both
-    assert found == READ | held | {"xrange": ranges}
-
-
 @pytest.mark.parametrize("batch", [1, 10, 100])
 async def test_next_with_a_filter(plain: Broker, store: Store, batch: int) -> None:
     await plain.consumers.create(ConsumerSpec(name="c", stream_id="events", filters=Filters(provider="a")))
