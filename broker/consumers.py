@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broker import keys, times
-from broker.engine import Engine, pairs
+from broker.engine import Engine, flatten, pairs
 from broker.errors import ConsumerExists, ConsumerNotFound, InvalidRequest, StreamNotFound, ValidationFailed
 from broker.filters import Filters, filter_id
 from broker.names import Name, is_name
@@ -136,7 +136,7 @@ class Consumers:
         claimed = await self._claim(name, spec.stream_id)
         try:
             reply = await self._engine.run_ready(
-                "consumer_create", spec.stream_id, name, start, filter_id(canonical), canonical, *_flat(fields)
+                "consumer_create", spec.stream_id, name, start, filter_id(canonical), canonical, *flatten(fields.items())
             )
         except StreamNotFound as exc:
             await self._engine.store.call("HDEL", keys.CONSUMERS, name)
@@ -234,7 +234,7 @@ class Consumers:
         if ack_wait is not None:
             fields["ack_wait_ms"] = str(ack_wait)
         if fields:
-            await self._engine.on_consumer("consumer_update", name, *_flat(fields))
+            await self._engine.on_consumer("consumer_update", name, *flatten(fields.items()))
         return await self.get(name)
 
     async def reset(self, name: str, deliver_policy: str) -> Consumer:
@@ -305,7 +305,3 @@ def parse_metadata_filter(text: str) -> dict[str, Any]:
 
 def _no_such_stream(name: str) -> ValidationFailed:
     return ValidationFailed({"stream_id": [f"there is no stream {name[:80]!r}"]})
-
-
-def _flat(fields: dict[str, str]) -> list[str]:
-    return [text for pair in fields.items() for text in pair]

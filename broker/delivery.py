@@ -13,7 +13,7 @@ from broker.engine import Engine, flatten
 from broker.fast_read import FastRead
 from broker.group_commit import GroupCommit
 from broker.link import Argument
-from broker.replies import DeliveryRows, NextHead, PeekHead, PendingHead, PendingRows, taken_apart
+from broker.replies import Behind, DeliveryRows, NextHead, Page, PendingRows, taken_apart
 from broker.splicing import complete, delivered, label_of
 from broker.streams import message_id
 from broker.times import rfc3339
@@ -149,7 +149,7 @@ class Deliveries:
     async def peek(self, consumer: str, limit: int = 10) -> list[Peeked]:
         """The next messages, without delivering them (C36)."""
         stream, reply = await self._engine.on_consumer("peek", consumer, limit)
-        _, found = taken_apart(reply, PeekHead, DeliveryRows)
+        _, found = taken_apart(reply, Behind, DeliveryRows)
         rows = zip(found.id, found.deliver_count, found.head, complete(stream, found.id, found.head, found.body), strict=True)
         return [Peeked(message.decode(), count, label_of(head), text) for message, count, head, text in rows]
 
@@ -158,7 +158,7 @@ class Deliveries:
     ) -> tuple[list[PendingDelivery], str | None]:
         """A page of what is out, in stream order, and the cursor of the next one (C36)."""
         _, reply = await self._engine.on_consumer("pending", consumer, message_id(after) if after else "", limit)
-        head, found = taken_apart(reply, PendingHead, PendingRows)
+        head, found = taken_apart(reply, Page, PendingRows)
         rows = [
             PendingDelivery(message.decode(), count, rfc3339(delivered_at), rfc3339(expires_at), reason.decode() or None)
             for message, count, delivered_at, expires_at, reason in zip(*found, strict=True)

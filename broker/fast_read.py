@@ -11,7 +11,7 @@ from broker import keys
 from broker.engine import Engine
 from broker.errors import StoreFull
 from broker.link import Argument
-from broker.replies import DeliveryRows, FastReadHead, NextHead, NoRows, taken_apart
+from broker.replies import DeliveryRows, Following, NextHead, taken_apart
 from broker.store import NoTransactions
 
 # The script is tried where it was of use the last time; else again after so many more rounds, by its answer: 1 = it was of no
@@ -45,10 +45,10 @@ class FastRead:
         if script[0]:
             self._rounds[consumer] = _ROUNDS[1 if script[0] == 3 and rounds == 0 else script[0]]
             return None
-        told, _ = taken_apart(script, FastReadHead, NoRows)
-        head, entries = NextHead(*told[:-1]), found[0][1] if found else []
-        if len(entries) < told.messages:
-            head = head._replace(num_pending=head.num_pending - told.messages + len(entries), due_in=_SYNC_MS)
+        head, ((count,),) = taken_apart(script, NextHead, Following)
+        entries = found[0][1] if found else []
+        if len(entries) < count:
+            head = head._replace(num_pending=head.num_pending - count + len(entries), due_in=_SYNC_MS)
             self._skip(consumer, _ROUNDS[1])
         once = [1] * len(entries)
         rows = DeliveryRows([i for i, _ in entries], once, once, [f[1] for _, f in entries], [f[3] for _, f in entries])

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, TypeVar
 from broker.errors import StoreFault
 
 Column = Sequence[Any]
+H = TypeVar("H", bound=tuple[Any, ...])
+R = TypeVar("R", bound=tuple[Any, ...])
 
 
 class NextHead(NamedTuple):
@@ -22,21 +24,6 @@ class NextHead(NamedTuple):
     settled: list[int]
 
 
-class FastReadHead(NamedTuple):
-    """What `fast_read` tells: as `next`, and how many `messages` the read that follows gives."""
-
-    behind: int
-    epoch: bytes
-    num_pending: int
-    num_ack_pending: int
-    due_in: int
-    max_waiting: int
-    seen: bytes
-    paused: int
-    settled: list[int]
-    messages: int
-
-
 class DeliveryRows(NamedTuple):
     """Messages of `next` and `peek`, as columns. `head` and `body`: lua/shared/entries.lua."""
 
@@ -47,66 +34,32 @@ class DeliveryRows(NamedTuple):
     body: Column = ()
 
 
-class PeekHead(NamedTuple):
-    """What `peek` tells beside the messages."""
-
-    behind: int
-
-
-class PendingHead(NamedTuple):
-    """`after`: the id to go on after, empty at the end."""
-
-    after: bytes
-
-
-class PendingRows(NamedTuple):
-    """What is out, as columns; times in ms."""
-
-    id: Column = ()
-    deliver_count: Column = ()
-    delivered_at: Column = ()
-    expires_at: Column = ()
-    reason: Column = ()
-
-
-class ConsumerInfoHead(NamedTuple):
-    """A consumer's counts."""
-
-    behind: int
-    num_pending: int
-    num_ack_pending: int
-    num_dead: int
-    num_redelivered: int
-    paused: int
-
-
-class FieldRows(NamedTuple):
-    """Fields of a hash, as columns."""
-
-    name: Column = ()
-    value: Column = ()
-
-
-class NoRows(NamedTuple):
-    """A reply that is its head alone."""
-
+Behind = NamedTuple("Behind", [("behind", int)])
+Page = NamedTuple("Page", [("after", bytes)])  # the id to go on after, empty at the end
+ConsumerInfoHead = NamedTuple(
+    "ConsumerInfoHead",
+    [("behind", int), ("num_pending", int), ("num_ack_pending", int), ("num_dead", int), ("num_redelivered", int), ("paused", int)],
+)
+Following = NamedTuple("Following", [("messages", Column)])  # one number: how many messages the read that follows gives
+PendingRows = NamedTuple(  # times in ms
+    "PendingRows",
+    [("id", Column), ("deliver_count", Column), ("delivered_at", Column), ("expires_at", Column), ("reason", Column)],
+)
+FieldRows = NamedTuple("FieldRows", [("name", Column), ("value", Column)])
 
 # The shape of each command's reply: its head, and its rows.
 SHAPES: dict[str, tuple[Any, Any]] = {
     "next": (NextHead, DeliveryRows),
-    "fast_read": (FastReadHead, NoRows),
-    "peek": (PeekHead, DeliveryRows),
-    "pending": (PendingHead, PendingRows),
+    "fast_read": (NextHead, Following),
+    "peek": (Behind, DeliveryRows),
+    "pending": (Page, PendingRows),
     "consumer_info": (ConsumerInfoHead, FieldRows),
 }
-
-H = TypeVar("H", bound=tuple[Any, ...])
-R = TypeVar("R", bound=tuple[Any, ...])
 
 
 def taken_apart(reply: list[Any], head: type[H], rows: type[R]) -> tuple[H, R]:
     """A reply's head and its rows as columns. StoreFault: it has another shape."""
     width, columns = len(head._fields), len(rows._fields)  # type: ignore[attr-defined]
-    if len(reply) < width or (columns and (len(reply) - width) % columns):
+    if len(reply) < width or (len(reply) - width) % columns:
         raise StoreFault("A script gave an answer that the broker does not understand.")
     return head(*reply[:width]), rows(*(reply[width + i :: columns] for i in range(columns)))

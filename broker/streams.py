@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broker import keys
-from broker.engine import Engine, page_of_names, pairs, room_of
+from broker.engine import Engine, flatten, page_of_names, pairs, room_of
 from broker.errors import InvalidRequest, StreamNotFound, ValidationFailed
 from broker.messages import Kind
 from broker.names import Name, is_name
@@ -140,7 +140,7 @@ class Streams:
         await self._check_fsync(spec.name, spec.fsync)
         fields = {"kind": spec.kind} | _stored(spec)
         await self._engine.store.call("HSET", keys.STREAMS, spec.name, "")
-        reply = await self._engine.run("stream_create", spec.name, *_flat(fields))
+        reply = await self._engine.run("stream_create", spec.name, *flatten(fields.items()))
         return await self.get(spec.name), reply == b"created"
 
     async def get(self, name: str) -> Stream:
@@ -212,7 +212,7 @@ class Streams:
             _check_repeatable(stream.kind, after["dedupe_window_ms"], waited_for=bool(after["replicas"] or after["fsync"]))
             await self._check_fsync(name, given.get("fsync"))
             fields = {field: text for field, text in _stored(changes).items() if field in given}
-            await self._engine.run("stream_update", name, *_flat(fields))
+            await self._engine.run("stream_update", name, *flatten(fields.items()))
         return await self.get(name)
 
     async def delete(self, name: str, *, force: bool = False) -> list[str]:
@@ -281,10 +281,6 @@ def _stored(source: StreamSpec | StreamChanges) -> dict[str, str]:
         else:
             fields[field] = "" if value is None else str(value)
     return fields
-
-
-def _flat(fields: dict[str, str]) -> list[str]:
-    return [text for pair in fields.items() for text in pair]
 
 
 def _number(text: str) -> int | None:

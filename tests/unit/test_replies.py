@@ -5,7 +5,7 @@ import re
 import pytest
 
 from broker.errors import StoreFault
-from broker.replies import SHAPES, DeliveryRows, PeekHead, taken_apart
+from broker.replies import SHAPES, Behind, DeliveryRows, taken_apart
 from broker.scripts import names, read
 
 _REPLY = re.compile(r"^-- reply +(.*)$", re.MULTILINE)
@@ -24,8 +24,8 @@ def test_a_shape_is_what_the_header_declares(command: str) -> None:
 
 
 def test_a_reply_of_another_shape_is_a_fault() -> None:
-    head, rows = taken_apart([0, b"1-0", 1, 1, b"1 r", b"{}"], PeekHead, DeliveryRows)
-    assert (head, rows.id, rows.body) == (PeekHead(0), [b"1-0"], [b"{}"])
+    head, rows = taken_apart([0, b"1-0", 1, 1, b"1 r", b"{}"], Behind, DeliveryRows)
+    assert (head, rows.id, rows.body) == (Behind(0), [b"1-0"], [b"{}"])
     for reply in ([], [0, b"1-0"]):
         with pytest.raises(StoreFault):
-            taken_apart(reply, PeekHead, DeliveryRows)
+            taken_apart(reply, Behind, DeliveryRows)
