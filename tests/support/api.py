@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 import httpx
 import msgspec
 
-from broker import Broker, ConsumerChanges, ConsumerSpec, Delivery, Nack, StreamChanges, StreamSpec
+from broker import Batch, Broker, ConsumerChanges, ConsumerSpec, Delivery, Nack, StreamChanges, StreamSpec
 from broker.errors import BrokerError, ValidationFailed
 from broker.publishing import count_by_status
 from broker.streams import StoredMessage
@@ -45,12 +45,17 @@ class Api(Protocol):
     async def update_consumer(self, name: str, **fields: Any) -> Json: ...
     async def delete_consumer(self, name: str) -> None: ...
     async def list_consumers(self, **query: Any) -> Json: ...
+    async def reset_consumer(self, name: str, deliver_policy: str) -> Json: ...
     async def next(self, consumer: str, batch_size: int = 1, min_batch: int = 1, wait_ms: int = 0) -> Json: ...
+    async def settle_and_fetch(self, consumer: str, batch_size: int, ack: list[str], nack: list[Json]) -> Json: ...
     async def ack(self, consumer: str, tokens: list[str]) -> Json: ...
     async def nack(self, consumer: str, tokens: list[str], delay_ms: int | None = None) -> Json: ...
+    async def nack_each(self, consumer: str, nacks: list[Json]) -> Json: ...
+    async def extend(self, consumer: str, tokens: list[str]) -> Json: ...
     async def pending(self, consumer: str, **query: Any) -> Json: ...
     async def peek(self, consumer: str, limit: int = 10) -> list[Json]: ...
     async def dead_letters(self, consumer: str, **query: Any) -> Json: ...
+    async def redrive(self, consumer: str, dry_run: bool = False) -> Json: ...
 
 
 class HttpApi:
@@ -112,9 +117,16 @@ class HttpApi:
     async def list_consumers(self, **query: Any) -> Json:
         return await self.call("GET", "/http-consumers", params=query)  # type: ignore[no-any-return]
 
+    async def reset_consumer(self, name: str, deliver_policy: str) -> Json:
+        return await self.call("POST", f"/http-consumers/{name}/reset", json={"deliver_policy": deliver_policy})  # type: ignore[no-any-return]
+
     async def next(self, consumer: str, batch_size: int = 1, min_batch: int = 1, wait_ms: int = 0) -> Json:
         params = {"batch_size": batch_size, "min_batch": min_batch, "wait_for": wait_ms}
         return await self.call("GET", f"/http-consumers/{consumer}/next", params=params)  # type: ignore[no-any-return]
+
+    async def settle_and_fetch(self, consumer: str, batch_size: int, ack: list[str], nack: list[Json]) -> Json:
+        body = {"batch_size": batch_size, "ack": ack, "nack": nack}
+        return await self.call("POST", f"/http-consumers/{consumer}/next", json=body)  # type: ignore[no-any-return]
 
     async def ack(self, consumer: str, tokens: list[str]) -> Json:
         return await self.call("POST", f"/http-consumers/{consumer}/ack", json={"ack_tokens": tokens})  # type: ignore[no-any-return]
@@ -122,6 +134,12 @@ class HttpApi:
     async def nack(self, consumer: str, tokens: list[str], delay_ms: int | None = None) -> Json:
         body: Json = {"ack_tokens": tokens} | ({} if delay_ms is None else {"delay_ms": delay_ms})
         return await self.call("POST", f"/http-consumers/{consumer}/nack", json=body)  # type: ignore[no-any-return]
+
+    async def nack_each(self, consumer: str, nacks: list[Json]) -> Json:
+        return await self.call("POST", f"/http-consumers/{consumer}/nack", json={"nacks": nacks})  # type: ignore[no-any-return]
+
+    async def extend(self, consumer: str, tokens: list[str]) -> Json:
+        return await self.call("POST", f"/http-consumers/{consumer}/extend", json={"ack_tokens": tokens})  # type: ignore[no-any-return]
 
     async def pending(self, consumer: str, **query: Any) -> Json:
         return await self.call("GET", f"/http-consumers/{consumer}/pending", params=query)  # type: ignore[no-any-return]
@@ -131,6 +149,10 @@ class HttpApi:
 
     async def dead_letters(self, consumer: str, **query: Any) -> Json:
         return await self.call("GET", f"/http-consumers/{consumer}/dead-letters", params=query)  # type: ignore[no-any-return]
+
+    async def redrive(self, consumer: str, dry_run: bool = False) -> Json:
+        body = {"dry_run": dry_run}
+        return await self.call("POST", f"/http-consumers/{consumer}/dead-letters/redrive", json=body)  # type: ignore[no-any-return]
 
 
 class LibraryApi:
@@ -202,11 +224,18 @@ class LibraryApi:
                 del row["info"]
             return {"data": rows, "next": cursor}
 
+    async def reset_consumer(self, name: str, deliver_policy: str) -> Json:
+        with _refusals():
+            return _json(await self._broker.consumers.reset(name, deliver_policy))
+
     async def next(self, consumer: str, batch_size: int = 1, min_batch: int = 1, wait_ms: int = 0) -> Json:
         with _refusals():
-            batch = await self._broker.next(consumer, batch_size, min_batch=min_batch, wait_ms=wait_ms)
-            info = {"num_pending": batch.num_pending, "num_ack_pending": batch.num_ack_pending}
-            return {"data": [_delivery(d) for d in batch.deliveries], "info": info}
+            return _batch(await self._broker.next(consumer, batch_size, min_batch=min_batch, wait_ms=wait_ms))
+
+    async def settle_and_fetch(self, consumer: str, batch_size: int, ack: list[str], nack: list[Json]) -> Json:
+        with _refusals():
+            batch = await self._broker.next(consumer, batch_size, ack=ack, nack=[_struct(Nack, row) for row in nack])
+            return _batch(batch) | {"settled": _json(batch.settled)}
 
     async def ack(self, consumer: str, tokens: list[str]) -> Json:
         with _refusals():
@@ -217,6 +246,16 @@ class LibraryApi:
         with _refusals():
             settled = await self._broker.nack(consumer, [Nack(token, delay_ms) for token in tokens])
             return {"nacked": settled.count, "stale": settled.stale}
+
+    async def nack_each(self, consumer: str, nacks: list[Json]) -> Json:
+        with _refusals():
+            settled = await self._broker.nack(consumer, [_struct(Nack, row) for row in nacks])
+            return {"nacked": settled.count, "stale": settled.stale}
+
+    async def extend(self, consumer: str, tokens: list[str]) -> Json:
+        with _refusals():
+            extended = await self._broker.extend(consumer, tokens)
+            return {"extended": extended.count, "stale": extended.stale}
 
     async def pending(self, consumer: str, **query: Any) -> Json:
         with _refusals():
@@ -232,6 +271,10 @@ class LibraryApi:
         with _refusals():
             found, cursor = await self._broker.dead_letters.page(consumer, **query)
             return {"data": [_labelled(_json(m, "json", "label"), m.label, m.json) for m in found], "next": cursor}
+
+    async def redrive(self, consumer: str, dry_run: bool = False) -> Json:
+        with _refusals():
+            return _json(await self._broker.dead_letters.redrive_matching(consumer, dry_run=dry_run))
 
 
 class _refusals:  # noqa: N801 - reads as a function
@@ -263,6 +306,11 @@ def _labelled(row: Json, label: str, text: bytes) -> Json:
 
 def _stored(message: StoredMessage) -> Json:
     return _labelled({"id": message.id}, message.label, message.json)
+
+
+def _batch(batch: Batch) -> Json:
+    info = {"num_pending": batch.num_pending, "num_ack_pending": batch.num_ack_pending}
+    return {"data": [_delivery(d) for d in batch.deliveries], "info": info}
 
 
 def _delivery(delivery: Delivery) -> Json:
