@@ -3,13 +3,16 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
+from broker import Batch, Broker, ConsumerChanges, ConsumerSpec, Nack
 from tests.conftest import Clock
 from tests.contract.delivering import FILTERS, STREAMS, WAIT, consumer, publish
 from tests.contract.helpers import (
     counted,
     counts,
+    event,
     info,
     publish_each,
     tokens,
@@ -127,3 +130,81 @@ async def test_c23_only_one_of_many_acks_of_a_delivery_counts(api: Api) -> None:
     out = tokens(await api.next("c"))
     answers = await asyncio.gather(*(api.ack("c", out) for _ in range(5)), *(api.nack("c", out) for _ in range(5)))
     assert sum(answer.get("acked", 0) + answer.get("nacked", 0) for answer in answers) == 1
+
+
+def ids(batch: Batch) -> list[int]:
+    """The data of a batch of the library."""
+    return [msgspec.json.decode(d.json)["data"] for d in batch.deliveries]
+
+
+async def five_thousand_out(broker: Broker, fields: Json) -> list[str]:
+    """Gives the tokens; the data are 0…4999."""
+    spec = {"name": "c", "stream_id": "events", "ack_wait_ms": 60_000, "max_ack_pending": 10_000} | fields
+    await broker.consumers.create(msgspec.convert(spec, ConsumerSpec))
+    out: list[str] = []
+    for start in range(0, 5000, 1000):
+        await broker.publish("events", [event(n, key=str(n)) for n in range(start, start + 1000)])
+        out += [d.ack_token for d in (await broker.next("c", 1000)).deliveries]
+    assert len(out) == 5000
+    return out
+
+
+async def set_back(broker: Broker, out: list[str], how: str) -> None:
+    """In chunks, the highest ids first, so that what comes due last comes first in the stream."""
+    for start in range(4000, -1, -1000):
+        some = out[start : start + 1000]
+        if how == "extend":
+            await broker.extend("c", some)
+        else:
+            await broker.nack("c", [Nack(token, 1000 if how == "delay" else 0, "release" if how == "release" else "retry") for token in some])
+
+
+@pytest.mark.parametrize("how", ["nack", "delay", "release", "extend", "expire"])
+@pytest.mark.parametrize("fields", [{}, {"filters": {"provider": "crm"}}, {"ordering": "key"}], ids=["plain", "filtered", "key"])
+async def test_c21_what_is_due_again_comes_in_stream_order_however_much_it_is(
+    broker: Broker, clock: Clock, fields: Json, how: str
+) -> None:
+    out = await five_thousand_out(broker, fields)
+    if how != "expire":
+        await set_back(broker, out, how)
+    await clock.advance(60_000)
+    count = 1 if how == "release" else 2
+    assert [(row.id, row.deliver_count) for row in await broker.deliveries.peek("c", 3)] == [
+        (token.partition(".")[0], count) for token in out[:3]
+    ]
+    assert ids(await broker.next("c", 3)) == [0, 1, 2]
+    assert ids(await broker.next("c", 1000)) == list(range(3, 1003))
+    assert [int(row.deliver_count) for row in await broker.deliveries.peek("c", 1000)] == [count] * 1000
+    assert ids(await broker.next("c", 1000)) == list(range(1003, 2003))
+
+
+async def test_c21_expired_extended_nacked_and_new_ones_come_in_order(broker: Broker, clock: Clock) -> None:
+    out = await five_thousand_out(broker, {})
+    await broker.publish("events", [event("new")])
+    for start in range(4000, -1, -1000):
+        await broker.extend("c", out[start : start + 1000 : 3])
+        await broker.nack("c", [Nack(token, 30_000) for token in out[start + 1 : start + 1000 : 3]])
+    await clock.advance(60_000)
+    given: list[int] = []
+    while len(given) < 5000:
+        given += ids(await broker.next("c", 700))
+    assert given == [*range(5000)] + given[5000:]
+
+
+async def test_c21_what_is_not_due_does_not_hide_what_is(broker: Broker, clock: Clock) -> None:
+    out = await five_thousand_out(broker, {})
+    for start in range(0, 4000, 1000):
+        await broker.nack("c", [Nack(token, 600_000) for token in out[start : start + 1000]])
+    await clock.advance(30_000)
+    await broker.extend("c", out[4000:4990])
+    await clock.advance(30_000)
+    assert ids(await broker.next("c", 100)) == list(range(4990, 5000))
+
+
+async def test_c21_max_ack_pending_holds_up_retries_and_lets_what_expired_pass(broker: Broker, clock: Clock) -> None:
+    out = await five_thousand_out(broker, {})
+    await broker.nack("c", [Nack(token, 0) for token in out[:1000]])
+    await broker.consumers.update("c", ConsumerChanges(max_ack_pending=1000))
+    assert ids(await broker.next("c", 10)) == []
+    await clock.advance(60_000)
+    assert ids(await broker.next("c", 10)) == list(range(1000, 1010))
