@@ -6,13 +6,16 @@ A row that grows makes the operation slower for everyone; change it only with a 
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
+import msgspec
 import pytest
 
 from broker import Broker, ConsumerSpec, Filters, Nack, Store
 from broker.embedded import Embedded
 from broker.scripts import Scripts, prelude
 from broker.topology import from_url
+from tests.support.clock import advance, shifted_scripts
 
 pytestmark = pytest.mark.anyio
 
@@ -33,6 +36,11 @@ async def cost(broker: Broker, store: Store, call: Callable[[], Awaitable[object
     await call()  # scripts are loaded, streams looked up
     await store.call("CONFIG", "RESETSTAT")
     await call()
+    return await commands(store)
+
+
+async def commands(store: Store) -> Costs:
+    """The commands that Redis ran since it was told to count anew."""
     lines = (await store.call("INFO", "commandstats")).decode().split()
     rows = [line.removeprefix("cmdstat_").split(":calls=") for line in lines if line.startswith("cmdstat_")]
     return {name: int(rest.split(",")[0]) for name, rest in rows if name not in ("info", "config|resetstat")}
@@ -179,6 +187,144 @@ async def test_a_caller_that_goes_away_in_its_round_takes_nothing(plain: Broker,
     again = await plain.next("c", wait_ms=5000)
     assert [row.deliver_count for row in (*first.deliveries, *again.deliveries)] == [1, 1]
     assert first.deliveries[0].id != again.deliveries[0].id
+
+
+@pytest.fixture
+async def shifted(redis_server: Embedded, store: Store) -> AsyncIterator[Broker]:
+    """A broker with the clock of the tests, which costs some commands of its own."""
+    async with Broker(Store.from_url(redis_server.url), scripts=shifted_scripts()) as broker:
+        yield broker
+
+
+async def expired(broker: Broker, store: Store, fields: dict[str, Any], count: int, times: int = 1) -> None:
+    """So many deliveries of a worker that has died, their ack wait over for the `times`-th time."""
+    stream = fields.get("stream_id", "events")
+    spec = {"name": "c", "stream_id": stream, "ack_wait_ms": 60_000} | fields
+    await broker.consumers.create(msgspec.convert(spec, ConsumerSpec))
+    await broker.publish(stream, [{"collection_id": "a:b", "upstream_id": str(n), "data": n} for n in range(count)])
+    for number in range(1, times + 1):
+        assert [d.deliver_count for d in (await broker.next("c", 1000)).deliveries] == [number] * count
+        await advance(store, 60_000)
+
+
+KINDS: list[dict[str, Any]] = [{}, {"stream_id": "records"}, {"filters": {"provider": "a"}}, {"ordering": "key"}]
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("fields", KINDS, ids=["plain", "records", "filtered", "key"])
+async def test_redelivering_1000_of_a_worker_that_died_costs_one_claim(
+    shifted: Broker, store: Store, fields: dict[str, Any], times: int
+) -> None:
+    await expired(shifted, store, fields, 1000, times)
+    found = await once(store, lambda: shifted.next("c", 1000))
+    assert found.get("xclaim", 0) + found.get("xautoclaim", 0) == 1
+    assert found["xpending"] < (150 if fields.get("ordering") else 10)  # once a second some 100 keys are looked at for plain XACKs
+    assert found["zadd"] < 10
+    assert await taken(shifted) == [times + 1] * 1000
+
+
+async def test_redelivering_1000_is_one_claim_where_some_between_them_were_acked(shifted: Broker, store: Store) -> None:
+    await expired(shifted, store, {}, 1000, 0)
+    given = (await shifted.next("c", 1000)).deliveries
+    await shifted.ack("c", [d.ack_token for d in given[::2]])
+    await advance(store, 60_000)
+    found = await once(store, lambda: shifted.next("c", 1000))
+    assert (found["xautoclaim"], found.get("xclaim", 0)) == (1, 0)
+    assert await taken(shifted) == [2] * 500
+
+
+@pytest.mark.parametrize("what", ["extended", "nacked"])
+async def test_redelivering_1000_is_a_claim_a_delivery_number_where_some_were_extended_or_nacked(
+    shifted: Broker, store: Store, what: str
+) -> None:
+    await expired(shifted, store, {}, 1000, 0)
+    given = [d.ack_token for d in (await shifted.next("c", 1000)).deliveries]
+    if what == "extended":
+        await shifted.extend("c", given[::7])
+    else:
+        await shifted.nack("c", [Nack(token, 0) for token in given[::7]])
+        await shifted.next("c", 100)
+    await advance(store, 60_000)
+    found = await once(store, lambda: shifted.next("c", 1000))
+    assert found.get("xclaim", 0) + found.get("xautoclaim", 0) <= 2
+    assert found["xpending"] < 2 * 143 + 20  # 143 stand apart
+    assert len(await taken(shifted)) == 1000
+
+
+async def test_delivering_1000_that_were_nacked_costs_a_claim_or_two(shifted: Broker, store: Store) -> None:
+    await expired(shifted, store, {}, 1000, 0)
+    await shifted.nack("c", [Nack(d.ack_token, 0) for d in (await shifted.next("c", 1000)).deliveries])
+    found = await once(store, lambda: shifted.next("c", 1000))
+    assert (found["xclaim"], found.get("xautoclaim", 0)) == (1, 0)
+    assert await taken(shifted) == [2] * 1000
+
+
+async def test_a_batch_of_10_of_1000_expired_ones_looks_at_few(shifted: Broker, store: Store) -> None:
+    await expired(shifted, store, {}, 1000)
+    found = await once(store, lambda: shifted.next("c", 10))
+    assert found.get("xclaim", 0) + found.get("xautoclaim", 0) == 1
+    assert found["xpending"] < 10
+    assert await taken(shifted) == [2] * 10 + [1] * 990
+
+
+async def test_1000_that_die_by_expiry_are_claimed_by_none(shifted: Broker, store: Store) -> None:
+    await expired(shifted, store, {"max_deliver": 1}, 1000)
+    found = await once(store, lambda: shifted.next("c", 1000))
+    assert found.get("xclaim", 0) + found.get("xautoclaim", 0) == 0
+    assert found["xack"] < 10
+    assert (await shifted.consumers.get("c")).info.num_dead == 1000
+
+
+async def once(store: Store, call: Callable[[], Awaitable[object]]) -> Costs:
+    """The commands that Redis ran for a call that cannot be made twice, and those of the tests' clock."""
+    await store.call("CONFIG", "RESETSTAT")
+    await call()
+    return await commands(store)
+
+
+async def taken(broker: Broker) -> list[int]:
+    """The deliver counts of what is out."""
+    rows, _ = await broker.deliveries.pending("c", limit=1000)
+    return [row.deliver_count for row in rows]
+
+
+async def a_second_later(store: Store, call: Callable[[], Awaitable[object]]) -> Costs:
+    """What a call costs that comes a second after the last look for plain readers."""
+    await advance(store, 1100)
+    return await once(store, call)
+
+
+@pytest.mark.parametrize("fields", KINDS, ids=["plain", "records", "filtered", "key"])
+async def test_next_does_not_ask_for_the_groups_while_no_plain_client_reads(
+    shifted: Broker, store: Store, fields: dict[str, Any]
+) -> None:
+    await expired(shifted, store, fields, 20, 0)
+    for _ in range(5):
+        found = await a_second_later(store, lambda: shifted.next("c"))
+        assert "xinfo|groups" not in found
+        assert found.get("xinfo|consumers", 0) <= 1
+
+
+async def test_next_asks_for_the_groups_once_after_a_plain_client_has_read(shifted: Broker, store: Store) -> None:
+    await expired(shifted, store, {}, 20, 0)
+    await shifted.next("c")
+    await store.call("XREADGROUP", "GROUP", "c", "plain", "COUNT", 1, "STREAMS", "broker:{events}:log", ">")
+    found = await a_second_later(store, lambda: shifted.next("c"))
+    assert found["xinfo|groups"] == 1
+    assert (await shifted.next("c")).num_pending == 16
+
+
+async def test_consumers_in_turn_do_not_ask_for_the_groups(shifted: Broker, store: Store) -> None:
+    await publish(shifted, 10)
+    for n in range(20):
+        await shifted.consumers.create(ConsumerSpec(name=f"c{n}", stream_id="events"))
+    await advance(store, 1100)
+
+    async def in_turn() -> None:
+        for n in range(20):
+            assert len((await shifted.next(f"c{n}")).deliveries) == 1
+
+    assert "xinfo|groups" not in await once(store, in_turn)
 
 
 @pytest.mark.parametrize("url", ["redis://h", "unix:///s", "redis+sentinel://h/s"])
