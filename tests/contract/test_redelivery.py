@@ -156,7 +156,8 @@ async def set_back(broker: Broker, out: list[str], how: str) -> None:
         if how == "extend":
             await broker.extend("c", some)
         else:
-            await broker.nack("c", [Nack(token, 1000 if how == "delay" else 0, "release" if how == "release" else "retry") for token in some])
+            delay = 1000 if how == "delay" else 0
+            await broker.nack("c", [Nack(token, delay, "release" if how == "release" else "retry") for token in some])
 
 
 @pytest.mark.parametrize("how", ["nack", "delay", "release", "extend", "expire"])
@@ -188,7 +189,7 @@ async def test_c21_expired_extended_nacked_and_new_ones_come_in_order(broker: Br
     given: list[int] = []
     while len(given) < 5000:
         given += ids(await broker.next("c", 700))
-    assert given == [*range(5000)] + given[5000:]
+    assert given == [*range(5000), *given[5000:]]
 
 
 async def test_c21_what_is_not_due_does_not_hide_what_is(broker: Broker, clock: Clock) -> None:
