@@ -327,3 +327,122 @@ async def test_c37_a_wrong_id_of_a_dead_letter_is_told_where_ids_come_from(http:
         assert (reply.status_code, reply.json()["code"]) == (400, "INVALID_REQUEST")
         assert reply.json()["summary"] == f"'{wrong}' is not a message id; name dead letters by the ids that their list shows."
     assert "use a cursor that the list gave" in (await http.get(path, params={"after": wrong})).json()["summary"]
+
+
+# Times that tell what happened
+
+
+async def out_row(api: Api) -> Json:
+    rows: list[Json] = (await api.pending("c"))["data"]
+    assert len(rows) == 1
+    return rows[0]
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+@pytest.mark.parametrize("stream", STREAMS)
+async def test_c36_extend_moves_when_a_delivery_expires_and_not_when_it_was_made(
+    api: Api, clock: Clock, stream: str, filters: Json
+) -> None:
+    await consumer(api, stream_id=stream, filters=filters)
+    await api.publish(stream, [event(1, id="1")])
+    given = tokens(await api.next("c"))
+    before = await out_row(api)
+    for n in (1, 2, 3):
+        await clock.advance(3000)
+        await api.extend("c", given)
+        row = await out_row(api)
+        assert abs(ms(row["delivered_at"]) - ms(before["delivered_at"])) < 1000
+        assert abs(ms(row["expires_at"]) - ms(before["expires_at"]) - n * 3000) < 1000
+
+
+async def test_c36_extend_of_a_redelivery_does_not_move_when_it_was_made(api: Api, clock: Clock) -> None:
+    await consumer(api)
+    await publish_each(api, [1])
+    await api.nack("c", tokens(await api.next("c")))
+    given = tokens(await api.next("c"))
+    before = await out_row(api)
+    await clock.advance(5000)
+    await api.extend("c", given)
+    after = await out_row(api)
+    assert abs(ms(after["delivered_at"]) - ms(before["delivered_at"])) < 1000
+    assert abs(ms(after["expires_at"]) - ms(before["expires_at"]) - 5000) < 1000
+
+
+async def test_c36_backoff_moves_when_a_delivery_is_given_again_and_not_when_it_was_made(api: Api, clock: Clock) -> None:
+    await consumer(api, backoff_ms=[20_000])
+    await publish_each(api, [1])
+    given = tokens(await api.next("c"))
+    before = await out_row(api)
+    await clock.advance(5000)
+    await api.extend("c", given)
+    assert abs(ms((await out_row(api))["delivered_at"]) - ms(before["delivered_at"])) < 1000
+
+
+async def dead_after(api: Api) -> int:
+    """How many ms a dead letter's last delivery lies before its death."""
+    (letter,) = (await api.dead_letters("c"))["data"]
+    return ms(letter["dead_at"]) - ms(letter["last_delivered_at"])
+
+
+@pytest.mark.parametrize("how", ["expiry", "nack", "reject"])
+async def test_c37_extend_does_not_move_the_last_delivery_of_a_dead_letter(api: Api, clock: Clock, how: str) -> None:
+    await consumer(api, max_deliver=1)
+    await publish_each(api, [1])
+    given = tokens(await api.next("c"))
+    await clock.advance(5000)
+    await api.extend("c", given)
+    await clock.advance(WAIT if how == "expiry" else 5000)
+    if how == "nack":
+        await api.nack("c", given)
+    elif how == "reject":
+        await api.nack_each("c", [{"ack_token": given[0], "outcome": "reject"}])
+    assert 0 <= await dead_after(api) - (5000 + WAIT if how == "expiry" else 10_000) < 1000
+
+
+@pytest.mark.parametrize("fields", [{}, {"ordering": "key"}, {"filters": {"provider": "crm"}}], ids=["plain", "key", "filtered"])
+async def test_c37_a_retry_that_is_buried_tells_when_it_was_delivered(api: Api, clock: Clock, fields: Json) -> None:
+    await consumer(api, max_deliver=5, **fields)
+    await publish_each(api, [1])
+    await api.nack("c", tokens(await api.next("c")), delay_ms=0)
+    given = tokens(await api.next("c"))
+    await clock.advance(3000)
+    await api.nack("c", given, delay_ms=600_000)
+    await clock.advance(4000)
+    await api.update_consumer("c", max_deliver=2)
+    await clock.advance(600_000)
+    assert (await counts(api, "c"))[2] == 1
+    assert 0 <= await dead_after(api) - 607_000 < 1000
+
+
+async def test_c37_a_rejected_redelivery_tells_when_it_was_delivered(api: Api, clock: Clock) -> None:
+    await consumer(api)
+    await publish_each(api, [1])
+    await api.nack("c", tokens(await api.next("c")), delay_ms=2000)
+    await clock.advance(2000)
+    given = tokens(await api.next("c"))
+    await clock.advance(4000)
+    await api.nack_each("c", [{"ack_token": given[0], "outcome": "reject"}])
+    assert 0 <= await dead_after(api) - 4000 < 1000
+
+
+async def test_c37_a_redriven_message_that_is_buried_again_tells_when_it_was_delivered(api: Api, clock: Clock) -> None:
+    await consumer(api, max_deliver=1)
+    await publish_each(api, [1])
+    await kill(api, 1)
+    await api.redrive("c")
+    await clock.advance(50_000)
+    given = tokens(await api.next("c"))
+    await clock.advance(7000)
+    await api.nack("c", given)
+    assert 0 <= await dead_after(api) - 7000 < 1000
+
+
+@pytest.mark.parametrize("step", [-20_000, -3_600_000])
+async def test_c37_a_step_back_of_the_clock_leaves_a_death_after_its_delivery(api: Api, clock: Clock, step: int) -> None:
+    await consumer(api, max_deliver=1)
+    await publish_each(api, [1])
+    await api.next("c")
+    await clock.advance(step)
+    assert (await api.next("c"))["data"] == []
+    await clock.advance(WAIT + 100)
+    assert 0 <= await dead_after(api) <= 2 * WAIT

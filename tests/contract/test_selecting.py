@@ -235,8 +235,8 @@ def in_ms(ms: float) -> str:
 
 async def until_ids_pass(store: Store, start: str) -> None:
     """The ids of entries are made by Redis' own clock, which nobody moves."""
-    while await now_ms(store) <= datetime.fromisoformat(start).timestamp() * 1000:
-        await asyncio.sleep(0.02)
+    left = datetime.fromisoformat(start).timestamp() * 1000 - await now_ms(store)
+    await asyncio.sleep(max(0, left) / 1000 + 0.01)
 
 
 async def publish_keys(api: Api, **keys: str) -> None:
