@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from broker import keys
 from broker.functions import library
-from broker.scripts import Scripts, prelude
+from broker.scripts import MAX_ANSWER_BYTES, Scripts, prelude
 from broker.store import Store
 
 OFFSET = "broker:test:offset"
@@ -72,10 +72,10 @@ def _shifted_prelude(clustered: bool) -> str:
     return _SHIFTED_CLOCK.replace("OFFSET_KEY", _OFFSET_KEYS[clustered]) + prelude()
 
 
-@lru_cache(maxsize=2)
-def shifted_scripts(clustered: bool = False) -> Scripts:
+@lru_cache(maxsize=4)
+def shifted_scripts(clustered: bool = False, max_answer_bytes: int = MAX_ANSWER_BYTES) -> Scripts:
     """The scripts behind the movable clock."""
-    return Scripts(_shifted_prelude(clustered))
+    return Scripts(_shifted_prelude(clustered), max_answer_bytes)
 
 
 def shifted_library(clustered: bool = False) -> str:
