@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broker import keys, times
-from broker.engine import Engine, flatten, pairs
+from broker.engine import MESSAGE_BYTES, Engine, flatten, pairs, size_of
 from broker.errors import ConsumerExists, ConsumerNotFound, InvalidRequest, StreamNotFound, ValidationFailed
 from broker.filters import Filters, filter_id
 from broker.names import Name, is_name
@@ -201,7 +201,7 @@ class Consumers:
     ) -> tuple[list[Consumer], str | None]:
         """A page of consumers by name, of one stream or with metadata that contains the given, and the next cursor."""
         registry = dict(pairs(await self._engine.store.call("HGETALL", keys.CONSUMERS)))
-        found: list[Consumer] = []
+        found, room = list[Consumer](), self._engine.scripts.max_answer_bytes - MESSAGE_BYTES
         for name in sorted(registry):
             if (after is not None and name <= after) or (stream_id is not None and registry[name] != stream_id):
                 continue
@@ -211,7 +211,8 @@ class Consumers:
                 continue
             if metadata is not None and not _contains(consumer.metadata, metadata):
                 continue
-            if len(found) == limit:
+            room -= size_of(consumer)
+            if len(found) == limit or (found and room < 0):
                 return found, found[-1].id
             found.append(consumer)
         return found, None

@@ -9,7 +9,7 @@ import msgspec
 from broker import ack_tokens
 from broker.ack_tokens import tail
 from broker.batches import Batch, Given, Nack, Peeked, PendingDelivery, Settled, Settlement
-from broker.engine import Engine, flatten
+from broker.engine import MESSAGE_BYTES, Engine, flatten, size_of
 from broker.fast_read import FastRead
 from broker.group_commit import GroupCommit
 from broker.link import Argument
@@ -159,10 +159,13 @@ class Deliveries:
         """A page of what is out, in stream order, and the cursor of the next one (C36)."""
         _, reply = await self._engine.on_consumer("pending", consumer, message_id(after) if after else "", limit)
         head, found = taken_apart(reply, Page, PendingRows)
-        rows = [
-            PendingDelivery(message.decode(), count, rfc3339(delivered_at), rfc3339(expires_at), reason.decode() or None)
-            for message, count, delivered_at, expires_at, reason in zip(*found, strict=True)
-        ]
+        rows, room = list[PendingDelivery](), self._engine.scripts.max_answer_bytes - MESSAGE_BYTES
+        for message, count, delivered_at, expires_at, reason in zip(*found, strict=True):
+            row = PendingDelivery(message.decode(), count, rfc3339(delivered_at), rfc3339(expires_at), reason.decode() or None)
+            room -= size_of(row)
+            if rows and room < 0:
+                return rows, rows[-1].id
+            rows.append(row)
         return rows, head.after.decode() or None
 
 

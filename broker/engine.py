@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 from broker import keys
 from broker.errors import ConsumerNotFound
 from broker.link import Argument
@@ -78,6 +80,11 @@ async def page_of_names(store: Store, registry: str, after: str | None, limit: i
 def room_of(heads: Sequence[bytes], bodies: Sequence[bytes]) -> int:
     """How many bytes messages take of an answer, at most; lua/prelude.lua has the same number."""
     return sum(map(len, heads)) + sum(map(len, bodies)) + MESSAGE_BYTES * len(heads)
+
+
+def size_of(row: msgspec.Struct) -> int:
+    """How many bytes a row of a list takes of an answer."""
+    return len(msgspec.json.encode(row)) + 1
 
 
 def flatten(rows: Iterable[Iterable[Argument]]) -> list[Argument]:

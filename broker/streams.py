@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broker import keys
-from broker.engine import Engine, flatten, page_of_names, pairs, room_of
+from broker.engine import MESSAGE_BYTES, Engine, flatten, page_of_names, pairs, room_of, size_of
 from broker.errors import InvalidRequest, StreamNotFound, ValidationFailed
 from broker.messages import Kind
 from broker.names import Name, is_name
@@ -190,12 +190,16 @@ class Streams:
     async def page(self, after: str | None = None, limit: int = 100) -> tuple[list[Stream], str | None]:
         """A page of streams by name, and the cursor of the next one."""
         names, cursor = await page_of_names(self._engine.store, keys.STREAMS, after, limit)
-        streams = []
+        streams, room = list[Stream](), self._engine.scripts.max_answer_bytes - MESSAGE_BYTES
         for name in names:
             try:
-                streams.append(await self.get(name))
+                stream = await self.get(name)
             except StreamNotFound:
                 continue
+            room -= size_of(stream)
+            if streams and room < 0:
+                return streams, streams[-1].id
+            streams.append(stream)
         return streams, cursor
 
     async def update(self, name: str, changes: StreamChanges) -> Stream:

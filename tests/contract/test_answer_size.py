@@ -303,3 +303,47 @@ async def test_c54_many_events_of_a_megabyte_are_answered_by_eight_mebibytes(htt
         assert len(reply.json()["data"]) >= 6
         given += [row["event"]["data"][0] for row in reply.json()["data"]]
     assert given == list(range(count))
+
+
+async def test_c54_a_page_of_what_is_out_holds_what_fits(api: HttpApi) -> None:
+    await consumer(api)
+    ids = [row["message_id"] for row in (await api.publish("events", [event(n) for n in range(60)]))["data"]]
+    out = tokens(await api.next("c", 60))
+    await api.nack_each("c", [{"ack_token": token, "reason": "\x01" * 1000, "delay_ms": 0} for token in out[:20]])
+    while (await api.next("c", 60))["data"]:
+        pass
+    found: list[str] = []
+    after: str | None = None
+    while len(found) < 60:
+        page = await api.pending("c", limit=1000, after=after)
+        assert page["data"]
+        found += [row["id"] for row in page["data"]]
+        after = page["next"]
+    assert (found, after) == (ids, None)
+
+
+async def listed(api: HttpApi, path: str) -> list[str]:
+    """The ids of all pages of a list; each page has some."""
+    found: list[str] = []
+    after: str | None = None
+    while True:
+        page = await api.call("GET", path, params={"limit": 1000, "after": after})
+        assert page["data"]
+        found += [row["id"] for row in page["data"]]
+        after = page["next"]
+        if after is None:
+            return found
+
+
+async def test_c54_a_list_of_consumers_holds_what_fits(api: HttpApi) -> None:
+    names = [f"c{n}" for n in range(10, 30)]
+    for name in names:
+        await consumer(api, name=name, filters={"collection_id": [f"{n}".ljust(200, "x") for n in range(20)]})
+    assert await listed(api, "/http-consumers") == names
+
+
+async def test_c54_a_list_of_streams_holds_what_fits(api: HttpApi) -> None:
+    names = [f"s{n}" for n in range(10, 30)]
+    for name in names:
+        await api.create_stream(name=name, metadata={"about": "x" * 4000})
+    assert await listed(api, "/streams") == ["events", "records", *names]
