@@ -18,7 +18,9 @@ for i = 1, math.min(limit, #rows) do
   local _, given_back, reason = note_of(c, p[1])
   local delivered_at, began = s.wall - idle_of(s, c, p), tonumber(redis.call('ZSCORE', c.deadlines, sortable(p[1])) or 0)
   local count = p[4] - given_back
-  local expires_at = c.ack_wait_ms + (began > 0 and began - s.lead - redelivery_delay(c, count) or delivered_at)
+  local since = began > 0 and began - s.lead - redelivery_delay(c, count) or delivered_at
+  if math.abs(since - delivered_at) <= KEEP_MS then delivered_at = since end -- XPENDING reads the clock later than we do
+  local expires_at = c.ack_wait_ms + since
   for _, value in ipairs({ p[1], count, delivered_at, expires_at, reason }) do
     reply[#reply + 1] = value
   end
