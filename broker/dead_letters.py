@@ -7,6 +7,7 @@ import msgspec
 from broker.engine import Engine, room_of
 from broker.errors import InvalidRequest, OutcomeUnknown, StoreFull, StoreUnavailable
 from broker.link import Argument
+from broker.replies import LetterRows, LettersHead, taken_apart
 from broker.splicing import complete, label_of
 from broker.streams import message_id
 from broker.times import rfc3339
@@ -56,11 +57,12 @@ class DeadLetters:
         found, room = list[DeadLetter](), self._engine.scripts.max_answer_bytes
         while True:  # up to what was the last one at first, so that letters that are added meanwhile do not hold it up
             before, wanted = position, limit - len(found)
-            stream, (position, until, *rows) = await self._engine.on_consumer(
+            stream, reply = await self._engine.on_consumer(
                 "dead_letters", consumer, position, wanted, collection_id or "", reason or "", until, room
             )
-            found += [_dead_letter(stream, rows[i : i + 8]) for i in range(0, len(rows), 8)]
-            room -= room_of(rows[6::8], rows[7::8])
+            (position, until), rows = taken_apart(reply, LettersHead, LetterRows)
+            found += _dead_letters(stream, rows)
+            room -= room_of(rows.head, rows.body)
             if not position or len(found) >= limit or position == before:
                 return found, position.decode() or None
 
@@ -112,15 +114,12 @@ class DeadLetters:
         return int(count)
 
 
-def _dead_letter(stream: str, row: list[bytes]) -> DeadLetter:
-    name, count, reason, note, delivered, dead, head, body = row
-    return DeadLetter(
-        id=name.decode(),
-        label=label_of(head),
-        json=complete(stream, [name], [head], [body])[0],
-        deliver_count=int(count),
-        reason=reason.decode(),
-        last_nack_reason=note.decode() or None,
-        last_delivered_at=rfc3339(int(delivered)),
-        dead_at=rfc3339(int(dead)),
-    )
+def _dead_letters(stream: str, rows: LetterRows) -> list[DeadLetter]:
+    texts = complete(stream, rows.id, rows.head, rows.body)
+    return [
+        DeadLetter(
+            name.decode(), label_of(head), text, int(count), reason.decode(), note.decode() or None,
+            rfc3339(int(delivered)), rfc3339(int(dead)),
+        )
+        for text, (name, count, reason, note, delivered, dead, head, _) in zip(texts, zip(*rows, strict=True), strict=True)
+    ]  # fmt: skip

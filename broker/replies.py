@@ -45,6 +45,19 @@ PendingRows = NamedTuple(  # times in ms
     "PendingRows",
     [("id", Column), ("deliver_count", Column), ("delivered_at", Column), ("expires_at", Column), ("reason", Column)],
 )
+MessagesHead = NamedTuple("MessagesHead", [("behind", int), ("after", bytes), ("until", bytes)])
+MessageRows = NamedTuple("MessageRows", [("id", Column), ("head", Column), ("body", Column)])
+LettersHead = NamedTuple("LettersHead", [("after", bytes), ("until", bytes)])
+LetterRows = NamedTuple(  # numbers and times in ms as text
+    "LetterRows",
+    [
+        ("id", Column), ("deliver_count", Column), ("reason", Column), ("last_nack_reason", Column),
+        ("last_delivered_at", Column), ("dead_at", Column), ("head", Column), ("body", Column),
+    ],
+)  # fmt: skip
+StreamInfoHead = NamedTuple(
+    "StreamInfoHead", [("messages", int), ("bytes", int), ("first_id", bytes), ("last_id", bytes), ("consumers", int)]
+)
 FieldRows = NamedTuple("FieldRows", [("name", Column), ("value", Column)])
 
 # The shape of each command's reply: its head, and its rows.
@@ -53,7 +66,10 @@ SHAPES: dict[str, tuple[Any, Any]] = {
     "fast_read": (NextHead, Following),
     "peek": (Behind, DeliveryRows),
     "pending": (Page, PendingRows),
+    "messages": (MessagesHead, MessageRows),
+    "dead_letters": (LettersHead, LetterRows),
     "consumer_info": (ConsumerInfoHead, FieldRows),
+    "stream_info": (StreamInfoHead, FieldRows),
 }
 
 

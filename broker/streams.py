@@ -6,10 +6,11 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broker import keys
-from broker.engine import MESSAGE_BYTES, Engine, flatten, page_of_names, pairs, room_of, size_of
+from broker.engine import MESSAGE_BYTES, Engine, flatten, page_of_names, room_of, size_of
 from broker.errors import InvalidRequest, StreamNotFound, ValidationFailed
 from broker.messages import Kind
 from broker.names import Name, is_name
+from broker.replies import FieldRows, MessageRows, MessagesHead, StreamInfoHead, taken_apart
 from broker.splicing import complete, label_of
 from broker.times import rfc3339
 from broker.validation import checked, nulls_are_absent
@@ -147,19 +148,19 @@ class Streams:
         """One stream. StreamNotFound."""
         _check_name(name)
         reply = await self._engine.run("stream_info", name)
-        messages, size, first, last, consumers = reply[:5]
-        fields = dict(pairs(reply[5:]))
+        info, rows = taken_apart(reply, StreamInfoHead, FieldRows)
+        fields = {field.decode(): value.decode() for field, value in zip(*rows, strict=True)}
         return Stream(
             id=name,
             name=name,
-            kind=fields["kind"],  # type: ignore[arg-type]
+            kind=fields["kind"],
             max_messages=_number(fields["max_messages"]),
             max_age_ms=_number(fields["max_age_ms"]),
             dedupe_window_ms=int(fields["dedupe_window_ms"]),
             metadata=msgspec.json.decode(fields["metadata"]),
             created_at=rfc3339(int(fields["created_at"])),
             updated_at=rfc3339(int(fields["updated_at"])),
-            info=StreamInfo(messages, size, first.decode() or None, last.decode() or None, consumers),
+            info=StreamInfo(info.messages, info.bytes, info.first_id.decode() or None, info.last_id.decode() or None, info.consumers),
             replicas=int(fields.get("replicas") or 0),
             fsync=fields.get("fsync") == "1",
         )
@@ -243,11 +244,11 @@ class Streams:
         found, room = list[StoredMessage](), self._engine.scripts.max_answer_bytes
         while True:  # up to what was the last one at first, so that publishers do not hold it up
             before, wanted = position, limit - len(found)
-            _, position, until, *reply = await self._engine.run_ready("messages", name, position, wanted, collection_id or "", until, room)
-            ids, heads, bodies = (reply[column::3] for column in range(3))
-            rows = zip(ids, heads, complete(name, ids, heads, bodies), strict=True)
-            found += [StoredMessage(message.decode(), label_of(head), text) for message, head, text in rows]
-            room -= room_of(heads, bodies)
+            reply = await self._engine.run_ready("messages", name, position, wanted, collection_id or "", until, room)
+            (_, position, until), rows = taken_apart(reply, MessagesHead, MessageRows)
+            texts = zip(rows.id, rows.head, complete(name, *rows), strict=True)
+            found += [StoredMessage(message.decode(), label_of(head), text) for message, head, text in texts]
+            room -= room_of(rows.head, rows.body)
             if not position or len(found) >= limit or position == before:
                 return found, position.decode() or None
 

@@ -3,7 +3,8 @@
 -- KEYS[1]  broker:{S}
 -- ARGV     after, a message id ('' = from the first); limit; collection_id ('' = any); up to, a message id ('' = the last one now);
 --          [how many bytes the messages may have]
--- returns  [behind = 1], or [0, id to go on after or '' at the end, up to, then 3 a message: id, head, body]
+-- returns  [behind = 1]; else the reply. after: the id to go on after, '' at the end; until: up to where
+-- reply    behind after until / id head body
 -- errors   STREAM_NOT_FOUND
 -- cost     O(what it looks at): at most 500 messages, or fewer of 512 KiB together; so it may give fewer than there are
 local s = open_stream(KEYS[1])

@@ -1,7 +1,8 @@
 -- stream_info: a stream's fields and what it holds.
 -- uses: filters entries holding ordering schedule upkeep
 -- KEYS[1]  broker:{S}
--- returns  [messages, bytes of memory, first id, last id ('' = none), consumers, then 2 a field, name and value]
+-- returns  the reply. bytes: of memory; first_id, last_id: '' = none
+-- reply    messages bytes first_id last_id consumers / name value
 -- errors   STREAM_NOT_FOUND
 -- cost     O(1)
 local s = open_stream(KEYS[1])
