@@ -1,7 +1,8 @@
 """Time that tests move: the scripts run behind a `redis.call` that adds an offset to Redis' clock.
 
 TIME is later by the offset, and the idle times that XPENDING tells have grown by what the clock was moved since the
-delivery. Nothing sleeps, and the scripts themselves are the ones that users run.
+delivery. It may go back: Redis tells idle times of 0 then, never less. Where a test asks for it, the ids that Redis makes follow
+this clock too. Nothing sleeps, and the scripts themselves are the ones that users run.
 """
 
 from functools import lru_cache
@@ -25,9 +26,18 @@ local function note(log, group, entries)
   local offset = moved()
   for _, entry in ipairs(entries) do real().call('HSET', 'broker:test:at:' .. log .. ':' .. group, entry[1], offset) end
 end
+-- As Redis makes ids: by the clock, or the last one's next where that is ahead. The moved clock must be ahead of the real one.
+local function append(a)
+  local time, star = real().call('TIME'), a[2]
+  a[2] = string.format('%.0f-*', time[1] * 1000 + math.floor(time[2] / 1000) + moved())
+  local id = real().pcall('XADD', unpack(a))
+  a[2] = star
+  return type(id) == 'table' and real().call('XADD', unpack(a)) or id
+end
 local function shifted(command, ...)
-  local reply = real().call(command, ...)
   local a = { ... }
+  if MOVE_IDS and command == 'XADD' and a[2] == '*' then return append(a) end
+  local reply = real().call(command, ...)
   tag = string.match(tostring(a[1]), '{.-}') or tag
   if command == 'TIME' then
     local offset = moved()
@@ -68,14 +78,14 @@ local redis = {
 """
 
 
-def _shifted_prelude(clustered: bool) -> str:
-    return _SHIFTED_CLOCK.replace("OFFSET_KEY", _OFFSET_KEYS[clustered]) + prelude()
+def _shifted_prelude(clustered: bool, move_ids: bool = False) -> str:
+    return _SHIFTED_CLOCK.replace("OFFSET_KEY", _OFFSET_KEYS[clustered]).replace("MOVE_IDS", str(move_ids).lower()) + prelude()
 
 
 @lru_cache(maxsize=4)
-def shifted_scripts(clustered: bool = False, max_answer_bytes: int = MAX_ANSWER_BYTES) -> Scripts:
+def shifted_scripts(clustered: bool = False, max_answer_bytes: int = MAX_ANSWER_BYTES, move_ids: bool = False) -> Scripts:
     """The scripts behind the movable clock."""
-    return Scripts(_shifted_prelude(clustered), max_answer_bytes)
+    return Scripts(_shifted_prelude(clustered, move_ids), max_answer_bytes)
 
 
 def shifted_library(clustered: bool = False) -> str:
@@ -84,7 +94,7 @@ def shifted_library(clustered: bool = False) -> str:
 
 
 async def advance(store: Store, ms: int, clustered: bool = False) -> None:
-    """Let time pass for the scripts, in a cluster for the streams that exist."""
+    """Let time pass for the scripts, or step back, in a cluster for the streams that exist."""
     names = await store.call("HKEYS", keys.STREAMS) if clustered else []
     for key in [f"{OFFSET}:{{{name.decode()}}}" for name in names] or [OFFSET]:
         await store.call("INCRBY", key, ms)
