@@ -8,7 +8,7 @@
 --          epoch (16 random hex digits: names this life of the consumer in its ack tokens)
 -- returns  [behind = 1]; created, or exists: it is there with the same fields (filters may be spelled otherwise)
 -- errors   STREAM_NOT_FOUND, CONSUMER_EXISTS
--- cost     O(filters in use); the index of a new filter is built by the calls that need it, step by step
+-- cost     O(patterns of its filter); the index of a new filter is built by the calls that need it, step by step
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 local name, start, filter, canonical = ARGV[1], ARGV[2], ARGV[3], ARGV[4]

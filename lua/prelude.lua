@@ -9,11 +9,12 @@
 --                                      first (the number of the first entry that the limits have left), clock (below),
 --                                      largest (bytes: no entry is larger)
 --   broker:{S}:log             stream  entries: head, body (shared/entries.lua)
---   broker:{S}:records         hash    record id -> "entry-id inserted_at upstream_updated_us digest"
+--   broker:{S}:records         hash    record id -> "entry-id inserted_at upstream_updated_us digest place" (shared/filters.lua)
 --   broker:{S}:dedupe[:old]    hash    event id -> "entry-id time": this and the previous dedupe window
 --   broker:{S}:plain           zset    ids of entries added by a plain XADD, score = their idx
---   broker:{S}:filters         hash    filters in use: F, F:uses, and while it is built F:at, F:until
---   broker:{S}:routes          hash    term of a filter -> the filters that it may match
+--   broker:{S}:filters         hash    filters in use: F, F:uses, and while it is built F:at, F:until; #...: shared/filters.lua, routes.lua
+--   broker:{S}:routes          zset    the patterns of the filters in use, by which entries find these
+--   broker:{S}:leaving         zset    "id place" of entries that are yet to leave their indexes
 --   broker:{S}:index:F         zset    ids of the entries that filter F matches (`all`: every record)
 --   broker:{S}:delayed         zset    tickets of events that are to be appended later, score = when
 --   broker:{S}:delayed-events  hash    ticket -> the event: arguments of its append as a JSON list

@@ -6,14 +6,15 @@
 -- returns  2 an event: status (created, duplicate), message id (of the first one, for a duplicate; '' = delayed); behind them,
 --          where the stream's publishes are waited for, [replicas, fsync, mark] (shared/durable.lua)
 -- errors   STREAM_NOT_FOUND, WRONG_KIND
--- cost     O(events), however many filters are in use
+-- cost     O(events), however many filters are in use; what many match gets its places in later steps (shared/filters.lua)
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 if s.kind ~= 'events' then return redis.error_reply('WRONG_KIND a record stream') end
 keep_clock(s)
 local reply = {}
 local current, old, window = s.key .. ':dedupe', s.key .. ':dedupe:old', s.dedupe_window_ms
-s.counted, s.memo, s.touched = catch_up(s) and release_delayed(s), {}, {}
+spend(s, #ARGV / 7)
+s.counted = catch_up(s) and release_delayed(s)
 local started_with = s.idx
 
 -- Two hashes remember ids: when the current one is a window old it becomes the old one, whose ids no longer count.
@@ -60,6 +61,7 @@ end
 if s.idx > started_with then
   redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen)
 end
-trim(s, s.touched)
+trim(s)
+write_indexes(s)
 append_mark(s, reply)
 return reply

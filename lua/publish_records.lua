@@ -7,32 +7,34 @@
 -- returns  2 a record: status (created, updated, deleted, unchanged, stale), message id of the version that stands; behind
 --          them, where the stream's publishes are waited for, [replicas, fsync, mark] (shared/durable.lua)
 -- errors   STREAM_NOT_FOUND, WRONG_KIND
--- cost     O(records), however many filters are in use
+-- cost     O(records), however many filters are in use; what many match gets its places in later steps (shared/filters.lua)
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 if s.kind ~= 'records' then return redis.error_reply('WRONG_KIND an event stream') end
 keep_clock(s)
-local memo, reply = {}, {}
-local routed = redis.call('EXISTS', s.key .. ':routes') == 1
+local reply = {}
+spend(s, #ARGV / 8)
 
 -- What stands of a record: `row` is the position in ARGV of a version that is yet to be stored.
-local standing, keys = {}, {}
-local function open_record(key)
-  if not standing[key] then
-    local stored = redis.call('HGET', s.key .. ':records', key)
-    local r = { key = key }
-    if stored then r.id, r.inserted_at, r.updated_us, r.digest = string.match(stored, '^(%S+) (%d+) (%S*) (%S+)$') end
-    r.stored_digest = r.digest
-    standing[key] = r
-    keys[#keys + 1] = r
+local standing, records, names = {}, {}, {}
+for i = 1, #ARGV, 8 do
+  if not standing[ARGV[i]] then
+    names[#names + 1] = ARGV[i]
+    records[#names] = { key = ARGV[i] }
+    standing[ARGV[i]] = records[#names]
   end
-  return standing[key]
+end
+for i, stored in ipairs(redis.call('HMGET', s.key .. ':records', unpack(names))) do
+  local r = records[i]
+  if stored then r.id, r.inserted_at, r.updated_us, r.digest, r.place = string.match(stored, '^(%S+) (%d+) (%S*) (%S+) (.*)$') end
+  r.stored_digest = r.digest
 end
 
 -- Whether a time is before another one, both in microseconds: as text, for a double holds neither the late ones nor fractions.
 local function before(a, b)
+  if a == '' or not b or b == '' then return false end
   local a_sign, a_whole, a_rest = string.match(a, '^(%-?)(%d+)%.?(%d*)$')
-  local b_sign, b_whole, b_rest = string.match(b or '', '^(%-?)(%d+)%.?(%d*)$')
+  local b_sign, b_whole, b_rest = string.match(b, '^(%-?)(%d+)%.?(%d*)$')
   if not a_sign or not b_sign then return false end
   if a_sign ~= b_sign then return a_sign == '-' end
   if a_whole == b_whole then return a_rest < b_rest end
@@ -49,38 +51,44 @@ local function judge(r, i)
   return status
 end
 
--- The old version leaves the stream, its indexes and the retry sets. Where it is out, the PEL keeps its row.
-local function remove(id)
-  local member, old = sortable(id), routed and redis.call('XRANGE', s.log, id, id)[1]
-  for _, index in ipairs(old and indexes_of(s, memo, routing_fields(s, old)) or { s.key .. ':index:all' }) do
-    redis.call('ZREM', index, member)
-  end
-  redis.call('XDEL', s.log, id)
-  drop_waiting(s, '[' .. member .. ':', '(' .. member .. ';')
-end
-
-local function store(r)
-  local collection_id, resource_id, lacks, body = ARGV[r.row + 1], ARGV[r.row + 2], ARGV[r.row + 6], ARGV[r.row + 7]
-  if r.id then remove(r.id) end
-  s.idx = s.idx + 1
-  r.inserted_at = r.inserted_at or string.format('%.0f', s.wall)
-  r.id = redis.call('XADD', s.log, '*', 'head', table.concat({ s.idx, lacks, r.inserted_at }, ' '), 'body', body)
-  s.seen = r.id
-  note_size(s, #body)
-  for _, index in ipairs(indexes_of(s, memo, collection_id, resource_id ~= '' and resource_id or nil)) do
-    redis.call('ZADD', index, 0, sortable(r.id))
-  end
-  redis.call('HSET', s.key .. ':records', r.key, table.concat({ r.id, r.inserted_at, r.updated_us, r.digest }, ' '))
-end
-
-for i = 1, #ARGV, 8 do reply[#reply + 1], reply[#reply + 2] = judge(open_record(ARGV[i]), i), '' end
+for i = 1, #ARGV, 8 do reply[#reply + 1], reply[#reply + 2] = judge(standing[ARGV[i]], i), '' end
 local changed = {}
-for _, r in ipairs(keys) do
+for _, r in ipairs(records) do
   if r.digest ~= r.stored_digest then changed[#changed + 1] = r end
 end
 table.sort(changed, function(a, b) return a.row < b.row end)
-for _, r in ipairs(changed) do store(r) end
-if #changed > 0 then redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen) end
+
+-- The old versions leave the stream, its indexes and the retry sets. Where one is out, the PEL keeps its row.
+local gone, gone_members, members, rows, new_at = {}, {}, {}, {}, string.format('%.0f', s.wall)
+for i, r in ipairs(changed) do
+  local collection_id, resource_id, lacks, body = ARGV[r.row + 1], ARGV[r.row + 2], ARGV[r.row + 6], ARGV[r.row + 7]
+  s.idx = s.idx + 1
+  local inserted_at = r.inserted_at or new_at
+  local id = redis.call('XADD', s.log, '*', 'head', s.idx .. ' ' .. lacks .. ' ' .. inserted_at, 'body', body)
+  if r.id then
+    gone[#gone + 1], gone_members[#gone + 1] = r.id, sortable(r.id)
+    unindex_entry(s, r.id, r.place)
+  end
+  note_size(s, #body)
+  index_entry(s, id, collection_id, resource_id)
+  r.id, s.seen = id, id
+  members[2 * i - 1], members[2 * i] = 0, sortable(id)
+  rows[2 * i - 1] = r.key
+  rows[2 * i] = id .. ' ' .. inserted_at .. ' ' .. r.updated_us .. ' ' .. r.digest .. ' ' .. place_of(collection_id, resource_id)
+end
+if #changed > 0 then
+  redis.call('ZADD', s.key .. ':index:all', unpack(members))
+  redis.call('HSET', s.key .. ':records', unpack(rows))
+  redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen)
+end
+if #gone > 0 then
+  redis.call('XDEL', s.log, unpack(gone))
+  redis.call('ZREM', s.key .. ':index:all', unpack(gone_members))
+  if redis.call('EXISTS', s.key .. ':retrying') == 1 then
+    for _, member in ipairs(gone_members) do drop_waiting(s, '[' .. member .. ':', '(' .. member .. ';') end
+  end
+end
+write_indexes(s)
 for i = 1, #ARGV, 8 do
   local r, at = standing[ARGV[i]], (i - 1) / 4
   reply[at + 2] = r.id

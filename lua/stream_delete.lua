@@ -10,9 +10,12 @@ if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 free_first(s)
 local names = redis.call('SMEMBERS', s.key .. ':consumers')
 if #names > 0 and ARGV[1] ~= '1' then return redis.error_reply('STREAM_IN_USE it has ' .. #names .. ' consumers') end
-for _, name in ipairs(names) do remove_consumer(s, name) end
+for _, name in ipairs(names) do remove_consumer(s, name, true) end
+for _, field in ipairs(redis.call('HKEYS', s.key .. ':filters')) do
+  if string.find(field, '^%x+$') then redis.call('UNLINK', s.key .. ':index:' .. field) end
+end
 for _, part in ipairs({ ':log', ':records', ':dedupe', ':dedupe:old', ':plain', ':filters', ':routes', ':consumers',
-  ':retrying', ':index:all',
+  ':retrying', ':index:all', ':leaving',
   ':delayed', ':delayed-events', ':ttl', ':lapsed', '' }) do redis.call('UNLINK', s.key .. part) end
 redis.call('PEXPIRE', s.key .. ':wake', 60000)
 return names

@@ -49,15 +49,15 @@ local function forget_deliveries(s, name)
   end
 end
 
--- A waiting call learns of the end by the wake.
-local function remove_consumer(s, name)
+-- A waiting call learns of the end by the wake. `all_go`: all of the stream's filters go at once.
+local function remove_consumer(s, name, all_go)
   local key = s.key .. ':consumer:' .. name
   local filter = redis.call('HGET', key, 'filter')
   if not filter then return false end
   forget_deliveries(s, name)
   redis.call('UNLINK', key)
   redis.call('SREM', s.key .. ':consumers', name)
-  if filter ~= '' then release_filter(s, filter) end
+  if filter ~= '' and not all_go then release_filter(s, filter) end
   wake(s, name)
   return true
 end

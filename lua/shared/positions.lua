@@ -1,21 +1,63 @@
 -- positions: where a consumer stands, and what must be done before its messages are counted or delivered.
 
--- Build the index of a new filter over what was there before it. True when it is complete.
+-- The letters of a canonical filter's keys, the most telling one first.
+local function letters_of(canonical)
+  local letters = ''
+  for _, key in ipairs(TERM_KEYS) do
+    -- Inside of a pattern each quote has a backslash before it.
+    if string.find(canonical, '"' .. key[1] .. '":[', 1, true) then letters = letters .. key[2] end
+  end
+  return letters
+end
+
+-- Call `add` with the member and the place of each entry of a range that may be delivered for the first time. Returns what walk does.
+local function index_range(s, from, to, add)
+  return walk(s, from, to, function(entry)
+    if not (s.schedules and has_lapsed(s, entry[1])) then add(sortable(entry[1]), place_of(routing_fields(s, entry))) end
+  end)
+end
+
+-- A step of what publishing has left. True when nothing is left.
+local function index_more(s)
+  local r, leaving, at = routing_of(s), s.key .. ':leaving', 0
+  local rows = redis.call('ZRANGE', leaving, 0, 99)
+  while at < #rows and (at == 0 or spend(s, 1)) do
+    at = at + 1
+    note(s, r.left, string.match(rows[at], '^(%S+) (.*)$'))
+  end
+  if at > 0 then redis.call('ZREM', leaving, unpack(rows, 1, at)) end
+  local done = at == #rows and at < 100
+  if done then redis.call('HDEL', s.key .. ':filters', '#leaving') end
+  if done and r.from then
+    r.from, done = index_range(s, r.from, s.seen, function(...) note(s, r.added, ...) end)
+    if done then
+      redis.call('HDEL', s.key .. ':filters', '#from')
+      r.from = false
+    else
+      redis.call('HSET', s.key .. ':filters', '#from', r.from)
+    end
+  end
+  write_indexes(s)
+  return done
+end
+
+-- A step of building the index of a new filter over what was there before it. True when it is complete.
 local function build_index(s, id)
-  local f = redis.call('HMGET', s.key .. ':filters', id .. ':at', id .. ':until', id)
-  if not f[1] then return true end
-  local filter, index, last = cjson.decode(f[3]), s.key .. ':index:' .. id, f[1]
-  local entries = redis.call('XRANGE', s.log, '(' .. f[1], f[2], 'COUNT', STEP)
-  for _, entry in ipairs(entries) do
-    last = entry[1]
-    if filter_matches(filter, routing_fields(s, entry)) and not has_lapsed(s, last) then redis.call('ZADD', index, 0, sortable(last)) end
-  end
-  if #entries < STEP then
-    redis.call('HDEL', s.key .. ':filters', id .. ':at', id .. ':until')
-    return true
-  end
-  redis.call('HSET', s.key .. ':filters', id .. ':at', last)
-  return false
+  local key = s.key .. ':filters'
+  local from, to, canonical = unpack(redis.call('HMGET', key, id .. ':at', id .. ':until', id))
+  local letters, matching, members = letters_of(canonical), {}, {}
+  local others = string.sub(letters, 2)
+  local last, done = index_range(s, from, to, function(member, place)
+    if matching[place] == nil then
+      local terms = terms_of(s, place)
+      matching[place] = is_registered(s, terms[string.sub(letters, 1, 1)], '', id .. others) and others_match(s, terms, id, others)
+    end
+    if matching[place] then table.insert(members, member) end
+  end)
+  routing_of(s).added[id] = #members > 0 and members or nil
+  write_indexes(s)
+  if done then redis.call('HDEL', key, id .. ':at', id .. ':until') else redis.call('HSET', key, id .. ':at', last) end
+  return done
 end
 
 -- `deliver_policy: last` over an index: only a complete one knows which message is the last.
@@ -101,8 +143,10 @@ end
 local function ready(s, c)
   if not up_to_date(s) then return false end
   if c.filtered then
-    if not build_index(s, c.filter) then return false end
-    if s.kind == 'events' then redis.call('ZREMRANGEBYLEX', c.index, '-', member_bound(first_entry(s))) end
+    if s.kind == 'events' then s.bound = member_bound(first_entry(s)) end
+    local waiting, leaving, at = unpack(redis.call('HMGET', s.key .. ':filters', '#from', '#leaving', c.filter .. ':at'))
+    if (waiting or leaving) and not index_more(s) or at and not build_index(s, c.filter) then return false end
+    if s.bound and not drop_old(s, c.index, s.bound) then return false end
   end
   if c.start == 'last' then place_at_last(s, c) elseif c.start then place(s, c) end
   sync_cursor(s, c)

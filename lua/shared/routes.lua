@@ -1,51 +1,47 @@
--- routes: which filters are in use. A first or last consumer of one makes the routes anew, by which entries find their filters.
+-- routes: which filters are in use, and by which terms entries find them (shared/filters.lua).
 
--- The routes anew from the filters in use: rare (a first or last consumer of a filter), so simple.
-local function rebuild_routes(s)
-  local routes, lengths = {}, {}
-  for _, field in ipairs(redis.call('HKEYS', s.key .. ':filters')) do
-    if not string.find(field, ':', 1, true) then
-      local filter, keys = cjson.decode(redis.call('HGET', s.key .. ':filters', field)), 0
-      for _ in pairs(filter) do keys = keys + 1 end
-      local id = keys == 1 and field .. '!' or field
-      for _, term in ipairs(TERM_KEYS) do
-        local patterns = filter[term[1]]
-        if patterns then
-          for _, pattern in ipairs(patterns) do
-            local route = term[2] .. '=' .. pattern
-            if string.sub(pattern, -1) == '*' then
-              route = term[2] .. '^' .. string.sub(pattern, 1, -2)
-              lengths[term[2]] = lengths[term[2]] or {}
-              lengths[term[2]][#pattern - 1] = true
-            end
-            routes[route] = (routes[route] and routes[route] .. ',' or '') .. id
-          end
-          break
-        end
-      end
+-- Register a filter's patterns (by = 1), or forget them (-1): its own alone are touched. `#kinds` lists the kinds of terms that are
+-- in use, `c=` for exact ones, `c12` for prefixes of 12 bytes; `#c12` counts their patterns.
+local function change_routes(s, id, canonical, by)
+  local key, filter, letters, args, counts = s.key .. ':filters', cjson.decode(canonical), letters_of(canonical), {}, {}
+  for _, name in ipairs(TERM_KEYS) do
+    local letter, leads = name[2], string.sub(letters, 1, 1) == name[2]
+    for _, pattern in ipairs(filter[name[1]] or {}) do
+      local kind, text = '=', term(letter, '=', pattern)
+      if string.sub(pattern, -1) == '*' then kind, text = tostring(#pattern - 1), term(letter, '^', string.sub(pattern, 1, -2)) end
+      counts[letter .. kind] = (counts[letter .. kind] or 0) + by
+      if by > 0 then args[#args + 1] = 0 end
+      args[#args + 1] = leads and text .. id .. string.sub(letters, 2) or id .. text
     end
   end
-  redis.call('DEL', s.key .. ':routes')
-  for route, ids in pairs(routes) do redis.call('HSET', s.key .. ':routes', route, ids) end
-  for letter, set in pairs(lengths) do
-    local list = {}
-    for length in pairs(set) do list[#list + 1] = length end
-    redis.call('HSET', s.key .. ':routes', '#' .. letter, table.concat(list, ','))
+  for from = 1, #args, 2000 do
+    redis.call(by > 0 and 'ZADD' or 'ZREM', s.key .. ':routes', unpack(args, from, math.min(from + 1999, #args)))
   end
+  local kinds = {}
+  for kind in string.gmatch(redis.call('HGET', key, '#kinds') or '', '[^,]+') do
+    if not counts[kind] then kinds[#kinds + 1] = kind end
+  end
+  for kind, count in pairs(counts) do
+    if redis.call('HINCRBY', key, '#' .. kind, count) > 0 then kinds[#kinds + 1] = kind else redis.call('HDEL', key, '#' .. kind) end
+  end
+  redis.call('HSET', key, '#kinds', table.concat(kinds, ','))
 end
 
 -- A consumer begins or ceases to use a filter. The first use starts its index, the last one drops it.
 local function use_filter(s, id, canonical)
   local key = s.key .. ':filters'
   if redis.call('HINCRBY', key, id .. ':uses', 1) > 1 then return end
-  redis.call('HSET', key, id, canonical, id .. ':at', '0-0', id .. ':until', s.seen)
-  rebuild_routes(s)
+  -- What is yet to be indexed comes to it with the others.
+  redis.call('HSET', key, id, canonical, id .. ':at', '0-0', id .. ':until', redis.call('HGET', key, '#from') or s.seen)
+  change_routes(s, id, canonical, 1)
 end
 
 local function release_filter(s, id)
   local key = s.key .. ':filters'
   if redis.call('HINCRBY', key, id .. ':uses', -1) > 0 then return end
+  change_routes(s, id, redis.call('HGET', key, id), -1)
   redis.call('HDEL', key, id, id .. ':uses', id .. ':at', id .. ':until')
   redis.call('UNLINK', s.key .. ':index:' .. id)
-  rebuild_routes(s)
+  -- Without a filter nothing waits for its place.
+  if redis.call('EXISTS', s.key .. ':routes') == 0 then redis.call('UNLINK', key, s.key .. ':leaving') end
 end

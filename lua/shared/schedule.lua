@@ -29,10 +29,7 @@ local function append_event(s, due, collection_id, resource_id, lacks, body, ttl
     s.idx = s.idx + 1
     id = add(s, due, s.idx .. ' ' .. lacks, body)
     s.seen = id
-    for _, index in ipairs(indexes_of(s, s.memo, collection_id, resource_id ~= '' and resource_id or nil)) do
-      s.touched[index] = true
-      redis.call('ZADD', index, 0, sortable(id))
-    end
+    index_entry(s, id, collection_id, resource_id)
   else
     id = add(s, nil, ' ' .. lacks, body)
   end
@@ -57,27 +54,30 @@ end
 local function release_delayed(s)
   local due = redis.call('ZRANGEBYSCORE', s.key .. ':delayed', '-inf', s.wall, 'WITHSCORES', 'LIMIT', 0, RELEASED_A_CALL)
   if #due == 0 then return true end
-  s.counted, s.memo, s.touched = true, s.memo or {}, s.touched or {}
-  for i = 1, #due, 2 do
-    local ticket = due[i]
-    append_event(s, tonumber(due[i + 1]), unpack(cjson.decode(redis.call('HGET', s.key .. ':delayed-events', ticket))))
+  local at = 1
+  s.counted = true
+  repeat
+    local ticket = due[at]
+    local event = redis.call('HGET', s.key .. ':delayed-events', ticket)
+    append_event(s, tonumber(due[at + 1]), unpack(cjson.decode(event)))
     redis.call('ZREM', s.key .. ':delayed', ticket)
     redis.call('HDEL', s.key .. ':delayed-events', ticket)
-  end
+    at = at + 2
+  until not spend(s, 5 + #event / 500) or at > #due
   redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen)
-  return #due < 2 * RELEASED_A_CALL
+  return at > #due and #due < 2 * RELEASED_A_CALL
 end
 
 -- Take events whose time to live is over out of the way of first deliveries. False: there are more.
 local function lapse(s)
   local over = redis.call('ZRANGEBYSCORE', s.key .. ':ttl', '-inf', s.now, 'LIMIT', 0, RELEASED_A_CALL)
-  for _, member in ipairs(over) do
+  for i, member in ipairs(over) do
     local id = stream_id(member)
     redis.call('ZREM', s.key .. ':ttl', member)
     local entry = redis.call('XRANGE', s.log, id, id)[1]
     if entry then
       redis.call('ZADD', s.key .. ':lapsed', 0, member)
-      for _, index in ipairs(indexes_of(s, {}, routing_fields(s, entry))) do redis.call('ZREM', index, member) end
+      unindex_entry(s, id, place_of(routing_fields(s, entry)))
       for _, row in ipairs(redis.call('ZRANGEBYLEX', s.key .. ':retrying', '[' .. member .. ':', '(' .. member .. ';')) do
         local name = string.match(row, ':(.*)$')
         -- Without a note it was never delivered: it waits for its key, or was released by it.
@@ -88,6 +88,7 @@ local function lapse(s)
         end
       end
     end
+    if not spend(s, 4 + (entry and #entry[2][4] / 1000 or 0)) and i < #over then return false end
   end
   return #over < RELEASED_A_CALL
 end

@@ -1,6 +1,4 @@
--- upkeep: bounded steps that bring a stream and its indexes up to date before anything is counted or delivered.
-
-local STEP = 2000
+-- upkeep: bounded steps (shared/filters.lua) that bring a stream and its indexes up to date before anything is counted or delivered.
 
 -- Forget messages that wait for a retry or for their key, by a range of ids: they have left the stream.
 local function drop_waiting(s, from, to)
@@ -49,42 +47,61 @@ local function trim_due(s)
   return first and sortable(first[1]) < sortable(bound .. (string.find(bound, '-', 1, true) and '' or '-0'))
 end
 
--- Drop what the limits of an event stream no longer allow, and its places in the given indexes.
-local function trim(s, indexes)
+-- Drop what the limits of an event stream no longer allow.
+local function trim(s)
   local dropped, bound = 0, too_old(s)
   if s.max_messages then dropped = redis.call('XTRIM', s.log, 'MAXLEN', '=', s.max_messages) end
   if bound then dropped = dropped + redis.call('XTRIM', s.log, 'MINID', '=', bound) end
   if dropped > 0 then
     local first = first_entry(s)
     local bound = member_bound(first)
+    s.bound = bound
     s.first = number_before(s, first) + 1
     redis.call('HSET', s.key, 'first', s.first)
     drop_waiting(s, '-', bound)
     redis.call('ZREMRANGEBYLEX', s.key .. ':plain', '-', bound)
     redis.call('ZREMRANGEBYLEX', s.key .. ':lapsed', '-', bound)
-    for index in pairs(indexes or {}) do redis.call('ZREMRANGEBYLEX', index, '-', bound) end
   end
+end
+
+-- Visit entries from behind one id to another one, as far as the script's work goes but one at least. Returns the last one that was
+-- visited, and whether that was all. They are read few at a time, and large ones one by one.
+local function walk(s, from, to, visit)
+  local count = 1
+  repeat
+    local entries, bytes = from == GREATEST and {} or redis.call('XRANGE', s.log, '(' .. from, to, 'COUNT', count), 0
+    for _, entry in ipairs(entries) do
+      for _, text in ipairs(entry[2]) do bytes = bytes + #text end
+      from = entry[1]
+      visit(entry)
+    end
+    if #entries < count then return from, true end
+    count = bytes / count < 4096 and 4 or 1
+  until not spend(s, 2 * #entries + bytes / 1000)
+  return from, false
 end
 
 -- Take note of entries that plain clients have added since: they get their idx and their places in the indexes.
 -- True when all are seen.
 local function catch_up(s)
-  local entries = entries_behind(s.log, s.seen, STEP)
-  if #entries == 0 then return true end
-  local memo = {}
-  for _, entry in ipairs(entries) do
-    local member, head = sortable(entry[1]), entry[2][2]
+  local plain = {}
+  local last, done = walk(s, s.seen, '+', function(entry)
+    local id, head = entry[1], entry[2][2]
     if not (s.strays or is_plain(s, entry) or lacks_number(head)) then
       s.strays = '1'
       redis.call('HSET', s.key, 'strays', s.strays)
     end
-    s.idx, s.seen = s.idx + 1, entry[1]
+    s.idx = s.idx + 1
+    plain[#plain + 1], plain[#plain + 2] = s.idx, sortable(id)
     note_size(s, size_of(entry))
-    redis.call('ZADD', s.key .. ':plain', s.idx, member)
-    for _, index in ipairs(indexes_of(s, memo, routing_fields(s, entry))) do redis.call('ZADD', index, 0, member) end
-  end
+    index_entry(s, id, routing_fields(s, entry))
+    spend(s, 1)
+  end)
+  if #plain == 0 then return true end
+  redis.call('ZADD', s.key .. ':plain', unpack(plain))
+  s.seen = last
   redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen)
-  return #entries < STEP
+  return done
 end
 
 -- What a stream must have done before it is read or counted. False: call again, a step was made.
@@ -93,7 +110,8 @@ local function bring_up_to_date(s)
   if s.kind == 'records' then return true end
   local counted = s.idx
   local done = catch_up(s) and (not s.schedules or (release_delayed(s) and lapse(s)))
-  if s.schedules and s.idx > counted then trim(s, s.touched) end
+  if s.schedules and s.idx > counted then trim(s) end
+  write_indexes(s)
   return done
 end
 

@@ -134,9 +134,10 @@ class Machine(RuleBasedStateMachine):
         return self.runner.run(awaitable)
 
     @initialize(
-        names=st.sets(st.sampled_from(sorted(CONSUMERS)), min_size=1, max_size=4), early=st.integers(1, 4), eager=st.booleans()
+        names=st.sets(st.sampled_from(sorted(CONSUMERS)), min_size=1, max_size=4), early=st.integers(1, 4), eager=st.booleans(),
+        work=st.sampled_from([1, 9, 500]),
     )
-    def begin(self, names: set[str], early: int, eager: bool) -> None:
+    def begin(self, names: set[str], early: int, eager: bool, work: int) -> None:
         """An empty Redis, a broker with a movable clock, and consumers, some of them from the first message on."""
         self.names = sorted(names)
         self.in_use = {CONSUMERS[name]["stream_id"] for name in names}
@@ -146,7 +147,7 @@ class Machine(RuleBasedStateMachine):
             await self.store.call("FLUSHALL")
             await advance(self.store, BEGINNING)
             self.began = await self.real_ms()
-            self.broker = Broker(Store.from_url(self.url), scripts=shifted_scripts(move_ids=True))
+            self.broker = Broker(Store.from_url(self.url), scripts=shifted_scripts(move_ids=True, work=work))
             if eager:
                 self.broker.deliveries._fast_read._rounds = Eager()
             await self.broker.start()

@@ -6,13 +6,14 @@ A row that grows makes the operation slower for everyone; change it only with a 
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
 
-from broker import Broker, ConsumerSpec, Filters, Nack, Store
+from broker import Broker, ConsumerSpec, Filters, Nack, Store, StreamSpec
 from broker.embedded import Embedded
+from broker.filters import filter_id
 from broker.scripts import Scripts, prelude
 from broker.topology import from_url
 from tests.support.clock import advance, shifted_scripts
@@ -86,7 +87,7 @@ async def test_next_with_a_filter(plain: Broker, store: Store, batch: int) -> No
     await plain.consumers.create(ConsumerSpec(name="c", stream_id="events", filters=Filters(provider="a")))
     await publish(plain, 1000)
     found = await cost(plain, store, lambda: plain.next("c", batch))
-    index = {"zremrangebylex": 1, "zlexcount": 1, "zrangebylex": 1}
+    index = {"zremrangebylex": 1, "zlexcount": 1, "zrangebylex": 2}
     assert found == NEXT | index | {"hmget": 3, "xrange": 2, "xclaim": 1, "hdel": 1}
 
 
@@ -117,16 +118,18 @@ async def test_settling_with_the_fetch_costs_one_round_trip(plain: Broker, store
 @pytest.mark.parametrize("count", [1, 100])
 async def test_publishing_events(plain: Broker, store: Store, count: int) -> None:
     found = await cost(plain, store, lambda: publish(plain, count))
-    assert found == {"evalsha": 1, "hmget": 1, "time": 1, "xrange": 1, "zrangebyscore": 1, "exists": 1, "xadd": count, "hset": 1}
+    assert found == {"evalsha": 1, "hmget": 2, "time": 1, "xrange": 1, "zrangebyscore": 1, "xadd": count, "hset": 1}
 
 
 @pytest.mark.parametrize("count", [1, 100])
 async def test_publishing_events_under_filters_costs_an_index_entry_each(plain: Broker, store: Store, count: int) -> None:
+    """In one command an index, for each collection that the batch repeats."""
     for n in range(50):
         await plain.consumers.create(ConsumerSpec(name=f"c{n}", stream_id="events", filters=Filters(collection_id=f"a:{n}")))
     await plain.consumers.create(ConsumerSpec(name="c", stream_id="events", filters=Filters(collection_id="a:b")))
     found = await cost(plain, store, lambda: publish(plain, count))
-    assert (found["xadd"], found["zadd"], found["hmget"]) == (count, count, 3)
+    assert (found["xadd"], found["zadd"], found["hmget"], found["zrangebylex"]) == (count, 1, 2, 1)
+    assert await store.call("ZCARD", "broker:{events}:index:" + filter_id(Filters(collection_id="a:b").canonical())) == 2 * count
 
 
 async def test_publishing_records(plain: Broker, store: Store) -> None:
@@ -137,9 +140,102 @@ async def test_publishing_records(plain: Broker, store: Store) -> None:
 
     found = await cost(plain, store, change)
     assert found == {
-        "evalsha": 1, "hmget": 1, "time": 1, "exists": 2, "hget": 1, "zrem": 1, "xdel": 1, "zrangebylex": 1,
-        "xadd": 1, "zadd": 1, "hset": 2,
+        "evalsha": 1, "hmget": 3, "time": 1, "exists": 1, "zrem": 1, "xdel": 1, "xadd": 1, "zadd": 1, "hset": 2,
     }  # fmt: skip
+
+
+# What upkeep a script may do, in commands: its work is 500 units, and most commands are worth more than one.
+MOST = 600
+
+
+async def work_of(store: Store, call: Awaitable[object]) -> int:
+    """How many commands Redis ran for a call."""
+    await store.call("CONFIG", "RESETSTAT")
+    await call
+    return sum((await commands(store)).values())
+
+
+async def steps_of(broker: Broker, store: Store, consumer: str, command: str = "consumer_info") -> list[int]:
+    """The commands of each call until the consumer's index is whole."""
+    engine, counts, reply = broker.streams._engine, [], [1]
+
+    async def step() -> None:
+        reply[:] = await engine.run(command, "s", consumer)
+
+    while reply[0] == 1:
+        counts.append(await work_of(store, step()))
+    return counts
+
+
+def collections(count: int, version: int = 0, **fields: object) -> list[dict[str, object]]:
+    """Messages of as many collections."""
+    return [{"collection_id": f"c:{n}", "upstream_id": str(n), "data": version} | fields for n in range(count)]
+
+
+async def many_filters(broker: Broker, kind: Literal["records", "events"], count: int = 40) -> None:
+    """Consumers with a filter each, all of which match the collections."""
+    await broker.streams.create(StreamSpec(name="s", kind=kind))
+    for n in range(count):
+        patterns = ["c:*", f"only:{n}"]
+        await broker.consumers.create(ConsumerSpec(name=f"c{n}", stream_id="s", filters=Filters(collection_id=patterns)))
+
+
+@pytest.mark.parametrize("kind", ["events", "records"])
+async def test_a_publish_leaves_to_others_what_takes_too_long(plain: Broker, store: Store, kind: Literal["records", "events"]) -> None:
+    """However many filters match, a publish costs about what it costs without, and each step after it is bounded."""
+    await many_filters(plain, kind)
+    for version in range(2):  # the second one takes old versions out of their indexes, too
+        own = await work_of(store, plain.publish("s", collections(400, version)))
+        assert own < 400 + MOST
+        steps = await steps_of(plain, store, "c7")
+        assert len(steps) > 10
+        assert max(steps) < MOST
+        held = 400 if kind == "records" else 400 * (version + 1)
+        assert {(await plain.consumers.get(f"c{n}")).info.num_pending for n in range(40)} == {held}
+        assert (await store.call("EXISTS", "broker:{s}:leaving"), await store.call("HEXISTS", "broker:{s}:filters", "#from")) == (0, 0)
+
+
+async def test_plain_entries_are_counted_and_indexed_in_bounded_steps(plain: Broker, store: Store) -> None:
+    await many_filters(plain, "events")
+    for n in range(300):
+        await store.call("XADD", "broker:{s}:log", "*", "collection_id", f"c:{n}", "data", "1")
+    steps = await steps_of(plain, store, "c0")
+    assert len(steps) > 10
+    assert max(steps) < MOST
+    assert (await plain.next("c39", 1000)).num_ack_pending == 300
+
+
+async def test_an_index_is_built_in_bounded_steps(plain: Broker, store: Store) -> None:
+    await plain.streams.create(StreamSpec(name="s", kind="events"))
+    for version in range(3):
+        await plain.publish("s", collections(1000, version))
+    canonical = Filters(collection_id=[f"c:{n}" for n in range(0, 1000, 2)]).canonical()
+    fields = ("c", "all", filter_id(canonical), canonical, "ack_wait_ms", 30000, "max_deliver", -1,
+              "max_ack_pending", 9999, "max_waiting", 9, "backoff_ms", "", "ordering", "none")  # fmt: skip
+    await store.call("HSET", "broker:consumers", "c", "s")
+    await plain.streams._engine.run_ready("consumer_create", "s", *fields)  # what shows a consumer also builds its index
+    steps = await steps_of(plain, store, "c")
+    assert len(steps) > 10
+    assert max(steps) < MOST
+    assert (await plain.next("c", 1)).num_pending == 1499
+
+
+async def test_a_large_filter_costs_its_own_patterns_only(plain: Broker, store: Store) -> None:
+    """Whatever other filters there are, and a publish that matches few costs the same."""
+    await plain.streams.create(StreamSpec(name="s", kind="events"))
+
+    async def create(n: int) -> int:
+        filters = Filters(collection_id=[f"l{n}:{i}" for i in range(1000)], provider=["*", "p"])
+        return await work_of(store, plain.consumers.create(ConsumerSpec(name=f"c{n}", stream_id="s", filters=filters)))
+
+    await plain.publish("s", collections(1))
+    costs = [await create(n) for n in range(20)]
+    assert max(costs[1:]) == min(costs[1:]) < 60
+    one = await work_of(store, plain.publish("s", [{"collection_id": "l3:9", "data": 1}] * 10))
+    deleted = [await work_of(store, plain.consumers.delete(f"c{n}")) for n in range(20)]
+    assert max(deleted) < 60
+    assert one < 30
+    assert await store.call("EXISTS", "broker:{s}:filters", "broker:{s}:routes", "broker:{s}:leaving") == 0
 
 
 async def test_calls_that_come_together_share_scripts(plain: Broker, store: Store) -> None:
