@@ -223,7 +223,10 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data(), batch=st.lists(EVENTS, min_size=1, max_size=4))
     def publish_events(self, data: st.DataObject, batch: list[tuple[str, str | None, str | None]]) -> None:
         """Events, some with an id that may be remembered."""
-        name = self.one_of_events(data)
+        self.append_events(self.one_of_events(data), batch)
+
+    def append_events(self, name: str, batch: list[tuple[str, str | None, str | None]]) -> None:
+        """Publish them: collection, id, key."""
         stream = self.streams[name]
         messages = []
         for collection, event_id, key in batch:
@@ -489,16 +492,37 @@ class Machine(RuleBasedStateMachine):
         return [d.id for d in page]
 
     @precondition(lambda self: any(model.dead for model in self.consumers.values()))
-    @rule(data=st.data(), dry_run=st.booleans())
-    def redrive(self, data: st.DataObject, dry_run: bool) -> None:
+    @rule(data=st.data(), dry_run=st.booleans(), batch=st.integers(0, 6))
+    def redrive(self, data: st.DataObject, dry_run: bool, batch: int) -> None:
         """Dead letters come back for their consumer alone, but for those that left the stream."""
         model = self.one_with_dead(data)
         chosen = data.draw(st.lists(st.sampled_from(sorted(model.dead, key=order)), min_size=1, unique=True), label="dead")
+        self.put_back(model, chosen, dry_run)
+        if batch:
+            self.deliver(model, batch)
+
+    def put_back(self, model: ConsumerModel, chosen: list[str], dry_run: bool = False) -> None:
+        """Redrive by ids, one of them twice, and one that is none."""
         done = self.run(self.broker.dead_letters.redrive(model.name, [*chosen, *chosen[:1], "1-1"], dry_run=dry_run))
         back = [i for i in chosen if i in model.stream.log]
         for message_id in () if dry_run else back:
             model.redrive(message_id)
         assert (done.redriven, done.gone) == (len(back), len(chosen) - len(back))
+
+    @precondition(lambda self: any(model.keyed and model.stream.kind == "events" for model in self.consumers.values()))
+    @rule(data=st.data(), ack=st.booleans())
+    def redrive_while_the_key_is_busy(self, data: st.DataObject, ack: bool) -> None:
+        """What was rejected waits for the message that has its key now (C42)."""
+        names = [name for name, model in self.consumers.items() if model.keyed and model.stream.kind == "events"]
+        model = self.one(data, *names)
+        self.append_events(CONSUMERS[model.name]["stream_id"], [("a:x", None, "k")] * 2)
+        self.settle(model, self.deliver(model, 3), nack=True, outcome="reject")
+        taken = self.deliver(model, 3)
+        if dead := self.look_at_dead(model):
+            self.put_back(model, dead)
+        if ack:
+            self.settle(model, taken, nack=False)
+        self.deliver(model, 6)
 
     @precondition(lambda self: any(model.dead for model in self.consumers.values()))
     @rule(data=st.data(), limit=st.sampled_from([None, 1, 2]), dry_run=st.booleans(), slow=st.booleans(),
@@ -558,6 +582,7 @@ class Machine(RuleBasedStateMachine):
         model = self.one_with_dead(data)
         if everything:
             chosen = [*model.dead]
+            self.end_redrive(model)  # it goes by positions in a list that begins again, by a clock that may have stepped back
             assert self.run(self.broker.dead_letters.purge(model.name)) == len(chosen)
         else:
             chosen = data.draw(st.lists(st.sampled_from(sorted(model.dead, key=order)), min_size=1, unique=True), label="dead")
