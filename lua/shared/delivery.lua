@@ -35,7 +35,7 @@ local function idle_of(s, c, p)
 end
 
 -- Keep a message as a dead letter; the caller takes it out of the PEL. A message that left the stream is not kept.
--- `row`: id, number, and where it is known better than its note has it, reason and delivered_at (by Redis' clock).
+-- `row`: id, number, and where it is known better than its note has it, given_back, reason and delivered_at (by Redis' clock).
 local function bury(s, c, row, reason)
   local entry = redis.call('XRANGE', s.log, row.id, row.id)[1]
   local _, given_back, note, delivered_at = note_of(c, row.id)
@@ -45,7 +45,7 @@ local function bury(s, c, row, reason)
     local head, body = content_of(s, entry)
     local collection_id = routing_fields(s, entry)
     local dead_id = redis.call('XADD', c.dead, '*', 'head', head, 'body', body, 'id', row.id, 'number', row.number, 'reason', reason,
-      'last_nack_reason', row.reason or note, 'deliver_count', row.number - given_back,
+      'last_nack_reason', row.reason or note, 'deliver_count', row.number - (row.given_back or given_back),
       'last_delivered_at', row.delivered_at or delivered_at or s.wall, 'dead_at', s.wall,
       'collection_id', collection_id)
     redis.call('HSET', c.dead_ids, row.id, dead_id)

@@ -26,14 +26,15 @@ local function nack_tokens(s, c, args, first)
     if p then
       local delay, outcome, reason = tonumber(args[at + 3]), args[at + 4], args[at + 5]
       local _, given_back, last_reason = note_of(c, id)
+      if outcome == 'release' then given_back = given_back + 1 end
       local count, delivered_at = p[4] - given_back, s.wall - idle_of(s, c, p)
       reason = reason ~= '' and reason or last_reason
       nacked[#nacked + 1] = id
-      if outcome == 'reject' or (outcome == 'retry' and exhausted(c, count)) then
-        bury(s, c, { id = id, number = p[4], reason = reason, delivered_at = delivered_at },
+      if outcome == 'reject' or exhausted(c, count) then -- also without this one, where max_deliver was lowered
+        bury(s, c, { id = id, number = p[4], given_back = given_back, reason = reason, delivered_at = delivered_at },
           outcome == 'reject' and 'rejected' or 'max_deliver')
       else
-        if outcome == 'release' then given_back = given_back + 1 else delay = delay or redelivery_delay(c, count) end
+        if outcome == 'retry' then delay = delay or redelivery_delay(c, count) end
         put_back(s, c, id, p[4], given_back, delivered_at, reason, (delay or 0) > 0 and s.now + delay or 0)
       end
     else

@@ -365,6 +365,20 @@ async def test_c27_a_limit_that_was_lowered_holds_for_what_waits_for_a_retry(api
     assert await counts(api) == (0, 1, 1, 0)
 
 
+async def test_c27_a_release_does_not_pass_over_a_limit_that_was_lowered(api: HttpApi) -> None:
+    await consumer(api, max_deliver=5)
+    await publish(api, 1, 2)
+    [first] = tokens(await api.next("c"))
+    await post(api, "nack", {"nacks": [{"ack_token": first, "delay_ms": 0, "reason": "no"}]})
+    [first] = tokens(await api.next("c"))
+    await api.update_consumer("c", max_deliver=1)
+    assert await counts(api) == (1, 1, 0, 1)
+    await post(api, "nack", {"nacks": [{"ack_token": first, "outcome": "release"}]})
+    [dead] = (await api.dead_letters("c"))["data"]
+    assert (dead["event"]["data"], dead["deliver_count"], dead["reason"], dead["last_nack_reason"]) == (1, 1, "max_deliver", "no")
+    assert given(await api.next("c", 9)) == [(2, 1)]
+
+
 async def test_c35_what_was_settled_is_told_also_where_the_call_may_not_wait(api: HttpApi) -> None:
     await consumer(api, max_waiting=1)
     await publish(api, 1, 2)

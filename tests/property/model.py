@@ -349,9 +349,10 @@ class ConsumerModel:
         """A live delivery was nacked."""
         out = self.out[message_id]
         note = reason or out.reason
+        out.count -= outcome == "release"
         if outcome == "reject":
             self.die(message_id, "rejected", note)
-        elif outcome == "retry" and self.exhausted(out.count):
+        elif self.exhausted(out.count):
             self.die(message_id, "max_deliver", note)
         else:
             del self.out[message_id]
@@ -360,7 +361,7 @@ class ConsumerModel:
                 return
             delay = (self.backoff(out.count) if outcome == "retry" else 0) if delay_ms is None else delay_ms
             due = self.stream.now + delay if delay else 0
-            self.retry[message_id] = Retry(due, out.count - (outcome == "release"), out.at, note)
+            self.retry[message_id] = Retry(due, out.count, out.at, note)
 
     def extend(self, message_id: str) -> None:
         """The ack wait of a live delivery starts again."""
