@@ -372,6 +372,20 @@ class Machine(RuleBasedStateMachine):
         if batch:
             self.deliver(model, batch)
 
+    @precondition(lambda self: self.consumers)
+    @rule(data=st.data(), times=st.integers(1, 2), left=st.integers(1, 2))
+    def fewer_deliveries(self, data: st.DataObject, times: int, left: int) -> None:
+        """What has expired unseen, or was seen to have, and has used up the fewer deliveries is dead at the next look."""
+        model = self.one(data)
+        for _ in range(times):
+            self.deliver(model, 3)
+            self.pass_time(1_600_200)
+        self.inspect_one(model)
+        model.max_deliver = left
+        info = self.run(self.broker.consumers.update(model.name, ConsumerChanges(max_deliver=left))).info
+        model.look(self.now)
+        self.check_counts(model, info)
+
     # -- workers
 
     @precondition(lambda self: self.consumers)
@@ -565,6 +579,7 @@ class Machine(RuleBasedStateMachine):
     def redrive_what_is_rejected(self, data: st.DataObject, reason: str, outcome: str) -> None:
         """A worker rejects all that a redrive puts back, as fast as it does."""
         model = self.one_with_dead(data)
+        self.settle(model, self.deliver(model, 4), nack=True, outcome="reject")
         self.redriving = Redrive(model, "", reason, model.deaths, self.look_at_dead(model))
         while self.redriving:
             self.go_on_redriving(1)
@@ -770,4 +785,4 @@ class Machine(RuleBasedStateMachine):
 
 def test_random_histories_agree_with_the_model(redis_server: Embedded) -> None:
     Machine.url = redis_server.url
-    run_histories(Machine, examples=90, steps=60)
+    run_histories(Machine, examples=80, steps=60)
