@@ -275,7 +275,7 @@ class Store:
         if link is not None and not link.closed:
             return link
         opening = self._opening.get(node)
-        if opening is None:
+        if opening is None or opening.done():  # what became of that one is known; its callback is yet to run
             opening = self._opening[node] = asyncio.create_task(self._connect(node))
             opening.add_done_callback(lambda task: self._opened(node, task))
         return await asyncio.shield(opening)
@@ -292,7 +292,8 @@ class Store:
         return link
 
     def _opened(self, node: Node, task: asyncio.Task[Link]) -> None:
-        del self._opening[node]
+        if self._opening.get(node) is task:
+            del self._opening[node]
         if not task.cancelled():
             task.exception()  # nobody need wait for it any more
 

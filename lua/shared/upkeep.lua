@@ -87,14 +87,17 @@ local function catch_up(s)
   local plain = {}
   local last, done = walk(s, s.seen, '+', function(entry)
     local id, head = entry[1], entry[2][2]
-    if not (s.strays or is_plain(s, entry) or lacks_number(head)) then
+    local stray = not (is_plain(s, entry) or lacks_number(head)) -- its number is yet to be written
+    if stray and not s.strays then
       s.strays = '1'
       redis.call('HSET', s.key, 'strays', s.strays)
     end
     s.idx = s.idx + 1
     plain[#plain + 1], plain[#plain + 2] = s.idx, sortable(id)
     note_size(s, size_of(entry))
-    index_entry(s, id, routing_fields(s, entry))
+    local fields = stray and fields_of(entry)
+    if stray then index_entry(s, id, fields.collection_id or '', fields.resource_id)
+    else index_entry(s, id, routing_fields(s, entry)) end
     spend(s, 1)
   end)
   if #plain == 0 then return true end

@@ -284,7 +284,7 @@ async def test_slow_clients_do_not_hold_others_up(servers: Servers) -> None:
     make(servers.url, "slow")
     path = make(servers.url, "quick")
     for _ in range(8):
-        publish(servers.url, "slow", *["x" * 8000] * 125)
+        publish(servers.url, "slow", *["x" * 7000] * 125)
     rounds = 0
     async with slow(servers.url, "slow") as clients:
         async with httpx.AsyncClient(base_url=servers.url) as client:
