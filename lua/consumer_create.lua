@@ -17,7 +17,7 @@ for i = 5, #ARGV, 2 do
   if ARGV[i] == 'epoch' then epoch = ARGV[i + 1] else fields[#fields + 1], fields[#fields + 2] = ARGV[i], ARGV[i + 1] end
 end
 local existing = open_consumer(s, name)
-if existing and not group_position(s, name) then
+if existing and redis.pcall('XPENDING', s.log, name).err then
   -- Its group was destroyed by a foreign hand, and its state with it.
   remove_consumer(s, name)
   existing = nil
@@ -32,10 +32,11 @@ end
 keep_clock(s)
 if not bring_up_to_date(s) then return { 1 } end -- so that what came before it is not its own
 local indexed = filter ~= '' or s.kind == 'records'
-local group = redis.pcall('XGROUP', 'CREATE', s.log, name, start_id(s, start, indexed), 'MKSTREAM')
-if group.err then return redis.error_reply('CONSUMER_EXISTS as a group that another client made') end
 redis.call('HSET', key, 'filter', filter, 'created_at', s.wall, 'updated_at', s.wall, unpack(fields))
+if not begin(s, key, name, start, indexed, epoch) then
+  redis.call('DEL', key)
+  return redis.error_reply('CONSUMER_EXISTS as a group that another client made')
+end
 redis.call('SADD', s.key .. ':consumers', name)
 if filter ~= '' then use_filter(s, filter, canonical) end
-begin(s, key, name, start, indexed, epoch)
 return 'created'

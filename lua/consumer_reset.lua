@@ -9,7 +9,6 @@ local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 if not up_to_date(s) then return { 1 } end
 forget_deliveries(s, c.name)
-redis.call('XGROUP', 'CREATE', s.log, c.name, start_id(s, ARGV[2], c.index), 'MKSTREAM')
 redis.call('HSET', c.key, 'deliver_policy', ARGV[3], 'updated_at', s.wall)
 begin(s, c.key, c.name, ARGV[2], c.index, ARGV[4])
 wake(s, c.name)

@@ -4,9 +4,9 @@
 -- `last` over an index leaves c.start, for only a complete index knows its last one.
 local function start_id(s, start, indexed)
   if start == 'all' then return '0-0' end
-  if start == 'new' or (start == 'last' and indexed) then return '$' end
-  if start == 'last' then
+  if start == 'new' or start == 'last' then
     local last = redis.call('XREVRANGE', s.log, '+', '-', 'COUNT', 1)[1]
+    if start == 'new' or indexed then return last and last[1] or s.seen end
     return last and id_before(last[1]) or '0-0'
   end
   local how, ms = string.match(start, '^(%a+):(%d+)$')
@@ -25,15 +25,17 @@ local function new_epoch(s, name, given)
   return string.format('%010x%06x', (time[1] * 1000000 + time[2]) % 1099511627776, sum)
 end
 
--- The state of a consumer that has delivered nothing yet, whose group stands at its start.
+-- Make a consumer's group, and its state while it has delivered nothing yet. False: another client has made such a group.
 local function begin(s, key, name, start, indexed, epoch)
-  local c = { name = name, key = key, cursor = group_position(s, name) }
+  local c = { name = name, key = key, cursor = start_id(s, start, indexed) }
+  if redis.pcall('XGROUP', 'CREATE', s.log, name, c.cursor, 'MKSTREAM').err then return false end
   redis.call('HDEL', key, 'full', 'start', 'recheck')
   redis.call('HSET', key, 'epoch', new_epoch(s, name, epoch), 'cursor', c.cursor, 'position', 0, 'sweep', '0-0',
     'sweep_at', string.format('%.0f', s.now + redis.call('HGET', key, 'ack_wait_ms')),
     'synced_at', s.now, 'verified_at', 0, 'stepped', s.steps .. ' 0 0-0')
   if start == 'last' and indexed then redis.call('HSET', key, 'start', 'last') end
   if not indexed then place(s, c) end
+  return true
 end
 
 -- Drop all delivery state: what is out, waits for a retry, or is dead.
