@@ -1,5 +1,5 @@
 -- consumer_delete: delete a consumer with all its delivery state.
--- uses: filters entries holding ordering schedule upkeep positions routes lifecycle
+-- uses: filters entries holding ordering due schedule upkeep positions routes lifecycle
 -- KEYS[1]  broker:{S}
 -- ARGV     name
 -- returns  OK

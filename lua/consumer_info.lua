@@ -1,5 +1,5 @@
 -- consumer_info: a consumer's fields and counts.
--- uses: filters entries holding ordering schedule upkeep positions fence counts delivery expiry
+-- uses: filters entries holding ordering due schedule upkeep positions fence counts delivery expiry
 -- KEYS[1]  broker:{S}
 -- ARGV     name
 -- returns  [behind = 1]; else

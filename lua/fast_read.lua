@@ -1,5 +1,5 @@
 -- fast_read: settle acks, and let the XREADGROUP that follows in the same transaction deliver.
--- uses: filters entries holding ordering schedule upkeep positions fence counts delivery expiry
+-- uses: due fence counts
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; batch, 1...1000; how many groups of acks; these, as for ack
 -- returns  [1]: nothing was done and nothing is delivered, call next; [2]: the same, and it always is so of this consumer;
@@ -24,8 +24,9 @@ if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') en
 if c.filtered or c.keyed then return { 2 } end
 if c.start or c.steps ~= s.steps or s.now >= c.sweep_at then return { 3 } end
 if sync_due(s, c) then
+  if plain_reads(s, c) then return { 3 } end
   free_first(s)
-  sync_cursor(s, c)
+  redis.call('HSET', c.key, 'synced_at', s.now)
 end
 if c.paused or upkeep_due(s) or not c.index and redis.call('EXISTS', s.key .. ':plain') == 1 or redelivery_due(s, c) then return { 1 } end
 

@@ -1,5 +1,5 @@
 -- messages: what the stream holds, oldest first, without a consumer.
--- uses: filters entries holding ordering schedule upkeep
+-- uses: filters entries holding ordering due schedule upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     after, a message id ('' = from the first); limit; collection_id ('' = any); up to, a message id ('' = the last one now);
 --          [how many bytes the messages may have]

@@ -48,6 +48,11 @@ local MAX_ANSWER_BYTES = 8388608
 -- What a message has in an answer beside its body, at most.
 local MESSAGE_BYTES = 640
 
+-- How many messages may be read at once, so that an answer of so many bytes at most can hold them; at least 1.
+local function fitting(s, bytes, most)
+  return math.max(1, math.min(most, math.floor(bytes / (s.largest + MESSAGE_BYTES))))
+end
+
 -- Ids inside zsets: each number is led by a letter for its length, so that byte order is stream order.
 local function sortable(id)
   local dash = string.find(id, '-', 1, true)

@@ -1,5 +1,5 @@
 -- publish_events: append events, all or none.
--- uses: filters entries holding ordering schedule upkeep durable
+-- uses: filters entries holding ordering due schedule upkeep durable
 -- KEYS[1]  broker:{S}
 -- ARGV     7 an event: dedupe key ('' = none), collection_id, resource_id ('' = none), lacks, body (see
 --          shared/entries.lua), deliver at in ms ('' = now), time to live in ms from then on ('' = for ever)

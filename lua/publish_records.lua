@@ -1,5 +1,5 @@
 -- publish_records: upsert records, all or none. Of several versions of a record in one call, the last that counts stands.
--- uses: filters entries holding ordering schedule upkeep durable
+-- uses: filters entries holding ordering due schedule upkeep durable
 -- KEYS[1]  broker:{S}
 -- ARGV     8 a record: id, collection_id, resource_id ('' = none), upstream_updated_at ('' = none) in microseconds rounded
 --          down and, behind a point, further digits, the last of them not 0; digest (equal exactly where the content is),

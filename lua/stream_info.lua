@@ -1,5 +1,5 @@
 -- stream_info: a stream's fields and what it holds.
--- uses: filters entries holding ordering schedule upkeep
+-- uses: filters entries holding ordering due schedule upkeep
 -- KEYS[1]  broker:{S}
 -- returns  the reply. bytes: of memory; first_id, last_id: '' = none
 -- reply    messages bytes first_id last_id consumers / name value

@@ -1,5 +1,5 @@
 -- stream_update: change fields of a stream.
--- uses: filters entries holding ordering schedule upkeep
+-- uses: filters entries holding ordering due schedule upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     2 a field, as for stream_create
 -- returns  OK

@@ -10,11 +10,6 @@
 
 local ROWS_A_STEP = 500
 
--- How many messages may be read at once, so that an answer of so many bytes at most can hold them; at least 1.
-local function fitting(s, bytes, most)
-  return math.max(1, math.min(most, math.floor(bytes / (s.largest + MESSAGE_BYTES))))
-end
-
 -- `count` is the deliver count: deliveries that were given back are not in it.
 local function exhausted(c, count)
   return c.max_deliver > 0 and count >= c.max_deliver

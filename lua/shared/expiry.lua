@@ -99,8 +99,3 @@ local function expire(s, c)
   return done
 end
 
--- Whether `expire` has something to do, or something has come due.
-local function redelivery_due(s, c)
-  return c.recheck or redis.call('EXISTS', c.deadlines, c.retry) > 0 and (redis.call('ZCOUNT', c.retry, '-inf', s.now) > 0
-    or redis.call('ZCOUNT', c.deadlines, '-inf', s.now - c.ack_wait_ms) > 0)
-end

@@ -72,27 +72,6 @@ local function place_at_last(s, c)
   c.start = nil
 end
 
--- Where the group stands, by Redis. Grows with the number of groups, so it is asked now and then.
-local function group_position(s, name)
-  if redis.call('EXISTS', s.log) == 0 then return nil end
-  for _, group in ipairs(redis.call('XINFO', 'GROUPS', s.log)) do
-    if group[2] == name then
-      for i = 1, #group, 2 do
-        if group[i] == 'last-delivered-id' then return group[i + 1] end
-      end
-    end
-  end
-end
-
--- The id of the last entry behind an unfiltered consumer.
-local function cursor_of(s, c)
-  if c.cursor == '' then
-    c.cursor = group_position(s, c.name) or '0-0'
-    redis.call('HSET', c.key, 'cursor', c.cursor)
-  end
-  return c.cursor
-end
-
 -- Where an unfiltered consumer of events stands, as a number. Where the log has not reached its start it has none yet.
 local function place(s, c)
   local ahead = sortable(c.cursor) > sortable(s.seen)
@@ -104,21 +83,6 @@ local function place(s, c)
   c.position = number_before(s, entries_behind(s.log, c.cursor, 1)[1])
   redis.call('HSET', c.key, 'position', c.position)
   redis.call('HDEL', c.key, 'start')
-end
-
-local SYNC_MS = 1000
-
--- Whether a plain client has read in the group since the last look. Unlike the group's position this costs the same however
--- many groups there are.
-local function plain_reads(s, c)
-  for _, reader in ipairs(redis.pcall('XINFO', 'CONSUMERS', s.log, c.name)) do
-    if reader[2] ~= 'http' and reader[6] <= s.now - c.synced_at + 1 then return true end
-  end
-end
-
--- Whether it is time to look. Plain readers are not for a consumer with order by key.
-local function sync_due(s, c)
-  return not c.filtered and not c.keyed and s.now - c.synced_at >= SYNC_MS
 end
 
 -- Plain XREADGROUPs move the group and leave no word: learn its position from Redis now and then.

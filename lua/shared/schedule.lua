@@ -93,8 +93,3 @@ local function lapse(s)
   return #over < RELEASED_A_CALL
 end
 
--- Whether either has something to do, or events have lapsed.
-local function schedule_due(s)
-  return redis.call('EXISTS', s.key .. ':lapsed') == 1 or redis.call('ZCOUNT', s.key .. ':ttl', '-inf', s.now) > 0
-    or redis.call('ZCOUNT', s.key .. ':delayed', '-inf', s.wall) > 0
-end

@@ -12,10 +12,6 @@ local function drop_waiting(s, from, to)
   end
 end
 
-local function first_entry(s)
-  return redis.call('XRANGE', s.log, '-', '+', 'COUNT', 1)[1]
-end
-
 local function member_bound(first)
   return first and '(' .. sortable(first[1]) or '+'
 end
@@ -25,26 +21,6 @@ local function number_before(s, entry)
   local counted = entry and sortable(entry[1]) <= sortable(s.seen)
   local idx = counted and idx_of(s, entry) or 0
   return idx > 0 and idx - 1 or s.idx
-end
-
--- The id before which events are too old, nil = none is. Ids do not follow Redis' clock back, so where the last one is ahead of
--- it, events that were there when this was noticed grow old from then on (`ahead`: "when last-id").
-local function too_old(s)
-  if not s.max_age_ms then return nil end
-  local bound = string.format('%.0f', math.max(0, s.wall - s.max_age_ms))
-  if tonumber(string.match(s.seen, '^%d+')) <= s.wall + KEEP_MS then return bound end
-  local since, id = string.match(redis.call('HGET', s.key, 'ahead') or '', '^(%d+) (%S+)$')
-  local over = since and s.now - since >= s.max_age_ms
-  if over or not since then redis.call('HSET', s.key, 'ahead', string.format('%.0f %s', s.now, s.seen)) end
-  return over and id_after(id) or bound
-end
-
--- Whether the limits of an event stream no longer allow its first event.
-local function trim_due(s)
-  if s.max_messages and redis.call('XLEN', s.log) > s.max_messages then return true end
-  local bound = too_old(s)
-  local first = bound and first_entry(s)
-  return first and sortable(first[1]) < sortable(bound .. (string.find(bound, '-', 1, true) and '' or '-0'))
 end
 
 -- Drop what the limits of an event stream no longer allow.
@@ -123,7 +99,3 @@ local function up_to_date(s)
   return bring_up_to_date(s)
 end
 
--- Whether it has something to do.
-local function upkeep_due(s)
-  return s.kind == 'events' and (#entries_behind(s.log, s.seen, 1) > 0 or trim_due(s) or s.schedules and schedule_due(s))
-end
