@@ -12,7 +12,7 @@
 -- indexed, and what lies in `leaving` is yet to leave (`#leaving`: there is some).
 
 local TERM_KEYS = { { 'collection_id', 'c' }, { 'resource_id', 'r' }, { 'provider', 'p' } }
-local WORK = 500
+local WORK = 300
 
 -- Whether the script may go on, after this.
 local function spend(s, units)

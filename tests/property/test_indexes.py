@@ -52,7 +52,7 @@ class Indexes(RuleBasedStateMachine):
     def run(self, awaitable: Any) -> Any:
         return self.runner.run(awaitable)
 
-    @initialize(kind=st.sampled_from(["records", "events"]), limit=st.sampled_from([None, 9]), work=st.sampled_from([1, 7, 30, 500]))
+    @initialize(kind=st.sampled_from(["records", "events"]), limit=st.sampled_from([None, 9]), work=st.sampled_from([1, 7, 30, 300]))
     def begin(self, kind: str, limit: int | None, work: int) -> None:
         """An empty stream, and scripts that do so much work of upkeep."""
         self.kind, self.limit = kind, limit if kind == "events" else None

@@ -85,16 +85,16 @@ def _shifted_prelude(clustered: bool, move_ids: bool = False) -> str:
 
 @lru_cache(maxsize=16)
 def shifted_scripts(
-    clustered: bool = False, max_answer_bytes: int = MAX_ANSWER_BYTES, move_ids: bool = False, work: int = 500
+    clustered: bool = False, max_answer_bytes: int = MAX_ANSWER_BYTES, move_ids: bool = False, work: int = 300
 ) -> Scripts:
     """The scripts behind the movable clock. They do so much work of upkeep at a time."""
     scripts = Scripts(_shifted_prelude(clustered, move_ids), max_answer_bytes)
-    return scripts if work == 500 else _working(scripts, work)
+    return scripts if work == 300 else _working(scripts, work)
 
 
 def _working(scripts: Scripts, work: int) -> Scripts:
     for name, script in scripts._scripts.items():
-        text = script.text.replace("WORK = 500", f"WORK = {work}")
+        text = script.text.replace("WORK = 300", f"WORK = {work}")
         assert name != "next" or text != script.text
         scripts._scripts[name] = Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
     return scripts
