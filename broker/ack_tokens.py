@@ -30,7 +30,7 @@ class Group(NamedTuple):
 
 
 def tail(number: int, epoch: str) -> str:
-    """What stands behind the id in the tokens of a epoch and a delivery number."""
+    """What follows the id in the tokens of an epoch and a delivery number."""
     return f".{number}.{epoch}"
 
 
