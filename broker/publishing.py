@@ -185,7 +185,7 @@ class Publisher:
 
     async def _send(self, stream: str, calls: Sequence[_Call]) -> list[Any]:
         arguments = flatten(message.arguments for call in calls for message in call.ready)
-        reply: list[Any] = await self._engine.run(f"publish_{calls[0].kind}", stream, *arguments)
+        reply: list[Any] = await self._engine.run_ready(f"publish_{calls[0].kind}", stream, *arguments)
         return reply
 
 

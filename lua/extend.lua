@@ -15,7 +15,7 @@ for group = 0, tonumber(ARGV[2]) - 1 do
     numbers[#ids] = number
   end
 end
--- The PEL keeps when each was delivered; how long it stays out is told by its deadline alone.
+-- The PEL keeps when each was delivered; its deadline alone says how long it stays out.
 local live, stale = live_rows(s, c, ids, numbers), {}
 for i, id in ipairs(ids) do
   if live[i] then

@@ -3,8 +3,8 @@
 -- KEYS[1]  broker:{S}
 -- ARGV     7 an event: dedupe key ('' = none), collection_id, resource_id ('' = none), lacks, body (see
 --          shared/entries.lua), deliver at in ms ('' = now), time to live in ms from then on ('' = for ever)
--- returns  2 an event: status (created, duplicate), message id (of the first one, for a duplicate; '' = delayed); behind them,
---          where the stream's publishes are waited for, [replicas, fsync, mark] (shared/durable.lua)
+-- returns  [behind = 1]: nothing is stored, call again; else 2 an event: status (created, duplicate), message id (of the first
+--          one, for a duplicate; '' = delayed); then, where the stream's publishes are waited for, [replicas, fsync, mark] (shared/durable.lua)
 -- errors   STREAM_NOT_FOUND, WRONG_KIND
 -- cost     O(events), however many filters are in use; what many match gets its places in later steps (shared/filters.lua)
 local s = open_stream(KEYS[1])
@@ -13,8 +13,12 @@ if s.kind ~= 'events' then return redis.error_reply('WRONG_KIND a record stream'
 keep_clock(s)
 local reply = {}
 local current, old, window = s.key .. ':dedupe', s.key .. ':dedupe:old', s.dedupe_window_ms
+s.counted = catch_up(s)
+if s.counted and not release_delayed(s) then -- what came due before these events stands before them
+  write_indexes(s)
+  return { 1 }
+end
 spend(s, #ARGV / 7)
-s.counted = catch_up(s) and release_delayed(s)
 local started_with = s.idx
 
 -- Two hashes remember ids: when the current one is a window old it becomes the old one, whose ids no longer count.

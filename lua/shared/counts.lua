@@ -7,7 +7,7 @@ local function any_lapsed(s)
 end
 
 -- Messages that the consumer has not reached. An unfiltered event consumer needs no index: idx has no gaps from its next
--- entry to the last counted one, whatever was trimmed.
+-- entry to the last counted one, also after a trim.
 local function num_new(s, c)
   if c.index then return redis.call('ZLEXCOUNT', c.index, '(' .. sortable(c.cursor), '+') end
   if c.start then return 0 end -- the log has not reached its start

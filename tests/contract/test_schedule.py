@@ -4,8 +4,10 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
+from broker import Broker, ConsumerSpec
 from tests.conftest import Clock
 from tests.support.api import Api, Json, Refused
 
@@ -107,3 +109,14 @@ async def test_an_event_that_lapses_while_it_waits_for_its_key_lets_the_next_one
     assert (await api.get_consumer("c"))["info"]["num_pending"] == 1
     await api.ack("c", [batch["data"][0]["ack_token"]])
     assert data(await api.next("c", 9)) == [3]
+
+
+async def test_c40_many_events_that_came_due_stand_before_one_that_is_published_then(broker: Broker, clock: Clock) -> None:
+    await broker.consumers.create(ConsumerSpec(name="c", stream_id="events"))
+    due = in_ms(60_000)
+    late = [{"collection_id": "a:b", "data": n, "deliver_at": due} for n in range(700)]
+    await broker.publish("events", late)
+    await clock.advance(120_000)
+    await broker.publish("events", [{"collection_id": "a:b", "data": 700}])
+    given = (await broker.next("c", 1000)).deliveries
+    assert [msgspec.json.decode(delivery.json)["data"] for delivery in given] == list(range(701))

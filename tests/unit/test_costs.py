@@ -41,7 +41,7 @@ async def cost(broker: Broker, store: Store, call: Callable[[], Awaitable[object
 
 
 async def commands(store: Store) -> Costs:
-    """The commands that Redis ran since it was told to count anew."""
+    """The commands that Redis ran since its counters were reset."""
     lines = (await store.call("INFO", "commandstats")).decode().split()
     rows = [line.removeprefix("cmdstat_").split(":calls=") for line in lines if line.startswith("cmdstat_")]
     return {name: int(rest.split(",")[0]) for name, rest in rows if name not in ("info", "config|resetstat")}
