@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from broker import keys
+from broker import disk, keys
 from broker.errors import BrokerError
 from broker.group_commit import GroupCommit
 from broker.store import Store
@@ -49,21 +49,27 @@ class Durability:
         wanted = max(mark.replicas for mark in marks)
         if wanted:
             commands.append(("WAIT", wanted, WAIT_MS))
-        if any(mark.fsync for mark in marks):
-            commands.append(("WAITAOF", 1, 0, WAIT_MS))
+        fsync = any(mark.fsync for mark in marks)
+        if fsync:
+            commands += (("WAITAOF", 1, 0, WAIT_MS), disk.SETTINGS)
         store = self._stores.get(stream)
         if store is None:
             store = self._stores[stream] = self._store.apart(timeout=4 * WAIT_MS / 1000 + 5)
         replies = await store.together(key, *commands)
+        if fsync and disk.told(replies[-1]).can_change:  # it has started again since
+            await disk.sync_always(store, key)
+            replies = await store.together(key, *commands)
         for reply in replies:
             if isinstance(reply, Exception):
                 logger.warning("a publish to %s could not be confirmed: %s", stream, reply)
         on_replicas = replies[len(marks)] if wanted else 0
-        on_disk = replies[-1] if len(replies) > len(marks) + bool(wanted) else None
+        on_disk, doubt = (replies[-2], disk.told(replies[-1]).reason) if fsync else (None, None)
+        if doubt:
+            logger.warning("a publish to %s could not be confirmed: fsync %s", stream, doubt)
         return [
             found == 1
             and (not mark.replicas or (isinstance(on_replicas, int) and on_replicas >= mark.replicas))
-            and (not mark.fsync or (isinstance(on_disk, list) and on_disk[0] >= 1))
+            and (not mark.fsync or (isinstance(on_disk, list) and on_disk[0] >= 1 and not doubt))
             for mark, found in zip(marks, replies[: len(marks)], strict=True)
         ]
 

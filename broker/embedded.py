@@ -26,6 +26,8 @@ _LONGEST_SOCKET_PATH = 103
 _PR_SET_PDEATHSIG = 1
 # The append-only file is rewritten when it has doubled and has this size (docs/decisions/0019).
 _REWRITE_AT = "256mb"
+# By its title a server says that it is a broker's own, whose settings the broker may change (broker/disk.py).
+PROCESS_TITLE = "{title} {unixsocket} embedded-in-broker"
 
 
 class EmbeddedFailed(Exception):
@@ -132,7 +134,7 @@ class Embedded:
         command = [
             binary, "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700", "--dir", directory,
             "--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-min-size", _REWRITE_AT, "--save", "",
-            "--maxmemory-policy", "noeviction",
+            "--maxmemory-policy", "noeviction", "--proc-title-template", PROCESS_TITLE,
             "--daemonize", "no", "--logfile", str(self.data_dir / "valkey.log"), *self._options,
         ]  # fmt: skip
         self._child = subprocess.Popen(  # noqa: S603 - our own binary and options

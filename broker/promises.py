@@ -1,8 +1,10 @@
 """What the Redis at hand promises: persistence, eviction, version (C47)."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from broker import disk, keys
 from broker.errors import BrokerError
 from broker.store import Store
 
@@ -68,10 +70,19 @@ async def _examine_one(store: Store, key: str) -> Promises:
     policy = info.get("maxmemory_policy", config["maxmemory-policy"])
     if policy != "noeviction":
         warnings.append(f"The eviction policy {policy} may drop messages; set maxmemory-policy noeviction.")
+    found = await disk.look(store, key)
+    refusal = None if found.can_change else found.reason
+    if refusal and (names := await _streams_with_fsync(store)):
+        some = ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        warnings.append(f"Streams have fsync: true ({some}), but that {refusal}. Each publish to them is answered 504.")
     if info.get("aof_enabled") == "1":
         persistence = f"append-only file, fsync {config['appendfsync']}"
         if config["appendfsync"] == "everysec":
             persistence += ": a power failure may lose the last second"
+        if refusal:
+            persistence += f"; a stream with fsync: true {refusal}"
+        elif config["appendfsync"] != "always":
+            persistence += ", but nothing of streams with fsync: true"
     elif config["save"] not in ("", "unknown"):
         persistence = f"snapshots ({config['save']}): a crash loses what came after the last one"
         warnings.append("There is no append-only file: a crash loses what came after the last snapshot.")
@@ -85,6 +96,13 @@ async def _examine_one(store: Store, key: str) -> Promises:
     limit = int(info.get("maxmemory", "0"))
     memory = f"{int(info.get('used_memory', '0')) / 1e6:.1f} MB used, " + (f"limit {limit / 1e6:.0f} MB" if limit else "no limit")
     return Promises(f"{name} {version}", persistence, policy, memory, info.get("connected_slaves", "0"), tuple(warnings))
+
+
+async def _streams_with_fsync(store: Store) -> list[str]:
+    """The names of the streams whose publishes wait for the disk."""
+    names = sorted(name.decode() for name in await store.call("HKEYS", keys.STREAMS))
+    settings = await asyncio.gather(*(store.call("HGET", keys.stream(name), "fsync") for name in names))
+    return [name for name, fsync in zip(names, settings, strict=True) if fsync == b"1"]
 
 
 def _parse(text: str) -> dict[str, str]:

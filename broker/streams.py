@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from broker import keys
+from broker import disk, keys
 from broker.engine import MESSAGE_BYTES, Engine, flatten, page_of_names, room_of, size_of
 from broker.errors import InvalidRequest, StreamNotFound, ValidationFailed
 from broker.messages import Kind
@@ -182,11 +182,8 @@ class Streams:
 
     async def _check_fsync(self, name: str, fsync: object) -> None:
         """ValidationFailed: Redis cannot tell when the disk has a message."""
-        if fsync is not True:
-            return
-        [reply] = await self._engine.store.together(keys.stream(name), ("WAITAOF", 1, 0, 1))
-        if isinstance(reply, Exception):
-            raise ValidationFailed({"fsync": ["needs a Redis of 7.2 or newer, or a Valkey, with appendonly yes"]})
+        if fsync is True and (reason := await disk.make_sure(self._engine.store, keys.stream(name))):
+            raise ValidationFailed({"fsync": [reason]})
 
     async def page(self, after: str | None = None, limit: int = 100) -> tuple[list[Stream], str | None]:
         """A page of streams by name, and the cursor of the next one."""

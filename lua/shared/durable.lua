@@ -5,7 +5,8 @@ local MARK_MS = 60000
 
 -- Append [replicas, fsync (1 or 0), mark] to a publish's reply, where the stream asks for it. Whoever sets the key
 -- `broker:{S}:mark:MARK` to expire and is told 1 speaks to a server that has the messages, and a WAIT behind that write, on
--- the same connection, counts the replicas that have them too.
+-- the same connection, counts the replicas that have them too. A WAITAOF there is to be believed only with
+-- `appendfsync always`.
 local function append_mark(s, reply)
   if not s.replicas and not s.fsync then return end
   local time = redis.call('TIME')

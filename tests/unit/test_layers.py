@@ -15,7 +15,7 @@ LAYERS = [
     "broker.ack_tokens broker.filters broker.validation broker.link",
     "broker.topology broker.splicing",
     "broker.store",
-    "broker.functions",
+    "broker.functions broker.disk",
     "broker.engine broker.batches broker.messages broker.promises broker.watching broker.durability broker.replies",
     "broker.fast_read",
     "broker.streams broker.access",
