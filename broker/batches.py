@@ -108,12 +108,14 @@ class Nack(msgspec.Struct, frozen=True):
 
 
 class PendingDelivery(msgspec.Struct, frozen=True):
-    """What is out."""
+    """What is out. `expired`: its ack wait is over, and it is delivered again. `worker`: who has it, None where nobody gave a name."""
 
     id: str
     deliver_count: int
     delivered_at: str
     expires_at: str
+    expired: bool
+    worker: str | None
     reason: str | None
 
 

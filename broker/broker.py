@@ -91,13 +91,14 @@ class Broker:
         ack: Sequence[str] = (),
         nack: Sequence[Nack] = (),
         gone: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        worker: str = "",
     ) -> Batch:
         """Deliver up to `batch_size` messages, waiting up to `wait_ms` until `min_batch` are deliverable (C21).
 
         `ack` and `nack` are settled first, in the same atomic step as the fetch (C35). `gone` returns when the caller has
-        gone away: then waiting ends with CallerGone, and no message is taken.
+        gone away: then waiting ends with CallerGone, and no message is taken. `worker` names who asks (C59).
         """
-        return await self.waiting.next(consumer, batch_size, min_batch, wait_ms, ack, nack, gone)
+        return await self.waiting.next(consumer, batch_size, min_batch, wait_ms, ack, nack, gone, worker)
 
     async def ack(self, consumer: str, tokens: Sequence[str]) -> Settled:
         """Settle deliveries as done (C24)."""

@@ -26,6 +26,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     reason: str
     last_nack_reason: str | None
     last_delivered_at: str
+    last_worker: str | None
     dead_at: str
 
 
@@ -119,7 +120,7 @@ def _dead_letters(stream: str, rows: LetterRows) -> list[DeadLetter]:
     return [
         DeadLetter(
             name.decode(), label_of(head), text, int(count), reason.decode(), note.decode() or None,
-            rfc3339(int(delivered)), rfc3339(int(dead)),
+            rfc3339(int(delivered)), worker.decode() or None, rfc3339(int(dead)),
         )
-        for text, (name, count, reason, note, delivered, dead, head, _) in zip(texts, zip(*rows, strict=True), strict=True)
+        for text, (name, count, reason, note, delivered, dead, head, _, worker) in zip(texts, zip(*rows, strict=True), strict=True)
     ]  # fmt: skip

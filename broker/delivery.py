@@ -10,7 +10,7 @@ from broker import ack_tokens
 from broker.ack_tokens import tail
 from broker.batches import Batch, Given, Nack, Peeked, PendingDelivery, Settled, Settlement
 from broker.engine import MESSAGE_BYTES, Engine, flatten, size_of
-from broker.fast_read import FastRead
+from broker.fast_read import FastRead, worker_argument
 from broker.group_commit import GroupCommit
 from broker.link import Argument
 from broker.replies import Behind, DeliveryRows, NextHead, Page, PendingRows, taken_apart
@@ -34,6 +34,13 @@ class _Call(msgspec.Struct, frozen=True):
         return len(self.tokens) + len(self.nacks) + self.batch_size
 
 
+class _Reader(NamedTuple):
+    """Whose calls share scripts: those of a consumer's workers without a name, or of one with a name."""
+
+    consumer: str
+    worker: str = ""
+
+
 class _Answer(NamedTuple):
     """What a round's script answered: positions of stale tokens, and where it fetched, what it told and gave."""
 
@@ -48,65 +55,68 @@ class Deliveries:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._commit = GroupCommit(self._send, self._share, self.release, kind=lambda call: call.batch_size > 0)
+        self._commit = GroupCommit(self._send, self._share, self._give_back, kind=lambda call: call.batch_size > 0)
         self._fast_read = FastRead(engine)
 
     async def next(
-        self, consumer: str, batch_size: int = 1, min_batch: int = 1, ack: Sequence[str] = (), nack: Sequence["Nack"] = ()
-    ) -> Batch:
+        self, consumer: str, batch_size: int = 1, min_batch: int = 1, ack: Sequence[str] = (), nack: Sequence["Nack"] = (),
+        worker: str = "",
+    ) -> Batch:  # fmt: skip
         """Settle, then deliver up to `batch_size` messages, or none where there are fewer than `min_batch`, in one step.
 
-        ConsumerNotFound. InvalidAckToken: one is no token, and nothing is settled or delivered.
+        `worker` names who asks. ConsumerNotFound. InvalidAckToken: one is no token, and nothing is settled or delivered.
         """
+        reader = _Reader(consumer, worker)
         call = _Call(ack, ack_tokens.parse(ack), nack, _nack_arguments(nack), batch_size)
         if min_batch > 1:
-            [batch] = self._share([call], await self._fetch(consumer, [call], min_batch))
+            [batch] = self._share([call], await self._fetch(reader, [call], min_batch))
             return batch
-        batch = await self._commit(consumer, call)
+        batch = await self._commit(reader, call)
         while batch.cut:
-            again = await self._commit(consumer, _Call(batch_size=batch_size))
+            again = await self._commit(reader, _Call(batch_size=batch_size))
             batch = msgspec.structs.replace(again, settled=batch.settled)
         return batch
 
-    def ask(self, consumer: str, batch_size: int, min_batch: int) -> asyncio.Future[Batch]:
+    def ask(self, consumer: str, batch_size: int, min_batch: int, worker: str) -> asyncio.Future[Batch]:
         """A `next` whose answer is to come; those that are asked for in one turn of the event loop share scripts."""
         if min_batch > 1:
-            return asyncio.ensure_future(self.next(consumer, batch_size, min_batch))
-        return self._commit.submit(consumer, _Call(batch_size=batch_size))
+            return asyncio.ensure_future(self.next(consumer, batch_size, min_batch, worker=worker))
+        return self._commit.submit(_Reader(consumer, worker), _Call(batch_size=batch_size))
 
     async def ack(self, consumer: str, tokens: Sequence[str]) -> Settled:
         """Settle deliveries as done (C24). InvalidAckToken: one is no token, and nothing is settled."""
-        settled = (await self._commit(consumer, _Call(tokens, ack_tokens.parse(tokens)))).settled
+        settled = (await self._commit(_Reader(consumer), _Call(tokens, ack_tokens.parse(tokens)))).settled
         return Settled(settled.acked, settled.stale)
 
     async def nack(self, consumer: str, nacks: Sequence[Nack]) -> Settled:
         """Settle deliveries as not done (C26, C34). InvalidAckToken: one is no token, and nothing is settled."""
-        settled = (await self._commit(consumer, _Call(nacks=nacks, nack_arguments=_nack_arguments(nacks)))).settled
+        settled = (await self._commit(_Reader(consumer), _Call(nacks=nacks, nack_arguments=_nack_arguments(nacks)))).settled
         return Settled(settled.nacked, settled.stale)
 
-    async def _send(self, consumer: str, calls: Sequence[_Call]) -> _Answer:
+    async def _send(self, reader: _Reader, calls: Sequence[_Call]) -> _Answer:
         """One round: the cheapest script that does what the calls ask for."""
         acks = any(call.acks for call in calls)
         if any(call.batch_size for call in calls) or (acks and any(call.nacks for call in calls)):
-            return await self._fetch(consumer, calls)
+            return await self._fetch(reader, calls)
         if acks:
             command, arguments = "ack", _group_arguments(calls)
         else:
             command, arguments = "nack", flatten(call.nack_arguments for call in calls)
-        stream, reply = await self._engine.on_consumer(command, consumer, *arguments, run=self._engine.run)
+        stream, reply = await self._engine.on_consumer(command, reader.consumer, *arguments, run=self._engine.run)
         return _Answer(stream, reply[1:])
 
-    async def _fetch(self, consumer: str, calls: Sequence[_Call], min_batch: int = 1) -> _Answer:
+    async def _fetch(self, reader: _Reader, calls: Sequence[_Call], min_batch: int = 1) -> _Answer:
+        consumer, worker = reader
         groups = _group_arguments(calls)
         nacks, batch = flatten(call.nack_arguments for call in calls), sum(call.batch_size for call in calls)
-        if min_batch == 1 and not nacks and batch and (read := await self._fast_read(consumer, batch, groups)) is not None:
+        if min_batch == 1 and not nacks and batch and (read := await self._fast_read(consumer, batch, groups, worker)) is not None:
             stream, head, rows = read
             return _Answer(stream, head.settled[2:], head, rows)
-        stream, reply = await self._engine.on_consumer("next", consumer, batch, min_batch, *groups, *nacks)
+        stream, reply = await self._engine.on_consumer("next", consumer, batch, min_batch, *groups, *nacks, *worker_argument(worker))
         settled = None
         while reply[0] == 1:  # it has settled, and made a step of upkeep
             settled = settled or reply[1]
-            stream, reply = await self._engine.on_consumer("next", consumer, batch, min_batch, 0)
+            stream, reply = await self._engine.on_consumer("next", consumer, batch, min_batch, 0, *worker_argument(worker))
         head, rows = taken_apart(reply, NextHead, DeliveryRows)
         return _Answer(stream, (settled or head.settled)[2:], head, rows)
 
@@ -141,6 +151,9 @@ class Deliveries:
         _, reply = await self._engine.on_consumer("extend", consumer, *_group_arguments([call]), run=self._engine.run)
         return Settled(reply[0], _named(call, reply[1:]))
 
+    async def _give_back(self, reader: _Reader, batch: Batch) -> None:
+        await self.release(reader.consumer, batch)
+
     async def release(self, consumer: str, batch: Batch) -> None:
         """Give back what was delivered to a caller that has gone: it takes no message with it, and the delivery does not count."""
         if batch.deliveries:
@@ -160,8 +173,11 @@ class Deliveries:
         _, reply = await self._engine.on_consumer("pending", consumer, message_id(after) if after else "", limit)
         head, found = taken_apart(reply, Page, PendingRows)
         rows, room = list[PendingDelivery](), self._engine.scripts.max_answer_bytes - MESSAGE_BYTES
-        for message, count, delivered_at, expires_at, reason in zip(*found, strict=True):
-            row = PendingDelivery(message.decode(), count, rfc3339(delivered_at), rfc3339(expires_at), reason.decode() or None)
+        for message, count, delivered_at, expires_at, reason, worker, expired in zip(*found, strict=True):
+            row = PendingDelivery(
+                message.decode(), count, rfc3339(delivered_at), rfc3339(expires_at), bool(expired), worker.decode() or None,
+                reason.decode() or None,
+            )  # fmt: skip
             room -= size_of(row)
             if rows and room < 0:
                 return rows, rows[-1].id

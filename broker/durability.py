@@ -32,7 +32,7 @@ class Durability:
         self._store = store
         # WAIT holds up what comes behind it, so each stream has connections of its own for that.
         self._stores: dict[str, Store] = {}
-        self._commit: GroupCommit[Mark, list[bool], bool] = GroupCommit(self._wait, lambda _, confirmed: confirmed)
+        self._commit: GroupCommit[str, Mark, list[bool], bool] = GroupCommit(self._wait, lambda _, confirmed: confirmed)
 
     async def confirm(self, stream: str, mark: Mark) -> bool:
         """Whether as many replicas, and the disk, have the messages of a mark as their stream asks for."""

@@ -5,6 +5,7 @@ bodies do not pass through Lua. Where there is more to do, nothing happens, and 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from broker import keys
@@ -22,6 +23,16 @@ _ROUNDS = {1: 8, 2: 10_000, 3: 0}
 _SYNC_MS = 1000
 
 
+def worker_argument(worker: str) -> tuple[str, ...]:
+    """A worker's name as the scripts take it, last."""
+    return (worker,) if worker else ()
+
+
+def reader_of(worker: str) -> str:
+    """Under which name of the group a worker reads (lua/prelude.lua has the same)."""
+    return f"http:{worker}" if worker else "http"
+
+
 class FastRead:
     """Fast reads of a store's consumers."""
 
@@ -30,7 +41,7 @@ class FastRead:
         self._rounds: dict[str, int] = {}
 
     async def __call__(
-        self, consumer: str, batch: int, groups: Sequence[Argument]
+        self, consumer: str, batch: int, groups: Sequence[Argument], worker: str
     ) -> tuple[str, NextHead, DeliveryRows] | None:
         """Settle acks and deliver up to `batch` new messages: the stream, and what `next` would reply. None: nothing happened."""
         rounds = self._rounds.pop(consumer, None)
@@ -38,7 +49,9 @@ class FastRead:
             self._skip(consumer, rounds - 1)
             return None
         try:
-            stream, reply = await self._engine.on_consumer("fast_read", consumer, batch, *groups, run=self._run)
+            stream, reply = await self._engine.on_consumer(
+                "fast_read", consumer, batch, *groups, *worker_argument(worker), run=partial(self._run, reader_of(worker))
+            )
         except (StoreFull, NoTransactions):  # Redis 7 takes no transaction at its memory limit, but goes on to run scripts
             stream, reply = "", ([1], [])
         script, found = reply
@@ -58,10 +71,10 @@ class FastRead:
         if rounds:
             self._rounds[consumer] = rounds
 
-    async def _run(self, command: str, stream: str, consumer: str, batch: int, *groups: Argument) -> tuple[list[Any], Any]:
+    async def _run(self, reader: str, command: str, stream: str, consumer: str, batch: int, *groups: Argument) -> tuple[list[Any], Any]:
         log, gate = keys.log(stream), keys.gate(stream, consumer)
         reply, (entries, _) = await self._engine.store.run_then(
             self._engine.scripts[command], keys.stream(stream), (consumer, batch, *groups),
-            (("XREADGROUP", "GROUP", consumer, "http", "COUNT", batch, "STREAMS", log, gate, ">", ">"), ("DEL", gate)),
+            (("XREADGROUP", "GROUP", consumer, reader, "COUNT", batch, "STREAMS", log, gate, ">", ">"), ("DEL", gate)),
         )  # fmt: skip
         return reply, entries

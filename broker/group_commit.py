@@ -26,6 +26,7 @@ class Weighed(Protocol):
         """At least 1."""
 
 
+N = TypeVar("N", bound=Hashable)
 C = TypeVar("C", bound=Weighed)
 A = TypeVar("A")
 R = TypeVar("R")
@@ -40,7 +41,7 @@ class _Lane(Generic[C, R]):
         self.starting = False
 
 
-class GroupCommit(Generic[C, A, R]):
+class GroupCommit(Generic[N, C, A, R]):
     """Runs calls in rounds, by name.
 
     `send` runs a script for all calls of a round; its exception is that of all calls. `share` makes of the answer a
@@ -50,9 +51,9 @@ class GroupCommit(Generic[C, A, R]):
 
     def __init__(
         self,
-        send: Callable[[str, Sequence[C]], Awaitable[A]],
+        send: Callable[[N, Sequence[C]], Awaitable[A]],
         share: Callable[[Sequence[C], A], Sequence[R]],
-        unclaimed: Callable[[str, R], Awaitable[None]] | None = None,
+        unclaimed: Callable[[N, R], Awaitable[None]] | None = None,
         fits: Callable[[Sequence[C], C], bool] | None = None,
         kind: Callable[[C], Hashable] = lambda _: None,
     ) -> None:
@@ -61,13 +62,13 @@ class GroupCommit(Generic[C, A, R]):
         self._unclaimed = unclaimed
         self._fits = fits
         self._kind = kind
-        self._lanes: dict[str, _Lane[C, R]] = {}
+        self._lanes: dict[N, _Lane[C, R]] = {}
 
-    async def __call__(self, name: str, call: C) -> R:
+    async def __call__(self, name: N, call: C) -> R:
         """Run the call in the next round of `name`."""
         return await self.submit(name, call)
 
-    def submit(self, name: str, call: C) -> asyncio.Future[R]:
+    def submit(self, name: N, call: C) -> asyncio.Future[R]:
         """The same, and its result as a future: calls of one turn of the event loop stand in the order in which they are submitted."""
         lane = self._lanes.get(name)
         if lane is None:
@@ -77,7 +78,7 @@ class GroupCommit(Generic[C, A, R]):
         self._start(name, lane)
         return future
 
-    def _start(self, name: str, lane: _Lane[C, R]) -> None:
+    def _start(self, name: N, lane: _Lane[C, R]) -> None:
         if any(lane.queues.values()) and not lane.starting and lane.under_way < ROUNDS:
             lane.starting = True  # calls that come before it starts are in it
             lane.under_way += 1
@@ -102,7 +103,7 @@ class GroupCommit(Generic[C, A, R]):
                 queue.popleft()
         return taken
 
-    async def _round(self, name: str, lane: _Lane[C, R]) -> None:
+    async def _round(self, name: N, lane: _Lane[C, R]) -> None:
         lane.starting = False
         taken = self._take(lane)
         self._start(name, lane)
@@ -134,7 +135,7 @@ class GroupCommit(Generic[C, A, R]):
         for result in unclaimed if self._unclaimed is not None else ():
             await self._give_back(name, result)
 
-    async def _give_back(self, name: str, result: R) -> None:
+    async def _give_back(self, name: N, result: R) -> None:
         try:
             await self._unclaimed(name, result)  # type: ignore[misc]
         except Exception:

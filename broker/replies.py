@@ -43,7 +43,8 @@ ConsumerInfoHead = NamedTuple(
 Following = NamedTuple("Following", [("messages", Column)])  # one number: how many messages the read that follows gives
 PendingRows = NamedTuple(  # times in ms
     "PendingRows",
-    [("id", Column), ("deliver_count", Column), ("delivered_at", Column), ("expires_at", Column), ("reason", Column)],
+    [("id", Column), ("deliver_count", Column), ("delivered_at", Column), ("expires_at", Column), ("reason", Column),
+     ("worker", Column), ("expired", Column)],
 )
 MessagesHead = NamedTuple("MessagesHead", [("behind", int), ("after", bytes), ("until", bytes)])
 MessageRows = NamedTuple("MessageRows", [("id", Column), ("head", Column), ("body", Column)])
@@ -52,7 +53,7 @@ LetterRows = NamedTuple(  # numbers and times in ms as text
     "LetterRows",
     [
         ("id", Column), ("deliver_count", Column), ("reason", Column), ("last_nack_reason", Column),
-        ("last_delivered_at", Column), ("dead_at", Column), ("head", Column), ("body", Column),
+        ("last_delivered_at", Column), ("dead_at", Column), ("head", Column), ("body", Column), ("last_worker", Column),
     ],
 )  # fmt: skip
 StreamInfoHead = NamedTuple(

@@ -39,10 +39,10 @@ class CallerGone(Exception):
 
 
 class _Waiter:
-    __slots__ = ("answer", "asked", "batch_size", "min_batch", "over")
+    __slots__ = ("answer", "asked", "batch_size", "min_batch", "over", "worker")
 
-    def __init__(self, batch_size: int = 1, min_batch: int = 1) -> None:
-        self.batch_size, self.min_batch = batch_size, min_batch
+    def __init__(self, batch_size: int = 1, min_batch: int = 1, worker: str = "") -> None:
+        self.batch_size, self.min_batch, self.worker = batch_size, min_batch, worker
         self.answer: asyncio.Future[Batch | None] = asyncio.get_running_loop().create_future()
         self.asked = self.over = False
 
@@ -163,7 +163,7 @@ class _Queue:
                 waiter.asked = True
                 self._asked += 1
                 messages -= waiter.batch_size if waiter.min_batch == 1 else messages
-                asked = self._waiting.deliveries.ask(self._consumer, waiter.batch_size, waiter.min_batch)
+                asked = self._waiting.deliveries.ask(self._consumer, waiter.batch_size, waiter.min_batch, waiter.worker)
                 asked.add_done_callback(partial(self._answered, waiter))
         if not self._asked and self._useful:
             self._expect()
@@ -245,7 +245,7 @@ class Waiting:
 
     async def next(
         self, consumer: str, batch_size: int = 1, min_batch: int = 1, wait_ms: int = 0, ack: Sequence[str] = (),
-        nack: Sequence[Nack] = (), gone: Gone | None = None,
+        nack: Sequence[Nack] = (), gone: Gone | None = None, worker: str = "",
     ) -> Batch:  # fmt: skip
         """Settle and deliver up to `batch_size` messages, waiting up to `wait_ms` until `min_batch` are deliverable.
 
@@ -255,11 +255,11 @@ class Waiting:
         waits = wait_ms > 0 and not self._draining
         if consumer in self._queues:
             self._queues[consumer].look_along()
-        batch = await self.deliveries.next(consumer, batch_size, min_batch if waits else 1, ack, nack)
+        batch = await self.deliveries.next(consumer, batch_size, min_batch if waits else 1, ack, nack, worker)
         if batch.deliveries or not waits:
             return batch
         try:
-            answer = await self._wait(consumer, batch_size, min_batch, wait_ms / 1000, batch, gone)
+            answer = await self._wait(consumer, batch_size, min_batch, wait_ms / 1000, batch, gone, worker)
         except BrokerError:
             if not ack and not nack:
                 raise
@@ -267,7 +267,7 @@ class Waiting:
         return msgspec.structs.replace(answer, settled=batch.settled) if answer is not None else batch
 
     async def _wait(
-        self, consumer: str, batch_size: int, min_batch: int, seconds: float, batch: Batch, gone: Gone | None
+        self, consumer: str, batch_size: int, min_batch: int, seconds: float, batch: Batch, gone: Gone | None, worker: str
     ) -> Batch | None:
         """Wait after an empty batch; None: the time is over, and there is nothing newer to tell."""
         if batch.paused:
@@ -276,11 +276,11 @@ class Waiting:
             seconds -= held
             if self._draining:
                 return None
-            batch = await self.deliveries.next(consumer, batch_size, min_batch if seconds > 0 else 1)
+            batch = await self.deliveries.next(consumer, batch_size, min_batch if seconds > 0 else 1, worker=worker)
             if batch.deliveries or batch.paused or seconds <= 0:
                 return batch
-        answer = await self._stand(consumer, _Waiter(batch_size, min_batch), seconds, batch, gone)
-        return answer if answer is not None or self._draining else await self.deliveries.next(consumer, batch_size)
+        answer = await self._stand(consumer, _Waiter(batch_size, min_batch, worker), seconds, batch, gone)
+        return answer if answer is not None or self._draining else await self.deliveries.next(consumer, batch_size, worker=worker)
 
     async def _stand(self, consumer: str, waiter: _Waiter, seconds: float, batch: Batch, gone: Gone | None) -> Batch | None:
         """Wait in the consumer's queue. None: the time is over, and no message was taken."""

@@ -49,6 +49,7 @@ _NEXT_QUERY = (
     Query("batch_size", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 1}, "How many messages at most."),
     Query("min_batch", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 1}, "Wait until so many are deliverable."),
     Query("wait_for", {"type": "string", "default": "0"}, "How long to wait: ms up to 300000, or such as 500ms, 30s, 5m."),
+    Query("worker", {"type": "string", "pattern": "^[!-~]{1,64}$"}, "Who asks: shown with what is out."),
 )
 _STREAMS, _STREAM = "/v1/streams", "/v1/streams/{stream}"
 _CONSUMERS, _CONSUMER = "/v1/http-consumers", "/v1/http-consumers/{consumer}"

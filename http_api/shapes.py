@@ -121,6 +121,7 @@ class NextRequest(msgspec.Struct, forbid_unknown_fields=True):
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = 1
     wait_for: int | str | None = 0
     min_batch: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = 1
+    worker: Annotated[str, msgspec.Meta(pattern="^[!-~]{1,64}$")] | None = None
     ack: Annotated[list[str], msgspec.Meta(max_length=1000)] | None = []
     nack: Annotated[list[NackOne], msgspec.Meta(max_length=1000)] | None = []
 
@@ -212,6 +213,7 @@ class DeadLetterObject(msgspec.Struct, omit_defaults=True):
     reason: str
     last_nack_reason: str | None
     last_delivered_at: Time
+    last_worker: str | None
     dead_at: Time
     record: Record | None = None
     event: Event | None = None

@@ -4,7 +4,7 @@
 -- ARGV     consumer; after, a position ('' = from the first); limit; collection_id, reason ('' = any); up to, a position
 --          ('' = the last one now); [how many bytes they may have]
 -- returns  [behind = 1]; else the reply. after: the position to go on after, '' at the end; until: up to where; times in ms
--- reply    after until / id deliver_count reason last_nack_reason last_delivered_at dead_at head body
+-- reply    after until / id deliver_count reason last_nack_reason last_delivered_at dead_at head body last_worker
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(what it looks at): at most 500 letters, or fewer of 512 KiB together; so it may give fewer than there are
 local s, c = enter(KEYS[1], ARGV[1])
@@ -16,6 +16,6 @@ end)
 local reply = { go_on, last }
 for _, f in ipairs(letters) do
   for _, value in ipairs({ f.id, f.deliver_count, f.reason, f.last_nack_reason, f.last_delivered_at, f.dead_at, f.head,
-    f.body }) do reply[#reply + 1] = value end
+    f.body, f.last_worker or '' }) do reply[#reply + 1] = value end
 end
 return reply

@@ -1,7 +1,7 @@
 -- fast_read: settle acks, and let the XREADGROUP that follows in the same transaction deliver.
--- uses: due fence counts
+-- uses: due fence counts workers
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; batch, 1...1000; how many groups of acks; these, as for ack
+-- ARGV     consumer; batch, 1...1000; how many groups of acks; these, as for ack; [worker, as for next: the read names `http:WORKER`]
 -- returns  [1]: nothing was done and nothing is delivered, call next; [2]: the same, and it always is so of this consumer;
 --          [3]: the same, but next sees to what was in the way; else the reply below of `next` without rows, and how many messages
 --          follow, fewer where a plain client has read within the last second
@@ -47,5 +47,6 @@ if c.index then
 else
   redis.call('HSET', c.key, 'cursor', '', 'position', math.max(c.position, s.first - 1) + count)
 end
+if #ARGV % 3 == 1 then reader_for(s, c, ARGV[#ARGV]) end
 redis.call('XGROUP', 'CREATE', gate, c.name, '0', 'MKSTREAM')
 return { 0, c.epoch, waiting - count + set_back, out + count, -1, c.max_waiting, s.seen, 0, settled, count }

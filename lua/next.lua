@@ -1,8 +1,8 @@
 -- next: settle, then deliver a batch to a worker. Redeliveries come first, then new messages, each in stream order.
--- uses: filters entries holding ordering due schedule upkeep positions fence counts delivery expiry settle
+-- uses: filters entries holding ordering due schedule upkeep positions fence counts delivery expiry settle workers
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; batch, 0...1000; min_batch: with fewer to deliver, deliver nothing; how many groups of acks; these, as
---          for ack; then 6 a nack, as for nack
+--          for ack; then 6 a nack, as for nack; [worker: the name of who asks, 1-64 visible characters]
 -- returns  [behind = 1]: a bounded step of upkeep was made, call again; [1, settled]: the same, but it has settled: call again
 --          without acks and nacks; else the reply below. due_in: ms until something may come due, -1 = not by time alone, 0 = call
 --          again at once; told where nothing was delivered, and 0 where the answer's bytes ended the batch. seen: the last id of
@@ -14,6 +14,8 @@
 local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 local batch, min_batch, settled = tonumber(ARGV[2]), tonumber(ARGV[3]), { 0, 0 }
+local reader = OURS
+if (#ARGV - 4 - 3 * (ARGV[4] or 0)) % 6 == 1 then reader = reader_for(s, c, table.remove(ARGV)) end
 if not ready(s, c) then return { 1 } end
 if #ARGV > 4 then
   local groups = tonumber(ARGV[4])
@@ -45,7 +47,7 @@ end
 local function claim_again(rows, run)
   local claimed, groups = {}, {}
   if run then
-    local found = redis.call('XAUTOCLAIM', s.log, c.name, 'http', 0, rows[1].id, 'COUNT', #rows)
+    local found = redis.call('XAUTOCLAIM', s.log, c.name, reader, 0, rows[1].id, 'COUNT', #rows)
     for _, entry in ipairs(found[2]) do claimed[entry[1]] = entry end
     return claimed
   end
@@ -55,7 +57,7 @@ local function claim_again(rows, run)
   end
   for number, ids in pairs(groups) do
     for _, option in ipairs({ 'FORCE', 'RETRYCOUNT', number }) do ids[#ids + 1] = option end
-    for _, entry in ipairs(redis.call('XCLAIM', s.log, c.name, 'http', 0, unpack(ids))) do claimed[entry[1]] = entry end
+    for _, entry in ipairs(redis.call('XCLAIM', s.log, c.name, reader, 0, unpack(ids))) do claimed[entry[1]] = entry end
   end
   return claimed
 end
@@ -101,7 +103,7 @@ end
 -- Messages that the consumer has not reached yet, now in its PEL; nil where there are none.
 local function claim_new(count)
   if not c.filtered then
-    local read = redis.call('XREADGROUP', 'GROUP', c.name, 'http', 'COUNT', count, 'STREAMS', s.log, '>')
+    local read = redis.call('XREADGROUP', 'GROUP', c.name, reader, 'COUNT', count, 'STREAMS', s.log, '>')
     if not read then
       c.position = s.idx
       return nil
@@ -117,7 +119,7 @@ local function claim_new(count)
   for i, member in ipairs(ids) do ids[i] = stream_id(member) end
   c.cursor = ids[#ids]
   for _, option in ipairs({ 'FORCE', 'RETRYCOUNT', 1, 'LASTID', c.cursor }) do ids[#ids + 1] = option end
-  return redis.call('XCLAIM', s.log, c.name, 'http', 0, unpack(ids))
+  return redis.call('XCLAIM', s.log, c.name, reader, 0, unpack(ids))
 end
 
 -- What a parked message costs, in rows that are looked at; and how many are claimed at once where some are parked already, and

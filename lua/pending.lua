@@ -2,8 +2,9 @@
 -- uses: entries holding ordering fence delivery expiry
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; after, a message id ('' = from the first); limit
--- returns  [behind = 1]; else the reply. after: the id to go on after, '' at the end; times in ms; reason: of its last nack
--- reply    after / id deliver_count delivered_at expires_at reason
+-- returns  [behind = 1]; else the reply. after: the id to go on after, '' at the end; times in ms; reason: of its last nack; worker: who has it,
+--          '' = nobody gave a name; expired: 1 = its ack wait is over
+-- reply    after / id deliver_count delivered_at expires_at reason worker expired
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(limit), and the exhausted deliveries that it finds expired
 local s, c = enter(KEYS[1], ARGV[1])
@@ -16,12 +17,13 @@ reply[1] = rows[limit + 1] and rows[limit][1] or ''
 for i = 1, math.min(limit, #rows) do
   local p = rows[i]
   local _, given_back, reason = note_of(c, p[1])
-  local delivered_at, began = s.wall - idle_of(s, c, p), tonumber(redis.call('ZSCORE', c.deadlines, sortable(p[1])) or 0)
+  local delivered_at, began = s.wall - idle_of(s, c, p), tonumber(redis.call('ZSCORE', c.deadlines, sortable(p[1])) or -1)
   local count = p[4] - given_back
   local since = began > 0 and began - s.lead - redelivery_delay(c, count) or delivered_at
   if math.abs(since - delivered_at) <= KEEP_MS then delivered_at = since end -- XPENDING reads the clock later than we do
   local expires_at = c.ack_wait_ms + since
-  for _, value in ipairs({ p[1], count, delivered_at, expires_at, reason }) do
+  local expired = (began == 0 or expires_at <= s.wall) and 1 or 0
+  for _, value in ipairs({ p[1], count, delivered_at, expires_at, reason, worker_of(p[2]), expired }) do
     reply[#reply + 1] = value
   end
 end

@@ -184,6 +184,18 @@ local function enter(key, name)
   return s, c
 end
 
+-- Our workers read under names of their own in the group: `http`, or `http:` and the name that a worker gave (C59).
+local OURS = 'http'
+
+local function is_ours(reader)
+  return reader == OURS or string.sub(reader, 1, 5) == 'http:'
+end
+
+-- The worker who reads under a name of the group, '' = ours without a name; a plain client has its own.
+local function worker_of(reader)
+  return reader == OURS and '' or string.match(reader, '^http:(.*)$') or reader
+end
+
 -- What is kept of a nacked message until it is acked: its delivery number, how many deliveries do not count, the reason, and
 -- when it was delivered (nil in notes of an older version).
 local function note_of(c, id)

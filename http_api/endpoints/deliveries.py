@@ -1,5 +1,6 @@
 """next, ack, nack, extend, and what is out and next (sections 6 and 7)."""
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from typing import Any, get_args
@@ -21,7 +22,8 @@ MAX_WAIT_MS = 300_000
 MAX_DELAY_MS = 604_800_000
 MAX_TOKENS = 1000
 MAX_REASON = 1024
-_NEXT = frozenset({"batch_size", "min_batch", "wait_for", "ack", "nack"})
+_NEXT = frozenset({"batch_size", "min_batch", "wait_for", "worker", "ack", "nack"})
+_WORKER = re.compile(r"[!-~]{1,64}")
 _TOKENS = frozenset({"ack_tokens"})
 _NACKS = frozenset({"ack_tokens", "delay_ms", "nacks"})
 _NACK = frozenset({"ack_token", "delay_ms", "outcome", "reason"})
@@ -69,18 +71,21 @@ def batch_json(batch: Batch) -> bytes:
 def _query(text: bytes) -> dict[str, Any]:
     """What a query string asks of next."""
     given = dict(parse_qsl(text.decode("latin-1"), keep_blank_values=True))
-    return {name: given[name] for name in ("batch_size", "min_batch", "wait_for") if name in given}
+    return {name: given[name] for name in ("batch_size", "min_batch", "wait_for", "worker") if name in given}
 
 
-def _limits(asked: Mapping[str, Any]) -> tuple[int, int, int]:
-    """batch_size, min_batch, and how long to wait in ms. InvalidRequest."""
+def _limits(asked: Mapping[str, Any]) -> tuple[int, int, int, str]:
+    """batch_size, min_batch, how long to wait in ms, and the worker's name. InvalidRequest."""
     batch_size = integer(asked.get("batch_size", 1), "batch_size", 1, 1000)
     min_batch = integer(asked.get("min_batch", 1), "min_batch", 1, batch_size)
-    return batch_size, min_batch, milliseconds(asked.get("wait_for", 0), "wait_for", MAX_WAIT_MS)
+    worker = asked.get("worker", "")
+    if "worker" in asked and not (isinstance(worker, str) and _WORKER.fullmatch(worker)):
+        raise InvalidRequest("worker must be 1 to 64 visible ASCII characters.")
+    return batch_size, min_batch, milliseconds(asked.get("wait_for", 0), "wait_for", MAX_WAIT_MS), worker
 
 
 @lru_cache(maxsize=1024)
-def _limits_of(query: bytes) -> tuple[int, int, int]:
+def _limits_of(query: bytes) -> tuple[int, int, int, str]:
     """The same of a query string alone. Workers repeat theirs."""
     return _limits(_query(query))
 
@@ -90,11 +95,12 @@ async def next_(request: Request) -> Response:
     name = _consumer(request)
     query: bytes = request.scope["query_string"]
     fields = await _fields(request, _NEXT) if request.method == "POST" else {}
-    batch_size, min_batch, wait_ms = _limits(_query(query) | fields) if fields else _limits_of(query)
+    batch_size, min_batch, wait_ms, worker = _limits(_query(query) | fields) if fields else _limits_of(query)
     ack, nack = _strings(fields.get("ack", []), "ack", 0), _nacks(fields.get("nack", []), "nack", 0)
     batch = await context(request).broker.next(
-        name, batch_size, min_batch=min_batch, wait_ms=wait_ms, ack=ack, nack=nack, gone=partial(_disconnect, request)
-    )
+        name, batch_size, min_batch=min_batch, wait_ms=wait_ms, ack=ack, nack=nack, gone=partial(_disconnect, request),
+        worker=worker,
+    )  # fmt: skip
     metrics.delivered(name, len(batch.deliveries))
     metrics.settled(name, "ack", batch.settled.acked)
     metrics.settled(name, "nack", batch.settled.nacked)

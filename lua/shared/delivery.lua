@@ -30,7 +30,7 @@ local function idle_of(s, c, p)
 end
 
 -- Keep a message as a dead letter; the caller takes it out of the PEL. A message that left the stream is not kept.
--- `row`: id, number, and where it is known better than its note has it, given_back, reason and delivered_at (by Redis' clock).
+-- `row`: id, number, the worker, and where it is known better than its note has it, given_back, reason and delivered_at (by Redis' clock).
 local function bury(s, c, row, reason)
   local entry = redis.call('XRANGE', s.log, row.id, row.id)[1]
   local _, given_back, note, delivered_at = note_of(c, row.id)
@@ -42,7 +42,7 @@ local function bury(s, c, row, reason)
     local dead_id = redis.call('XADD', c.dead, '*', 'head', head, 'body', body, 'id', row.id, 'number', row.number, 'reason', reason,
       'last_nack_reason', row.reason or note, 'deliver_count', row.number - (row.given_back or given_back),
       'last_delivered_at', row.delivered_at or delivered_at or s.wall, 'dead_at', s.wall,
-      'collection_id', collection_id)
+      'collection_id', collection_id, 'last_worker', row.worker or '')
     redis.call('HSET', c.dead_ids, row.id, dead_id)
   end
   if c.keyed then free_key(s, c.name, row.id) end
@@ -84,7 +84,7 @@ local function expired_in_order(s, c, limit)
           return rows
         end
         rows.run = rows.run and not gap
-        rows[#rows + 1] = { id = position, number = 1, delivered_at = dying and s.wall - idle or nil }
+        rows[#rows + 1] = { id = position, number = 1, delivered_at = dying and s.wall - idle or nil, worker = dying and worker_of(p[2]) }
       end
     end
     if #pending < ask then

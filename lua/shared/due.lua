@@ -62,7 +62,7 @@ local SYNC_MS = 1000
 -- many groups there are.
 local function plain_reads(s, c)
   for _, reader in ipairs(redis.pcall('XINFO', 'CONSUMERS', s.log, c.name)) do
-    if reader[2] ~= 'http' and reader[6] <= s.now - c.synced_at + 1 then return true end
+    if not is_ours(reader[2]) and reader[6] <= s.now - c.synced_at + 1 then return true end
   end
 end
 

@@ -31,10 +31,10 @@ local function settle_deadlines(s, c, members)
     if not p then
       forget_deadline(c, id)
       gone = gone + 1
-    elseif p[2] ~= 'http' and p[3] < c.ack_wait_ms then -- a plain client has claimed it
+    elseif not is_ours(p[2]) and p[3] < c.ack_wait_ms then -- a plain client has claimed it
       set_deadline(s, c, id, s.now - p[3], p[4] - given_back)
     elseif exhausted(c, p[4] - given_back) then
-      dead[#dead + 1] = { id = id, number = p[4], delivered_at = s.wall - p[3] }
+      dead[#dead + 1] = { id = id, number = p[4], delivered_at = s.wall - p[3], worker = worker_of(p[2]) }
     else
       args[#args + 1], args[#args + 2] = 0, members[i]
     end

@@ -31,7 +31,8 @@ local function nack_tokens(s, c, args, first)
       reason = reason ~= '' and reason or last_reason
       nacked[#nacked + 1] = id
       if outcome == 'reject' or exhausted(c, count) then -- also without this one, where max_deliver was lowered
-        bury(s, c, { id = id, number = p[4], given_back = given_back, reason = reason, delivered_at = delivered_at },
+        bury(s, c, { id = id, number = p[4], given_back = given_back, reason = reason, delivered_at = delivered_at,
+          worker = worker_of(p[2]) },
           outcome == 'reject' and 'rejected' or 'max_deliver')
       else
         if outcome == 'retry' then delay = delay or redelivery_delay(c, count) end

@@ -62,7 +62,7 @@ async def test_c36_pending_lists_what_is_out(api: Api, clock: Clock, stream: str
     await api.next("c", 1)
     page = await api.pending("c")
     assert page["next"] is None
-    assert [set(row) for row in page["data"]] == [{"id", "deliver_count", "delivered_at", "expires_at", "reason"}] * 2
+    assert [set(row) for row in page["data"]] == [{"id", "deliver_count", "delivered_at", "expires_at", "expired", "worker", "reason"}] * 2
     ids = [d["id"] for d in first["data"]]
     assert [(row["id"], row["deliver_count"], row["reason"]) for row in page["data"]] == [(ids[1], 2, None), (ids[2], 1, None)]
     again, once = page["data"]
@@ -214,10 +214,11 @@ async def test_c37_a_dead_letter_tells_what_happened(api: Api, clock: Clock, str
     await clock.advance(2000)
     await api.nack("c", [last["ack_token"]])
     (letter,) = (await api.dead_letters("c"))["data"]
-    assert set(letter) == {"id", label, "deliver_count", "reason", "last_nack_reason", "last_delivered_at", "dead_at"}
+    assert set(letter) == {"id", label, "deliver_count", "reason", "last_nack_reason", "last_delivered_at", "last_worker", "dead_at"}
     assert 2000 <= ms(letter.pop("dead_at")) - ms(letter.pop("last_delivered_at")) < 2000 + WAIT
     assert letter == {
         "id": published["data"][0]["message_id"], label: last[label], "deliver_count": 2, "reason": "max_deliver", "last_nack_reason": None,
+        "last_worker": None,
     }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Consumers whose next messages come by the read that follows a script."""
 
+from functools import partial
 from typing import Any
 
 from broker import Broker, ConsumerSpec
@@ -23,7 +24,7 @@ async def read(broker: Broker, batch: int = 3, *acks: str) -> list[object]:
     for message_id, number, epoch in (token.split(".") for token in acks):
         groups += (epoch, number, f'["{message_id}"]')
     fast_read = broker.deliveries._fast_read
-    _, (reply, entries) = await broker.deliveries._engine.on_consumer("fast_read", "c", batch, *groups, run=fast_read._run)
+    _, (reply, entries) = await broker.deliveries._engine.on_consumer("fast_read", "c", batch, *groups, run=partial(fast_read._run, "http"))
     return [*reply, entries]
 
 

@@ -35,7 +35,7 @@ class Store:
     async def drop(self, lane: str, result: str) -> None:
         self.unclaimed.append(result)
 
-    def commit(self, **options: Any) -> GroupCommit[Call, list[str], str]:
+    def commit(self, **options: Any) -> GroupCommit[str, Call, list[str], str]:
         return GroupCommit(self.send, lambda calls, answer: answer, self.drop, **options)
 
 
@@ -45,7 +45,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def start(commit: GroupCommit[Call, list[str], str], names: str, weight: int = 1) -> list[asyncio.Task[str]]:
+def start(commit: GroupCommit[str, Call, list[str], str], names: str, weight: int = 1) -> list[asyncio.Task[str]]:
     return [asyncio.create_task(commit("lane", Call(name, weight))) for name in names]
 
 
@@ -137,7 +137,7 @@ async def test_an_error_in_sharing_out_is_everyones() -> None:
     def share(calls: Sequence[Call], answer: list[str]) -> list[str]:
         raise ValueError("odd")
 
-    commit: GroupCommit[Call, list[str], str] = GroupCommit(store.send, share)
+    commit: GroupCommit[str, Call, list[str], str] = GroupCommit(store.send, share)
     calls = start(commit, "ab")
     await settle()
     store.answers[0].set_result(None)
