@@ -7,8 +7,9 @@ from broker.dead_letters import DeadLetter, Redriven
 from broker.errors import BrokerError
 from broker.filters import Filters
 from broker.publishing import Published, PublishFailed
+from broker.search import Search, StoredMessage
 from broker.store import Store
-from broker.streams import StoredMessage, Stream, StreamChanges, StreamInfo, StreamSpec
+from broker.streams import Stream, StreamChanges, StreamInfo, StreamSpec
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __all__ = [
     "PublishFailed",
     "Published",
     "Redriven",
+    "Search",
     "Settled",
     "Settlement",
     "Store",

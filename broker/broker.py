@@ -10,6 +10,7 @@ from broker.dead_letters import DeadLetters
 from broker.delivery import Deliveries
 from broker.engine import Engine
 from broker.errors import BrokerError, StoreFull
+from broker.inspection import Inspection
 from broker.publishing import MAX_MESSAGE_BYTES, Published, Publisher
 from broker.scripts import MAX_ANSWER_BYTES, Scripts
 from broker.store import Store
@@ -21,7 +22,8 @@ class Broker:
     """A broker over one Redis. Use it as an async context manager, or call `start` and `close`.
 
     `streams` and `consumers` create, list, change and delete; `publish`, `next`, `ack` and `nack` are the main job;
-    `deliveries` shows what is pending and next, `dead_letters` what is dead. Errors are those of `broker.errors`.
+    `deliveries` shows what is pending and next, `dead_letters` what is dead, `inspection` what became of
+    a message. Errors are those of `broker.errors`.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Broker:
         self.consumers = Consumers(engine)
         self.deliveries = Deliveries(engine)
         self.dead_letters = DeadLetters(engine)
+        self.inspection = Inspection(engine)
         self.waiting = Waiting(engine, self.deliveries)
         self._publisher = Publisher(engine, self.streams, max_message_bytes)
 

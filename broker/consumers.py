@@ -66,13 +66,26 @@ class ConsumerChanges(msgspec.Struct, forbid_unknown_fields=True):
         nulls_are_absent(self)
 
 
+IdleBecause = Literal["empty", "paused", "max_ack_pending", "keys", "retries", "start"]
+
+
 class ConsumerInfo(msgspec.Struct, frozen=True):
-    """Counts, exact at the moment of the call (C28). `num_redelivered`: out now, and not for the first time."""
+    """Counts, exact at the moment of the call (C28, C56).
+
+    `num_redelivered`: out now, and not for the first time. Of `num_pending`, `num_retrying` were delivered before and `num_blocked` wait
+    for their key. `oldest_pending_at`: when the oldest message that waits was appended; `oldest_ack_pending_at`: when the delivery was
+    made that is out longest. `idle_because`: why `next` gives nothing, None where it gives something.
+    """
 
     num_pending: int
     num_ack_pending: int
     num_dead: int
     num_redelivered: int
+    num_retrying: int
+    num_blocked: int
+    oldest_pending_at: str | None
+    oldest_ack_pending_at: str | None
+    idle_because: IdleBecause | None
 
 
 class Consumer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -150,7 +163,7 @@ class Consumers:
             raise ConsumerExists(
                 f"A consumer group {name!r} that another Redis client made is on the stream {spec.stream_id!r}, and is no consumer here."
             ) from exc
-        return await self.get(name), reply == b"created"
+        return await self.get(name, exact=False), reply == b"created"
 
     async def _is_of(self, name: str, stream: str) -> bool:
         return bool(await self._engine.store.call("SISMEMBER", keys.stream(stream) + ":consumers", name))
@@ -166,10 +179,19 @@ class Consumers:
             await self._engine.store.call("HSET", keys.CONSUMERS, name, stream)
         return False
 
-    async def get(self, name: str) -> Consumer:
-        """One consumer with its counts. ConsumerNotFound."""
+    async def get(self, name: str, *, exact: bool = True) -> Consumer:
+        """One consumer with its counts. ConsumerNotFound.
+
+        With order by key it takes a step for each 500 messages that may be blocked; where not `exact` it counts those of one alone.
+        """
         stream, reply = await self._engine.on_consumer("consumer_info", name)
         head, rows = taken_apart(reply, ConsumerInfoHead, FieldRows)
+        step = head
+        while exact and (step.blocked_after or step.retries_from != b""):
+            _, reply = await self._engine.on_consumer("consumer_info", name, step.blocked_after, step.retries_from)
+            step, _ = taken_apart(reply, ConsumerInfoHead, FieldRows)
+            oldest = [at for at in (head.oldest_pending, step.oldest_pending) if at >= 0]
+            head = head._replace(num_blocked=head.num_blocked + step.num_blocked, oldest_pending=min(oldest, default=-1))
         fields = {field.decode(): value.decode() for field, value in zip(*rows, strict=True)}
         paused_until = fields.get("paused_until", "")
         return Consumer(
@@ -189,7 +211,7 @@ class Consumers:
             updated_at=times.rfc3339(int(fields["updated_at"])),
             paused=bool(head.paused),
             paused_until=times.rfc3339(int(paused_until)) if head.paused and paused_until.isdigit() else None,
-            info=ConsumerInfo(head.num_pending, head.num_ack_pending, head.num_dead, head.num_redelivered),
+            info=_info(head),
         )
 
     async def page(
@@ -198,6 +220,8 @@ class Consumers:
         limit: int = 100,
         stream_id: str | None = None,
         metadata: dict[str, Any] | None = None,
+        *,
+        exact: bool = False,
     ) -> tuple[list[Consumer], str | None]:
         """A page of consumers by name, of one stream or with metadata that contains the given, and the next cursor."""
         registry = dict(pairs(await self._engine.store.call("HGETALL", keys.CONSUMERS)))
@@ -206,7 +230,7 @@ class Consumers:
             if (after is not None and name <= after) or (stream_id is not None and registry[name] != stream_id):
                 continue
             try:
-                consumer = await self.get(name)
+                consumer = await self.get(name, exact=exact)
             except ConsumerNotFound:
                 continue
             if metadata is not None and not _contains(consumer.metadata, metadata):
@@ -219,7 +243,7 @@ class Consumers:
 
     async def update(self, name: str, changes: ConsumerChanges) -> Consumer:
         """Change the named fields. ValidationFailed: a fixed field was named with another value."""
-        consumer = await self.get(name)
+        consumer = await self.get(name, exact=False)
         changes = checked(changes, ConsumerChanges)
         errors = {}
         for field in ("name", "stream_id", "deliver_policy", "ordering"):
@@ -236,7 +260,7 @@ class Consumers:
             fields["ack_wait_ms"] = str(ack_wait)
         if fields:
             await self._engine.on_consumer("consumer_update", name, *flatten(fields.items()))
-        return await self.get(name)
+        return await self.get(name, exact=False)
 
     async def reset(self, name: str, deliver_policy: str) -> Consumer:
         """Forget what is out, waiting and dead, and start from there (C38). Tokens given before are stale."""
@@ -265,6 +289,20 @@ class Consumers:
         if await self._is_of(name, stream):
             # Made anew by another caller in between: the registry must have it.
             await self._engine.store.call("HSETNX", keys.CONSUMERS, name, stream)
+
+
+def _info(head: ConsumerInfoHead) -> ConsumerInfo:
+    idle: Any = head.idle.decode() or None
+    if idle == "new":  # all of them may wait for their keys
+        idle = "keys" if head.num_blocked >= head.num_new else None
+    return ConsumerInfo(
+        head.num_pending, head.num_ack_pending, head.num_dead, head.num_redelivered, head.num_retrying, head.num_blocked,
+        _time(head.oldest_pending), _time(head.oldest_ack_pending), idle,
+    )  # fmt: skip
+
+
+def _time(ms: int) -> str | None:
+    return None if ms < 0 else times.rfc3339(ms)
 
 
 def _stored(source: ConsumerSpec | ConsumerChanges, *names: str) -> dict[str, str]:

@@ -7,12 +7,13 @@ import msgspec
 from broker.engine import Engine, room_of
 from broker.errors import InvalidRequest, OutcomeUnknown, StoreFull, StoreUnavailable
 from broker.link import Argument
-from broker.replies import LetterRows, LettersHead, taken_apart
+from broker.replies import LetterRows, LettersHead, SummaryHead, SummaryRows, taken_apart
 from broker.splicing import complete, label_of
 from broker.streams import message_id
 from broker.times import rfc3339
 
 IDS_A_STEP = 100
+SUMMARY_LETTERS, SUMMARY_GROUPS = 10_000, 100
 _ADVICE = "name dead letters by the ids that their list shows"
 
 
@@ -35,6 +36,25 @@ class Redriven(msgspec.Struct, frozen=True):
 
     redriven: int
     gone: int
+
+
+class LetterGroup(msgspec.Struct, frozen=True):
+    """Dead letters that are alike."""
+
+    reason: str
+    last_nack_reason: str | None
+    collection_id: str
+    count: int
+    first_dead_at: str
+    last_dead_at: str
+
+
+class LettersSummary(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How many letters there are, and the largest groups. `truncated`: only the first letters were looked at."""
+
+    total: int
+    groups: list[LetterGroup]
+    truncated: bool = False
 
 
 class DeadLetters:
@@ -66,6 +86,23 @@ class DeadLetters:
             room -= room_of(rows.head, rows.body)
             if not position or len(found) >= limit or position == before:
                 return found, position.decode() or None
+
+    async def summary(self, consumer: str) -> LettersSummary:
+        """The groups of letters with the same reason, last nack reason and collection, the largest first (C61). ConsumerNotFound."""
+        groups: dict[tuple[bytes, bytes, bytes], list[int]] = {}
+        position, until, looked, total = b"", b"", 0, 0
+        while True:
+            _, reply = await self._engine.on_consumer("letters_summary", consumer, position, until)
+            (_, total, position, until), rows = taken_apart(reply, SummaryHead, SummaryRows)
+            for reason, note, collection, dead_at in zip(*rows, strict=True):
+                at = int(dead_at)
+                group = groups.setdefault((reason, note, collection), [0, at, at])
+                group[:] = group[0] + 1, min(group[1], at), max(group[2], at)
+            looked += len(rows.reason)
+            if not position or looked >= SUMMARY_LETTERS:
+                break
+        largest = sorted(groups.items(), key=lambda row: (-row[1][0], row[0]))[:SUMMARY_GROUPS]
+        return LettersSummary(total, [_group(*row) for row in largest], truncated=bool(position))
 
     async def redrive(self, consumer: str, ids: Sequence[str], *, dry_run: bool = False) -> Redriven:
         """Put these messages back for this consumer alone, their deliver count anew; ids that are not dead are passed over."""
@@ -113,6 +150,12 @@ class DeadLetters:
             return 0
         _, count = await self._engine.on_consumer("purge", consumer, *(message_id(i, _ADVICE) for i in ids or ()))
         return int(count)
+
+
+def _group(alike: tuple[bytes, bytes, bytes], counted: list[int]) -> LetterGroup:
+    reason, note, collection = (text.decode() for text in alike)
+    count, first, last = counted
+    return LetterGroup(reason, note or None, collection, count, rfc3339(first), rfc3339(last))
 
 
 def _dead_letters(stream: str, rows: LetterRows) -> list[DeadLetter]:

@@ -18,6 +18,8 @@ from broker.splicing import complete, delivered, label_of
 from broker.streams import message_id
 from broker.times import rfc3339
 
+IDS_A_STEP = 500
+
 
 class _Call(msgspec.Struct, frozen=True):
     """A call of next, ack or nack. `batch_size` 0 = it only settles."""
@@ -158,6 +160,22 @@ class Deliveries:
         """Give back what was delivered to a caller that has gone: it takes no message with it, and the delivery does not count."""
         if batch.deliveries:
             await self.nack(consumer, [Nack(d.ack_token, 0, "release") for d in batch.deliveries])
+
+    async def release_out(self, consumer: str, ids: Sequence[str] = (), worker: str = "") -> int:
+        """Make what is out deliverable again at once, uncounted: these messages, or what a worker has (C60). Gives how many.
+
+        Ids that are not out are passed over. Tokens given before are stale.
+        """
+        wanted, released = [*dict.fromkeys(message_id(i, "name messages by the ids that pending shows") for i in ids)], 0
+        for n in range(0, len(wanted), IDS_A_STEP):
+            _, (count, _) = await self._engine.on_consumer("release", consumer, "", *wanted[n : n + IDS_A_STEP])
+            released += count
+        left = 1 if worker else 0
+        while left > 0:  # not what the worker takes meanwhile
+            _, (count, more) = await self._engine.on_consumer("release", consumer, worker)
+            left = more if not released else left - count
+            released += count
+        return released
 
     async def peek(self, consumer: str, limit: int = 10) -> list[Peeked]:
         """The next messages, without delivering them (C36)."""

@@ -66,6 +66,18 @@ class RecordNotFound(NotFound):
     code = "RECORD_NOT_FOUND"
 
 
+class MessageNotFound(NotFound):
+    """The stream holds no message with this id."""
+
+    code = "MESSAGE_NOT_FOUND"
+
+
+class EventNotFound(NotFound):
+    """No event with this id waits for its time."""
+
+    code = "EVENT_NOT_FOUND"
+
+
 class Conflict(BrokerError):
     """What is there stands in the way."""
 
@@ -139,6 +151,8 @@ SCRIPT_ERRORS: dict[str, tuple[type[BrokerError], str]] = {
     "WRONG_KIND": (WrongKind, "The stream was deleted, and made again with the other kind."),
     "CONSUMER_NOT_FOUND": (ConsumerNotFound, "There is no such consumer."),
     "RECORD_NOT_FOUND": (RecordNotFound, "The stream holds no such record."),
+    "MESSAGE_NOT_FOUND": (MessageNotFound, "The stream holds no such message."),
+    "EVENT_NOT_FOUND": (EventNotFound, "No such event waits for its time."),
     "STREAM_EXISTS": (StreamExists, "A stream of this name exists with other fields."),
     "CONSUMER_EXISTS": (ConsumerExists, "A consumer of this name exists with other fields."),
     "STREAM_IN_USE": (StreamInUse, "The stream has consumers; delete them first, or force it."),

@@ -35,18 +35,39 @@ class DeliveryRows(NamedTuple):
 
 
 Behind = NamedTuple("Behind", [("behind", int)])
+Cursor = NamedTuple("Cursor", [("behind", int), ("after", bytes)])
 Page = NamedTuple("Page", [("after", bytes)])  # the id to go on after, empty at the end
 ConsumerInfoHead = NamedTuple(
     "ConsumerInfoHead",
-    [("behind", int), ("num_pending", int), ("num_ack_pending", int), ("num_dead", int), ("num_redelivered", int), ("paused", int)],
+    [
+        ("behind", int), ("num_pending", int), ("num_ack_pending", int), ("num_dead", int), ("num_redelivered", int), ("paused", int),
+        ("num_retrying", int), ("num_blocked", int), ("num_new", int), ("idle", bytes), ("oldest_pending", int),
+        ("oldest_ack_pending", int), ("blocked_after", bytes), ("retries_from", Any),
+    ],
+)  # fmt: skip
+RetryingRows = NamedTuple(  # due_at in ms
+    "RetryingRows",
+    [("id", Column), ("deliver_count", Column), ("due_at", Column), ("reason", Column), ("key", Column), ("blocked", Column)],
 )
+ScheduledRows = NamedTuple("ScheduledRows", [("id", Column), ("collection_id", Column), ("key", Column), ("deliver_at", Column)])
+StateRows = NamedTuple(  # -1 or empty where the state has no such value
+    "StateRows",
+    [
+        ("consumer", Column), ("state", Column), ("worker", Column), ("deliver_count", Column), ("delivered_at", Column),
+        ("expires_at", Column), ("due_at", Column), ("reason", Column),
+    ],
+)  # fmt: skip
+SummaryHead = NamedTuple("SummaryHead", [("behind", int), ("total", int), ("after", bytes), ("until", bytes)])
+SummaryRows = NamedTuple("SummaryRows", [("reason", Column), ("last_nack_reason", Column), ("collection_id", Column), ("dead_at", Column)])
 Following = NamedTuple("Following", [("messages", Column)])  # one number: how many messages the read that follows gives
 PendingRows = NamedTuple(  # times in ms
     "PendingRows",
     [("id", Column), ("deliver_count", Column), ("delivered_at", Column), ("expires_at", Column), ("reason", Column),
      ("worker", Column), ("expired", Column)],
 )
-MessagesHead = NamedTuple("MessagesHead", [("behind", int), ("after", bytes), ("until", bytes)])
+MessagesHead = NamedTuple(
+    "MessagesHead", [("behind", int), ("after", bytes), ("until", bytes), ("looked", int), ("bytes", int)]
+)
 MessageRows = NamedTuple("MessageRows", [("id", Column), ("head", Column), ("body", Column)])
 LettersHead = NamedTuple("LettersHead", [("after", bytes), ("until", bytes)])
 LetterRows = NamedTuple(  # numbers and times in ms as text
@@ -69,6 +90,10 @@ SHAPES: dict[str, tuple[Any, Any]] = {
     "pending": (Page, PendingRows),
     "messages": (MessagesHead, MessageRows),
     "dead_letters": (LettersHead, LetterRows),
+    "letters_summary": (SummaryHead, SummaryRows),
+    "retrying": (Cursor, RetryingRows),
+    "scheduled": (Cursor, ScheduledRows),
+    "message": (Behind, StateRows),
     "consumer_info": (ConsumerInfoHead, FieldRows),
     "stream_info": (StreamInfoHead, FieldRows),
 }

@@ -6,12 +6,13 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broker import disk, keys
-from broker.engine import MESSAGE_BYTES, Engine, flatten, page_of_names, room_of, size_of
+from broker.engine import MESSAGE_BYTES, Engine, flatten, page_of_names, size_of
 from broker.errors import InvalidRequest, StreamNotFound, ValidationFailed
 from broker.messages import Kind
 from broker.names import Name, is_name
-from broker.replies import FieldRows, MessageRows, MessagesHead, StreamInfoHead, taken_apart
-from broker.splicing import complete, label_of
+from broker.replies import FieldRows, StreamInfoHead, taken_apart
+from broker.search import Page, Search, StoredMessage, search
+from broker.splicing import complete
 from broker.times import rfc3339
 from broker.validation import checked, nulls_are_absent
 
@@ -94,14 +95,6 @@ class Known(msgspec.Struct, frozen=True):
     durable: bool
 
 
-class StoredMessage(msgspec.Struct, frozen=True):
-    """A message as it lies in the stream: its id, the word `record` or `event`, and its JSON."""
-
-    id: str
-    label: str
-    json: bytes
-
-
 def metadata_json(metadata: dict[str, Any]) -> str:
     """Metadata in one spelling. ValidationFailed: over 4 KiB."""
     text = msgspec.json.encode(metadata, order="sorted").decode()
@@ -110,7 +103,7 @@ def metadata_json(metadata: dict[str, Any]) -> str:
     return text
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     """StreamNotFound: no stream can have this name."""
     if not is_name(name):
         raise StreamNotFound(f"There is no stream {name[:80]!r}.")
@@ -146,7 +139,7 @@ class Streams:
 
     async def get(self, name: str) -> Stream:
         """One stream. StreamNotFound."""
-        _check_name(name)
+        check_name(name)
         reply = await self._engine.run("stream_info", name)
         info, rows = taken_apart(reply, StreamInfoHead, FieldRows)
         fields = {field.decode(): value.decode() for field, value in zip(*rows, strict=True)}
@@ -169,7 +162,7 @@ class Streams:
         """What is remembered of a stream; publishing finds out when it has changed. StreamNotFound."""
         known = self._known.get(name)
         if known is None:
-            _check_name(name)
+            check_name(name)
             fields = await self._engine.store.call("HMGET", keys.stream(name), "kind", "replicas", "fsync")
             if fields[0] is None:
                 raise StreamNotFound(f"There is no stream {name[:80]!r}.")
@@ -222,7 +215,7 @@ class Streams:
 
         StreamInUse: it has consumers, and `force` does not say to delete them.
         """
-        _check_name(name)
+        check_name(name)
         consumers = await self._engine.run("stream_delete", name, "1" if force else "")
         self.forget(name)
         await self._engine.store.call("HDEL", keys.STREAMS, name)
@@ -233,25 +226,16 @@ class Streams:
         return names
 
     async def messages(
-        self, name: str, after: str | None = None, limit: int = 100, collection_id: str | None = None
-    ) -> tuple[list[StoredMessage], str | None]:
-        """A page of what the stream holds, oldest first, and the cursor of the next one (C17)."""
-        _check_name(name)
-        position, until = message_id(after).encode() if after else b"", b""
-        found, room = list[StoredMessage](), self._engine.scripts.max_answer_bytes
-        while True:  # up to what was the last one at first, so that publishers do not hold it up
-            before, wanted = position, limit - len(found)
-            reply = await self._engine.run_ready("messages", name, position, wanted, collection_id or "", until, room)
-            (_, position, until), rows = taken_apart(reply, MessagesHead, MessageRows)
-            texts = zip(rows.id, rows.head, complete(name, *rows), strict=True)
-            found += [StoredMessage(message.decode(), label_of(head), text) for message, head, text in texts]
-            room -= room_of(rows.head, rows.body)
-            if not position or len(found) >= limit or position == before:
-                return found, position.decode() or None
+        self, name: str, after: str | None = None, limit: int = 100, collection_id: str | None = None, what: Search | None = None
+    ) -> Page:
+        """A page of what the stream holds, oldest first, or of what matches a search (C17, C58)."""
+        check_name(name)
+        what = what or Search(collection_id=collection_id)
+        return await search(self._engine, name, what, message_id(after) if after else None, limit)
 
     async def record(self, name: str, record_id: str) -> StoredMessage:
         """The current version of a record. StreamNotFound; RecordNotFound, as of every event stream."""
-        _check_name(name)
+        check_name(name)
         entry = await self._engine.run("record", name, record_id)
         return StoredMessage(entry[0].decode(), "record", complete(name, *([part] for part in entry))[0])
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.consumers import Consumer, ConsumerChanges, ConsumerSpec
-from broker.dead_letters import Redriven
+from broker.dead_letters import LettersSummary, Redriven
 from broker.streams import Stream, StreamChanges, StreamSpec
 from http_api import shapes
 from http_api.endpoints import consumers, dead_letters, deliveries, operations, streams
@@ -51,6 +51,16 @@ _NEXT_QUERY = (
     Query("wait_for", {"type": "string", "default": "0"}, "How long to wait: ms up to 300000, or such as 500ms, 30s, 5m."),
     Query("worker", {"type": "string", "pattern": "^[!-~]{1,64}$"}, "Who asks: shown with what is out."),
 )
+_SEARCH = (
+    Query("from", {"type": "string", "format": "date-time"}, "Only what was appended then or later."),
+    Query("to", {"type": "string", "format": "date-time"}, "Only what was appended then or earlier."),
+    Query("id", {"type": "string"}, "Only the record, event or message with this id."),
+    Query("upstream_id", {"type": "string"}, "Only with this upstream_id."),
+    Query("resource_id", {"type": "string"}, "Only with this resource_id."),
+    Query("key", {"type": "string"}, "Only events with this key."),
+    Query("contains", {"type": "string"}, "Only with this text in the JSON of `data`."),
+    Query("order", {"enum": ["asc", "desc"], "default": "asc"}, "asc: oldest first; desc: newest first."),
+)
 _STREAMS, _STREAM = "/v1/streams", "/v1/streams/{stream}"
 _CONSUMERS, _CONSUMER = "/v1/http-consumers", "/v1/http-consumers/{consumer}"
 _BODY = (413, 415, 422)
@@ -80,8 +90,13 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "GET", _STREAM + "/messages", streams.messages, "listMessages", shapes.MessagePage, errors=(404,),
-        query=(_AFTER, _LIMIT, _COLLECTION),
+        query=(_AFTER, _LIMIT, _COLLECTION, *_SEARCH),
     ),
+    Operation("GET", _STREAM + "/messages/{message_id}", streams.message, "getMessage", shapes.MessageAnswer, errors=(404,)),
+    Operation(
+        "GET", _STREAM + "/scheduled", streams.scheduled, "listScheduled", shapes.ScheduledPage, errors=(404,), query=(_AFTER, _LIMIT),
+    ),
+    Operation("DELETE", _STREAM + "/scheduled/{id:path}", streams.cancel, "cancelScheduled", shapes.Cancelled, errors=(404,)),
     Operation("GET", _STREAM + "/records/{id:path}", streams.record, "getRecord", shapes.Record, errors=(404,)),
     Operation("POST", _CONSUMERS, consumers.create, "createConsumer", shapes.ConsumerObject, ConsumerSpec, (200, 201), (409, *_BODY)),
     Operation(
@@ -91,6 +106,7 @@ OPERATIONS: tuple[Operation, ...] = (
             _LIMIT,
             Query("stream_id", {"type": "string"}, "Only of this stream."),
             Query("metadata", {"type": "string"}, "A JSON object: only consumers whose metadata contain it."),
+            Query("info", {"type": "boolean", "default": False}, "Whether each has its counts."),
         ),
     ),
     Operation("GET", _CONSUMER, consumers.show, "getConsumer", Consumer, errors=(404,)),
@@ -99,6 +115,13 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("DELETE", _CONSUMER, consumers.delete, "deleteConsumer", shapes.Deleted, errors=(404,)),
     Operation("GET", _CONSUMER + "/pending", deliveries.pending, "listPending", shapes.PendingPage, errors=(404,), query=(_AFTER, _LIMIT)),
     Operation(
+        "POST", _CONSUMER + "/pending/release", deliveries.release, "releasePending", shapes.Released, shapes.ReleaseRequest,
+        errors=(404, *_BODY),
+    ),
+    Operation(
+        "GET", _CONSUMER + "/retrying", deliveries.retrying, "listRetrying", shapes.RetryingPage, errors=(404,), query=(_AFTER, _LIMIT),
+    ),
+    Operation(
         "GET", _CONSUMER + "/peek", deliveries.peek, "peek", shapes.PeekAnswer, errors=(404,),
         query=(Query("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 10}, "How many at most."),),
     ),
@@ -106,6 +129,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET", _CONSUMER + "/dead-letters", dead_letters.page, "listDeadLetters", shapes.DeadLetterPage, errors=(404,),
         query=(_AFTER, _LIMIT, _COLLECTION, Query("reason", {"enum": ["max_deliver", "rejected"]}, "Only these.")),
     ),
+    Operation("GET", _CONSUMER + "/dead-letters/summary", dead_letters.summary, "summarizeDeadLetters", LettersSummary, errors=(404,)),
     Operation(
         "POST", _CONSUMER + "/dead-letters/redrive", dead_letters.redrive, "redrive", Redriven, shapes.RedriveRequest,
         errors=(404, *_BODY),

@@ -7,6 +7,7 @@ import msgspec
 from broker.batches import Outcome, PendingDelivery, Settlement
 from broker.consumers import Backoff, ConsumerInfo, Ordering
 from broker.filters import Filters
+from broker.inspection import MessageState, Retrying, Scheduled
 from broker.messages import EventMessage, RecordMessage
 from broker.publishing import Published
 from broker.streams import Stream
@@ -234,10 +235,54 @@ class ConsumerPage(msgspec.Struct):
 
 
 class MessagePage(msgspec.Struct):
-    """A page of messages."""
+    """A page of messages. `scanned`: how many were looked at; a search that has not found enough goes on from `next`."""
 
     data: list[Message]
     next: str | None
+    scanned: int
+
+
+class MessageAnswer(msgspec.Struct, omit_defaults=True):
+    """A message, and what it is to each consumer of its stream."""
+
+    id: str
+    consumers: list[MessageState]
+    record: Record | None = None
+    event: Event | None = None
+
+
+class ScheduledPage(msgspec.Struct):
+    """A page of events that wait for their `deliver_at`."""
+
+    data: list[Scheduled]
+    next: str | None
+
+
+class Cancelled(msgspec.Struct):
+    """The event that will not be delivered."""
+
+    id: str
+    cancelled: bool = True
+
+
+class RetryingPage(msgspec.Struct):
+    """A page of what waits to be delivered again."""
+
+    data: list[Retrying]
+    next: str | None
+
+
+class ReleaseRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """What to release: these messages, or all that a worker has."""
+
+    ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=1000)] | None = None
+    worker: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+
+
+class Released(msgspec.Struct):
+    """How many deliveries were released."""
+
+    released: int
 
 
 class PendingPage(msgspec.Struct):

@@ -75,6 +75,7 @@ local function redeliver(rows, run)
     else
       run = false
       redis.call('ZREM', c.retry, row.member)
+      if c.keyed then redis.call('SREM', c.freed, row.id) end
       redis.call('ZREM', s.key .. ':retrying', row.member .. ':' .. c.name)
     end
   end

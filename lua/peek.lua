@@ -1,5 +1,5 @@
 -- peek: the next messages, without delivering them.
--- uses: filters entries holding ordering due schedule upkeep positions fence counts delivery expiry
+-- uses: filters entries holding ordering due schedule upkeep positions fence counts delivery expiry ahead
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; limit
 -- returns  [behind = 1]; else the reply; number and deliver_count are those that it would get
@@ -19,17 +19,6 @@ local function show(entry, number, given_back)
   if bytes < s.largest + MESSAGE_BYTES then limit = 0 end
 end
 
--- Messages that the consumer has not reached in stream order, with their bodies.
-local function entries_ahead(count)
-  if not c.index then return entries_behind(s.log, cursor_of(s, c), count) end
-  local entries = {}
-  for _, member in ipairs(redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(c.cursor), '+', 'LIMIT', 0, count)) do
-    local id = stream_id(member)
-    entries[#entries + 1] = redis.call('XRANGE', s.log, id, id)[1]
-  end
-  return entries
-end
-
 for _, row in ipairs(redeliverable(s, c, limit, limit)) do
   local entry = limit > 0 and redis.call('XRANGE', s.log, row.id, row.id)[1]
   local number, given_back = note_of(c, row.id)
@@ -39,13 +28,13 @@ end
 local shown, looked = {}, 0
 while limit > 0 and looked < LOOKS do
   local wanted = fitting(s, bytes, math.max(limit, 50))
-  local entries = entries_ahead(wanted)
+  local entries = entries_ahead(s, c, cursor_of(s, c), wanted)
   for _, entry in ipairs(entries) do
     local key = c.keyed and key_of(s, entry) or ''
-    local free = key == '' or not shown[key] and redis.call('SISMEMBER', s.key .. ':busy:' .. c.name, key) == 0
+    local free = not shown[key] and not is_blocked(s, c, key)
     if limit > 0 and free and not (s.schedules and has_lapsed(s, entry[1])) then
       show(entry, 1, 0)
-      shown[key] = true
+      shown[key] = key ~= ''
     end
     c.cursor = entry[1]
   end

@@ -17,13 +17,9 @@ reply[1] = rows[limit + 1] and rows[limit][1] or ''
 for i = 1, math.min(limit, #rows) do
   local p = rows[i]
   local _, given_back, reason = note_of(c, p[1])
-  local delivered_at, began = s.wall - idle_of(s, c, p), tonumber(redis.call('ZSCORE', c.deadlines, sortable(p[1])) or -1)
   local count = p[4] - given_back
-  local since = began > 0 and began - s.lead - redelivery_delay(c, count) or delivered_at
-  if math.abs(since - delivered_at) <= KEEP_MS then delivered_at = since end -- XPENDING reads the clock later than we do
-  local expires_at = c.ack_wait_ms + since
-  local expired = (began == 0 or expires_at <= s.wall) and 1 or 0
-  for _, value in ipairs({ p[1], count, delivered_at, expires_at, reason, worker_of(p[2]), expired }) do
+  local delivered_at, expires_at, expired = times_out(s, c, p, count)
+  for _, value in ipairs({ p[1], count, delivered_at, expires_at, reason, worker_of(p[2]), expired and 1 or 0 }) do
     reply[#reply + 1] = value
   end
 end

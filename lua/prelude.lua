@@ -18,6 +18,7 @@
 --   broker:{S}:index:F         zset    ids of the entries that filter F matches (`all`: every record)
 --   broker:{S}:delayed         zset    tickets of events that are to be appended later, score = when
 --   broker:{S}:delayed-events  hash    ticket -> the event: arguments of its append as a JSON list
+--   broker:{S}:delayed-ids     hash    event id -> the last ticket with it
 --   broker:{S}:ttl             zset    ids of events with a time to live, score = when it is over
 --   broker:{S}:lapsed          zset    ids of events whose time to live is over
 --   broker:{S}:mark:M          string  left by a publish that is waited for (shared/durable.lua); ends by itself
@@ -29,7 +30,8 @@
 --   broker:{S}:retry:C         zset    nacked messages, score = time due, 0 = now. Not in the PEL while here
 --   broker:{S}:deadlines:C     zset    out rows that do not expire in stream order, score = when their ack wait began, 0 = over
 --   broker:{S}:firsts:C        set     ids of those of `deadlines` with a deliver count of 1
---   broker:{S}:notes:C         hash    id -> "delivery-number given-back@delivered-at reason" of nacked messages
+--   broker:{S}:freed:C         set     ids of those of `retry` that were never delivered: their key became free
+--   broker:{S}:notes:C         hash    id -> "delivery-number given-back@delivered-at,due-at reason" of nacked messages
 --   broker:{S}:busy:C          set     of a consumer with ordering key, as are held, parked and queue: shared/holding.lua
 --   broker:{S}:held:C          hash
 --   broker:{S}:parked:C        zset
@@ -152,7 +154,7 @@ local function open_consumer(s, name)
     paused = (f[14] == 'inf' and math.huge or tonumber(f[14] or '') or 0) > s.wall,
     keyed = f[15] == 'key', verify_from = f[16] or '0', verified_at = tonumber(f[17] or 0), position = tonumber(f[18] or 0),
     steps = tonumber(steps or 0), stepped_at = tonumber(stepped_at), stepped_id = stepped_id, recheck = f[20],
-    retry = s.key .. ':retry:' .. name, deadlines = s.key .. ':deadlines:' .. name, firsts = s.key .. ':firsts:' .. name,
+    retry = s.key .. ':retry:' .. name, freed = s.key .. ':freed:' .. name, deadlines = s.key .. ':deadlines:' .. name, firsts = s.key .. ':firsts:' .. name,
     notes = s.key .. ':notes:' .. name, dead = s.key .. ':dead:' .. name, dead_ids = s.key .. ':dead-ids:' .. name,
   }
   c.kept = { sweep = c.sweep, sweep_at = c.sweep_at }
@@ -196,13 +198,13 @@ local function worker_of(reader)
   return reader == OURS and '' or string.match(reader, '^http:(.*)$') or reader
 end
 
--- What is kept of a nacked message until it is acked: its delivery number, how many deliveries do not count, the reason, and
--- when it was delivered (nil in notes of an older version).
+-- What is kept of a nacked message until it is acked: its delivery number, how many deliveries do not count, the reason, when it
+-- was delivered, and from when it may be delivered again (both by Redis' clock).
 local function note_of(c, id)
   local note = redis.call('HGET', c.notes, id)
   if not note then return 0, 0, '' end
-  local number, given_back, delivered_at, reason = string.match(note, '^(%d+) (%d+)@?(%d*) (.*)$')
-  return tonumber(number), tonumber(given_back), reason, tonumber(delivered_at)
+  local number, given_back, delivered_at, due_at, reason = string.match(note, '^(%d+) (%d+)@(%d+),(%d+) (.*)$')
+  return tonumber(number), tonumber(given_back), reason, tonumber(delivered_at), tonumber(due_at)
 end
 
 -- Tell the servers' waiting reads that this consumer may have something that its log does not show.

@@ -8,7 +8,7 @@ from broker.consumers import Consumer, ConsumerChanges, ConsumerSpec, parse_meta
 from broker.validation import decode
 from http_api import metrics
 from http_api.auth import require
-from http_api.codec import answer, page_query, query, read_json
+from http_api.codec import answer, page_query, query, read_json, truth, while_there
 from http_api.context import context
 from http_api.shapes import ConsumerObject, ConsumerPage, Deleted, PauseRequest, ResetRequest
 
@@ -37,17 +37,19 @@ async def page(request: Request) -> Response:
     require(request, "admin")
     after, limit = page_query(request)
     metadata = query(request, "metadata")
-    found, cursor = await context(request).broker.consumers.page(
-        after, limit, query(request, "stream_id"), parse_metadata_filter(metadata) if metadata else None
-    )
-    return answer(request, ConsumerPage([_without_info(consumer) for consumer in found], cursor))
+    with_info = truth(request, "info")
+    found, cursor = await while_there(request, context(request).broker.consumers.page(
+        after, limit, query(request, "stream_id"), parse_metadata_filter(metadata) if metadata else None, exact=with_info
+    ))  # fmt: skip
+    rows = [ConsumerObject(**msgspec.structs.asdict(consumer)) if with_info else _without_info(consumer) for consumer in found]
+    return answer(request, ConsumerPage(rows, cursor))
 
 
 async def show(request: Request) -> Response:
     """GET /v1/http-consumers/{consumer}."""
     name = request.path_params["consumer"]
     require(request, "consume", name)
-    return answer(request, await context(request).broker.consumers.get(name))
+    return answer(request, await while_there(request, context(request).broker.consumers.get(name)))
 
 
 async def update(request: Request) -> Response:

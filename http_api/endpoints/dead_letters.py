@@ -32,6 +32,13 @@ async def page(request: Request) -> Response:
     return answer(request, page_json([_row(letter) for letter in found], cursor))
 
 
+async def summary(request: Request) -> Response:
+    """GET /v1/http-consumers/{consumer}/dead-letters/summary."""
+    name = request.path_params["consumer"]
+    require(request, "consume", name)
+    return answer(request, await while_there(request, context(request).broker.dead_letters.summary(name)))
+
+
 async def redrive(request: Request) -> Response:
     """POST /v1/http-consumers/{consumer}/dead-letters/redrive."""
     require(request, "admin")

@@ -11,12 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.batches import Batch, Nack, Outcome
-from broker.errors import InvalidAckToken, InvalidRequest
+from broker.errors import InvalidAckToken, InvalidRequest, ValidationFailed
+from broker.validation import decode
 from http_api import metrics
 from http_api.auth import require
-from http_api.codec import answer, integer, milliseconds, page_query, read_json
+from http_api.codec import answer, integer, milliseconds, page_query, read_json, while_there
 from http_api.context import context
-from http_api.shapes import Acked, Extended, Nacked, PendingPage
+from http_api.shapes import Acked, Extended, Nacked, PendingPage, Released, ReleaseRequest, RetryingPage
 
 MAX_WAIT_MS = 300_000
 MAX_DELAY_MS = 604_800_000
@@ -27,6 +28,7 @@ _WORKER = re.compile(r"[!-~]{1,64}")
 _TOKENS = frozenset({"ack_tokens"})
 _NACKS = frozenset({"ack_tokens", "delay_ms", "nacks"})
 _NACK = frozenset({"ack_token", "delay_ms", "outcome", "reason"})
+_RELEASE = msgspec.json.Decoder(ReleaseRequest)
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -186,6 +188,22 @@ async def pending(request: Request) -> Response:
     """GET /v1/http-consumers/{consumer}/pending."""
     rows, cursor = await context(request).broker.deliveries.pending(_consumer(request), *page_query(request))
     return answer(request, PendingPage(rows, cursor))
+
+
+async def retrying(request: Request) -> Response:
+    """GET /v1/http-consumers/{consumer}/retrying."""
+    rows, cursor = await while_there(request, context(request).broker.inspection.retrying(_consumer(request), *page_query(request)))
+    return answer(request, RetryingPage(rows, cursor))
+
+
+async def release(request: Request) -> Response:
+    """POST /v1/http-consumers/{consumer}/pending/release."""
+    require(request, "admin")
+    asked = decode(_RELEASE, await read_json(request, context(request).settings.max_body_bytes))
+    if (asked.ids is None) == (asked.worker is None):
+        raise ValidationFailed({"ids": ["name either ids or a worker"]})
+    released = await context(request).broker.deliveries.release_out(request.path_params["consumer"], asked.ids or (), asked.worker or "")
+    return answer(request, Released(released))
 
 
 async def peek(request: Request) -> Response:

@@ -8,17 +8,19 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from broker.errors import StreamNotFound
+from broker.errors import InvalidRequest, StreamNotFound
 from broker.names import is_name
 from broker.publishing import count_by_status
-from broker.streams import StoredMessage, StreamChanges, StreamSpec
+from broker.search import Search, StoredMessage
+from broker.streams import StreamChanges, StreamSpec
+from broker.times import microseconds
 from broker.validation import decode
 from http_api import codec, metrics
 from http_api.accepting import JSON, accepted
 from http_api.auth import require
 from http_api.codec import answer, page_query, query, read_json, truth, while_there
 from http_api.context import context
-from http_api.shapes import Deleted, PublishAnswer, StreamPage
+from http_api.shapes import Cancelled, Deleted, PublishAnswer, ScheduledPage, StreamPage
 
 _SPEC = msgspec.json.Decoder(StreamSpec)
 _CHANGES = msgspec.json.Decoder(StreamChanges)
@@ -83,10 +85,46 @@ async def messages(request: Request) -> Response:
     """GET /v1/streams/{stream}/messages."""
     require(request, "admin")
     after, limit = page_query(request)
-    found, cursor = await while_there(request, context(request).broker.streams.messages(
-        _stream_name(request), after, limit, query(request, "collection_id")
-    ))  # fmt: skip
-    return answer(request, page_json([message_json(m) for m in found], cursor))
+    order = request.query_params.get("order", "asc")
+    if order not in ("asc", "desc"):
+        raise InvalidRequest("order must be asc or desc.")
+    what = Search(
+        from_ms=_instant(request, "from"), to_ms=_instant(request, "to"), newest_first=order == "desc",
+        **{name: query(request, name) for name in ("collection_id", "id", "upstream_id", "resource_id", "key", "contains")},
+    )  # fmt: skip
+    page = await while_there(request, context(request).broker.streams.messages(_stream_name(request), after, limit, what=what))
+    text = page_json([message_json(m) for m in page.messages], page.next)
+    return answer(request, b'%b,"scanned":%d}' % (text[:-1], page.scanned))
+
+
+def _instant(request: Request, name: str) -> int | None:
+    """A query value that is a time, in ms. InvalidRequest: it is none."""
+    text = query(request, name)
+    try:
+        return None if text is None else max(0, microseconds(text) // 1000)
+    except ValueError as exc:
+        raise InvalidRequest(f"{name} {exc}.") from exc
+
+
+async def message(request: Request) -> Response:
+    """GET /v1/streams/{stream}/messages/{message_id}."""
+    require(request, "admin")
+    found, states = await context(request).broker.inspection.message(_stream_name(request), request.path_params["message_id"])
+    return answer(request, b'%b,"consumers":%b}' % (message_json(found)[:-1], msgspec.json.encode(states)))
+
+
+async def scheduled(request: Request) -> Response:
+    """GET /v1/streams/{stream}/scheduled."""
+    require(request, "admin")
+    return answer(request, ScheduledPage(*await context(request).broker.inspection.scheduled(_stream_name(request), *page_query(request))))
+
+
+async def cancel(request: Request) -> Response:
+    """DELETE /v1/streams/{stream}/scheduled/{id}."""
+    require(request, "admin")
+    event = request.path_params["id"]
+    await context(request).broker.inspection.cancel(_stream_name(request), event)
+    return answer(request, Cancelled(event))
 
 
 async def record(request: Request) -> Response:

@@ -29,6 +29,14 @@ local function idle_of(s, c, p)
   return p[3]
 end
 
+-- When a row was delivered, when its ack wait ends, both by Redis' clock, and whether that is over.
+local function times_out(s, c, p, count)
+  local delivered_at, began = s.wall - idle_of(s, c, p), tonumber(redis.call('ZSCORE', c.deadlines, sortable(p[1])) or -1)
+  local since = began > 0 and began - s.lead - redelivery_delay(c, count) or delivered_at
+  if math.abs(since - delivered_at) <= KEEP_MS then delivered_at = since end -- XPENDING reads the clock later than we do
+  return delivered_at, since + c.ack_wait_ms, began == 0 or since + c.ack_wait_ms <= s.wall
+end
+
 -- Keep a message as a dead letter; the caller takes it out of the PEL. A message that left the stream is not kept.
 -- `row`: id, number, the worker, and where it is known better than its note has it, given_back, reason and delivered_at (by Redis' clock).
 local function bury(s, c, row, reason)

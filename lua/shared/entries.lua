@@ -68,6 +68,14 @@ local function key_in(kind, body)
   return field_at(body, at, kind == 'records' and 'id' or 'key') or ''
 end
 
+-- The id of an event or a record, in a body of ours.
+local function id_in(body)
+  local _, at = text_at(body, 18)
+  _, at = field_at(body, at, 'resource_id')
+  _, at = field_at(body, at, 'key')
+  return field_at(body, at, 'id') or ''
+end
+
 -- The same of any entry; a plain XADD's is its key or upstream_id.
 local function key_of(s, entry)
   if not is_plain(s, entry) then return key_in(s.kind, entry[2][4]) end
@@ -112,33 +120,35 @@ end
 local ENTRIES_A_CALL, BYTES_A_CALL, ENTRIES_A_STEP = 500, 524288, 100
 
 -- What `pick` gives for entries of a stream, but for nil, at most `limit`: after an id ('' = from the first) and up to `last`
--- ('' = the last one now). Then the id to go on after ('' = that was all), and `last`. `room` ('' = all of an answer): bytes that what
+-- ('' = the last one now); or with `back` the other way round, from the last and down to the first. Then the id to go on after ('' = that
+-- was all), `last`, and how many entries and bytes it looked at. `room` ('' = all of an answer): bytes that what
 -- is picked may have; with all of it there is room for one at least.
-local function page(stream, after, last, limit, room, pick)
+local function page(stream, after, last, limit, room, pick, back)
   room = tonumber(room) or MAX_ANSWER_BYTES
   local whole = room >= MAX_ANSWER_BYTES
   local found, looked, bytes, step = {}, 0, 0, 1
-  if last == '' then
+  if last == '' and not back then
     local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
     last = newest and newest[1] or '0-0'
   end
-  if after == GREATEST then return found, '', last end
-  after = after == '' and '0-0' or after
+  if after == GREATEST and not back then return found, '', last, 0, 0 end
+  after = after == '' and (back and '+' or '0-0') or after
   while looked < ENTRIES_A_CALL and bytes < BYTES_A_CALL do
-    local entries = redis.call('XRANGE', stream, '(' .. after, last, 'COUNT', step)
-    for _, entry in ipairs(entries) do
+    local entries = back and redis.call('XREVRANGE', stream, after == '+' and after or '(' .. after, last == '' and '-' or last, 'COUNT', step)
+      or redis.call('XRANGE', stream, '(' .. after, last, 'COUNT', step)
+    for i, entry in ipairs(entries) do
       local size, picked = size_of(entry), nil
       local fits = size + MESSAGE_BYTES <= room or whole and #found == 0
       if #found < limit then picked = pick(entry) end
-      if #found == limit or picked and not fits then return found, after, last end
+      if #found == limit or picked and not fits then return found, after, last, looked + i - 1, bytes end
       if picked then room = room - size - MESSAGE_BYTES end
       after, found[#found + 1], bytes = entry[1], picked, bytes + size
     end
-    if #entries < step then return found, '', last end
+    if #entries < step then return found, '', last, looked + #entries, bytes end
     looked = looked + step
     step = math.min(ENTRIES_A_STEP, ENTRIES_A_CALL - looked, math.ceil((BYTES_A_CALL - bytes) * looked / bytes))
   end
-  return found, after, last
+  return found, after, last, looked, bytes
 end
 
 -- The fields of a dead letter, by name, or nil where it is not of this collection and reason ('' = any).

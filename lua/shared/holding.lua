@@ -2,7 +2,7 @@
 --
 --   broker:{S}:busy:C     set   keys that a message holds
 --   broker:{S}:held:C     hash  the message -> its key
---   broker:{S}:parked:C   zset  ids of messages that wait for their key
+--   broker:{S}:parked:C   zset  ids of messages that wait for their key, score = 1 where they were delivered before
 --   broker:{S}:queue:C    zset  "length:key:id" of the same, so that a key's first one is found; may hold some that left
 --
 -- Parked messages of a key imply that it is busy. Each message is parked once and released once, whatever a key holds.
@@ -27,8 +27,11 @@ local function free_key(s, name, id)
     end
     redis.call('ZREM', queue, first)
     local member = string.sub(first, #prefix + 2)
-    if redis.call('ZREM', s.key .. ':parked:' .. name, member) == 1 then
+    local score = redis.call('ZSCORE', s.key .. ':parked:' .. name, member)
+    if score then
+      redis.call('ZREM', s.key .. ':parked:' .. name, member)
       hold_key(s, name, key, stream_id(member))
+      if score == '0' then redis.call('SADD', s.key .. ':freed:' .. name, stream_id(member)) end
       redis.call('ZADD', s.key .. ':retry:' .. name, 0, member)
       wake(s, name)
       return

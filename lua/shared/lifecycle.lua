@@ -30,7 +30,7 @@ local function begin(s, key, name, start, indexed, epoch)
   local c = { name = name, key = key, cursor = start_id(s, start, indexed) }
   if redis.pcall('XGROUP', 'CREATE', s.log, name, c.cursor, 'MKSTREAM').err then return false end
   redis.call('HDEL', key, 'full', 'start', 'recheck')
-  redis.call('HSET', key, 'epoch', new_epoch(s, name, epoch), 'cursor', c.cursor, 'position', 0, 'sweep', '0-0',
+  redis.call('HSET', key, 'epoch', new_epoch(s, name, epoch), 'cursor', c.cursor, 'began', c.cursor, 'position', 0, 'sweep', '0-0',
     'sweep_at', string.format('%.0f', s.now + redis.call('HGET', key, 'ack_wait_ms')),
     'synced_at', s.now, 'verified_at', 0, 'stepped', s.steps .. ' 0 0-0')
   if start == 'last' and indexed then redis.call('HSET', key, 'start', 'last') end
@@ -46,7 +46,7 @@ local function forget_deliveries(s, name)
     end
   end
   redis.pcall('XGROUP', 'DESTROY', s.log, name)
-  for _, part in ipairs({ ':retry:', ':deadlines:', ':firsts:', ':notes:', ':dead:', ':dead-ids:', ':busy:', ':held:', ':parked:', ':queue:' }) do
+  for _, part in ipairs({ ':retry:', ':freed:', ':deadlines:', ':firsts:', ':notes:', ':dead:', ':dead-ids:', ':busy:', ':held:', ':parked:', ':queue:' }) do
     redis.call('UNLINK', s.key .. part .. name)
   end
 end

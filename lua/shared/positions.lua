@@ -67,7 +67,7 @@ local function place_at_last(s, c)
     c.cursor = id_before(stream_id(last))
     redis.call('XGROUP', 'SETID', s.log, c.name, c.cursor)
   end
-  redis.call('HSET', c.key, 'cursor', c.cursor)
+  redis.call('HSET', c.key, 'cursor', c.cursor, 'began', c.cursor)
   redis.call('HDEL', c.key, 'start')
   c.start = nil
 end

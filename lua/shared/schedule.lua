@@ -45,8 +45,18 @@ local function delay_event(s, due, ...)
   local ticket = string.format('%015.0f', redis.call('HINCRBY', s.key, 'delayed', 1))
   note_schedules(s)
   redis.call('ZADD', s.key .. ':delayed', due, ticket)
-  redis.call('HSET', s.key .. ':delayed-events', ticket, cjson.encode({ ... }))
+  local event = { ... }
+  redis.call('HSET', s.key .. ':delayed-events', ticket, cjson.encode(event))
+  redis.call('HSET', s.key .. ':delayed-ids', id_in(event[4]), ticket)
   wake(s, '')
+end
+
+-- A delayed event is no longer one.
+local function drop_delayed(s, ticket, event)
+  redis.call('ZREM', s.key .. ':delayed', ticket)
+  redis.call('HDEL', s.key .. ':delayed-events', ticket)
+  local id = id_in(event[4])
+  if redis.call('HGET', s.key .. ':delayed-ids', id) == ticket then redis.call('HDEL', s.key .. ':delayed-ids', id) end
 end
 
 -- Append the delayed events whose time has come, in its order. False: there are more. Their time to live counts from
@@ -59,9 +69,9 @@ local function release_delayed(s)
   repeat
     local ticket = due[at]
     local event = redis.call('HGET', s.key .. ':delayed-events', ticket)
-    append_event(s, tonumber(due[at + 1]), unpack(cjson.decode(event)))
-    redis.call('ZREM', s.key .. ':delayed', ticket)
-    redis.call('HDEL', s.key .. ':delayed-events', ticket)
+    local parts = cjson.decode(event)
+    append_event(s, tonumber(due[at + 1]), unpack(parts))
+    drop_delayed(s, ticket, parts)
     at = at + 2
   until not spend(s, 5 + #event / 500) or at > #due
   redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen)
@@ -84,6 +94,7 @@ local function lapse(s)
         if redis.call('HEXISTS', s.key .. ':notes:' .. name, id) == 0 then
           redis.call('ZREM', s.key .. ':retrying', row)
           redis.call('ZREM', s.key .. ':parked:' .. name, member)
+          redis.call('SREM', s.key .. ':freed:' .. name, id)
           if redis.call('ZREM', s.key .. ':retry:' .. name, member) == 1 then free_key(s, name, id) end
         end
       end

@@ -7,7 +7,8 @@ local function put_back(s, c, id, number, given_back, delivered_at, reason, due)
     if c.keyed then free_key(s, c.name, id) end
     return
   end
-  redis.call('HSET', c.notes, id, string.format('%.0f %.0f@%.0f %s', number, given_back, delivered_at, reason))
+  redis.call('HSET', c.notes, id, string.format('%.0f %.0f@%.0f,%.0f %s', number, given_back, delivered_at,
+    due == 0 and s.wall or due - s.lead, reason))
   redis.call('ZADD', c.retry, string.format('%.0f', due), sortable(id))
   redis.call('ZADD', s.key .. ':retrying', 0, sortable(id) .. ':' .. c.name)
 end

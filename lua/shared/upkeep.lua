@@ -8,6 +8,7 @@ local function drop_waiting(s, from, to)
     redis.call('ZREM', s.key .. ':retrying', row)
     redis.call('HDEL', s.key .. ':notes:' .. name, id)
     redis.call('ZREM', s.key .. ':parked:' .. name, member)
+    redis.call('SREM', s.key .. ':freed:' .. name, id)
     if redis.call('ZREM', s.key .. ':retry:' .. name, member) == 1 then free_key(s, name, id) end
   end
 end

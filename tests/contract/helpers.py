@@ -60,7 +60,10 @@ async def take(api: Api, consumer: str, batch_size: int = 100) -> list[Any]:
 async def counts(api: Api, consumer: str) -> tuple[int, int, int, int]:
     """num_pending, num_ack_pending, num_dead, num_redelivered."""
     info = (await api.get_consumer(consumer))["info"]
-    assert set(info) == {"num_pending", "num_ack_pending", "num_dead", "num_redelivered"}
+    assert set(info) == {
+        "num_pending", "num_ack_pending", "num_dead", "num_redelivered", "num_retrying", "num_blocked", "oldest_pending_at",
+        "oldest_ack_pending_at", "idle_because",
+    }  # fmt: skip
     return info["num_pending"], info["num_ack_pending"], info["num_dead"], info["num_redelivered"]
 
 

@@ -167,7 +167,7 @@ async def test_c22_windows_lives_and_ages_of_a_second_are_over_soon_after_the_cl
         return [row.status for row in await broker.publish("s", [{"collection_id": "a:b", "data": 1, "id": "e"}])] == ["created"]
 
     async def gone() -> bool:
-        return (await broker.streams.messages("aged"))[0] == []
+        return (await broker.streams.messages("aged")).messages == []
 
     await soon(lapsed)
     await soon(is_new)

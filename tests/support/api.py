@@ -11,7 +11,7 @@ import msgspec
 from broker import Batch, Broker, ConsumerChanges, ConsumerSpec, Delivery, Nack, StreamChanges, StreamSpec
 from broker.errors import BrokerError, ValidationFailed
 from broker.publishing import count_by_status
-from broker.streams import StoredMessage
+from broker.search import StoredMessage
 from broker.validation import failure
 from http_api.problems import STATUS
 
@@ -96,7 +96,9 @@ class HttpApi:
         return await self.call("POST", f"/streams/{stream}/messages", json={"messages": messages})  # type: ignore[no-any-return]
 
     async def messages(self, stream: str, **query: Any) -> Json:
-        return await self.call("GET", f"/streams/{stream}/messages", params=query)  # type: ignore[no-any-return]
+        page: Json = await self.call("GET", f"/streams/{stream}/messages", params=query)
+        assert page.pop("scanned") >= len(page["data"])
+        return page
 
     async def record(self, stream: str, record_id: str) -> Json:
         return await self.call("GET", f"/streams/{stream}/records/{record_id}")  # type: ignore[no-any-return]
@@ -189,8 +191,8 @@ class LibraryApi:
 
     async def messages(self, stream: str, **query: Any) -> Json:
         with _refusals():
-            found, cursor = await self._broker.streams.messages(stream, **query)
-            return {"data": [_stored(m) for m in found], "next": cursor}
+            page = await self._broker.streams.messages(stream, **query)
+            return {"data": [_stored(m) for m in page.messages], "next": page.next}
 
     async def record(self, stream: str, record_id: str) -> Json:
         with _refusals():

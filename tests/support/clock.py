@@ -38,17 +38,27 @@ end
 local function shifted(command, ...)
   local a = { ... }
   if MOVE_IDS and command == 'XADD' and a[2] == '*' then return append(a) end
-  local reply = real().call(command, ...)
+  local least = command == 'XPENDING' and a[3] == 'IDLE' and a[4]
+  if least then a = { a[1], a[2], a[5], a[6], 1000000, unpack(a, 8) } end
+  local reply = real().call(command, unpack(a))
   tag = string.match(tostring(a[1]), '{.-}') or tag
   if command == 'TIME' then
     local offset = moved()
     reply[1] = reply[1] + math.floor(offset / 1000)
     reply[2] = reply[2] + (offset % 1000) * 1000
   elseif command == 'XPENDING' and #a > 2 then
-    local offset = moved()
-    for _, row in ipairs(reply) do
-      local at = tonumber(real().call('HGET', 'broker:test:at:' .. a[1] .. ':' .. a[2], row[1]) or '0')
-      row[3] = math.max(0, row[3] + offset - at)
+    local offset, ids, ats = moved(), {}, {}
+    for i, row in ipairs(reply) do ids[i] = row[1] end
+    for first = 1, #ids, 5000 do
+      local last = math.min(first + 4999, #ids)
+      for _, at in ipairs(real().call('HMGET', 'broker:test:at:' .. a[1] .. ':' .. a[2], unpack(ids, first, last))) do ats[#ats + 1] = at end
+    end
+    for i, row in ipairs(reply) do row[3] = math.max(0, row[3] + offset - (tonumber(ats[i] or '0') or 0)) end
+    if least then -- one row at a time is asked for
+      for _, row in ipairs(reply) do
+        if row[3] >= tonumber(least) then return { row } end
+      end
+      return {}
     end
   elseif command == 'XGROUP' and string.find(a[2], ':gate:', 1, true) then
     -- The read that follows is not seen here: what lies ahead is noted now, and anew where a later read gives it.

@@ -143,7 +143,7 @@ async def test_publishing_records(broker: Broker) -> None:
 async def test_publishing_events(broker: Broker) -> None:
     assert [row.status for row in await broker.publish("events", [event(1, id="x"), event(2)])] == ["created", "created"]
     assert [row.status for row in await broker.publish("events", [event(1, id="x"), event(3)])] == ["duplicate", "created"]
-    found, cursor = await broker.streams.messages("events", limit=2)
+    found, cursor, _ = await broker.streams.messages("events", limit=2)
     assert (data(found), cursor) == ([1, 2], found[-1].id)
     assert data((await broker.streams.messages("events", after=cursor))[0]) == [3]
 
@@ -151,7 +151,7 @@ async def test_publishing_events(broker: Broker) -> None:
 async def test_publishing_to_a_plain_client_and_from_one(broker: Broker) -> None:
     await broker.store.call("XADD", "broker:{events}:log", "*", "collection_id", "a:b", "data", "7")
     await broker.publish("events", [event(8)])
-    found, _ = await broker.streams.messages("events")
+    found, _, _ = await broker.streams.messages("events")
     assert data(found) == [7, 8]
     assert [msgspec.json.decode(message.json)["updated_idx"] for message in found] == [1, 2]
 

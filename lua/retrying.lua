@@ -1,0 +1,30 @@
+-- retrying: messages that were delivered and wait to be delivered again, in stream order.
+-- uses: filters entries holding ordering due schedule upkeep positions fence counts delivery expiry
+-- KEYS[1]  broker:{S}
+-- ARGV     consumer; after, a message id ('' = from the first); limit
+-- returns  [behind = 1]; else the reply. after: the id to go on after, '' at the end; there may be none and still more to come;
+--          due_at: ms; reason: of its last nack; key: '' = none; blocked: 1 = another message holds its key
+-- reply    behind after / id deliver_count due_at reason key blocked
+-- errors   CONSUMER_NOT_FOUND
+-- cost     O(1000), whatever waits
+local s, c = enter(KEYS[1], ARGV[1])
+if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
+if not (ready(s, c) and expire(s, c)) then return { 1 } end
+local reply, limit, set, LOOK = { 0, '' }, tonumber(ARGV[3]), s.key .. ':retrying', 1000
+local rows = redis.call('ZRANGEBYLEX', set, ARGV[2] == '' and '-' or '(' .. sortable(ARGV[2]) .. ';', '+', 'LIMIT', 0, LOOK)
+for i, row in ipairs(rows) do
+  local member, name = string.match(row, '^([^:]*):(.*)$')
+  local id = stream_id(member)
+  local number, given_back, reason, _, due_at = note_of(c, id)
+  if name == c.name and due_at then
+    local key = key_of(s, redis.call('XRANGE', s.log, id, id)[1])
+    local blocked = c.keyed and redis.call('ZSCORE', s.key .. ':parked:' .. c.name, member) and 1 or 0
+    for _, value in ipairs({ id, number - given_back, due_at, reason, key, blocked }) do reply[#reply + 1] = value end
+    limit = limit - 1
+  end
+  if limit == 0 and i < #rows or i == LOOK then
+    reply[2] = id
+    break
+  end
+end
+return reply

@@ -1,0 +1,25 @@
+-- scheduled: events that wait for their time, in its order.
+-- uses: filters entries holding ordering due schedule upkeep
+-- KEYS[1]  broker:{S}
+-- ARGV     after, a ticket ('' = from the first); limit
+-- returns  [behind = 1]; else the reply. after: the ticket to go on after, '' at the end; key: '' = none; deliver_at: ms
+-- reply    behind after / id collection_id key deliver_at
+-- errors   STREAM_NOT_FOUND
+-- cost     O(limit)
+local s = open_stream(KEYS[1])
+if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
+if not up_to_date(s) then return { 1 } end
+local reply, delayed, limit = { 0, '' }, s.key .. ':delayed', tonumber(ARGV[2])
+local due, ticket = string.match(ARGV[1], '^(%d+)%-(%d+)$')
+local rank = 0
+if ticket then
+  rank = redis.call('ZRANK', delayed, ticket)
+  rank = rank and rank + 1 or redis.call('ZCOUNT', delayed, '-inf', due) -- it has gone, and others of its time with it
+end
+local rows = redis.call('ZRANGE', delayed, rank, rank + limit, 'WITHSCORES')
+for i = 1, math.min(#rows, 2 * limit), 2 do
+  local event = cjson.decode(redis.call('HGET', s.key .. ':delayed-events', rows[i]))
+  for _, value in ipairs({ id_in(event[4]), event[1], key_in('events', event[4]), tonumber(rows[i + 1]) }) do reply[#reply + 1] = value end
+  if i + 2 == 2 * limit + 1 and #rows > 2 * limit then reply[2] = string.format('%.0f-%s', rows[i + 1], rows[i]) end
+end
+return reply

@@ -1,0 +1,94 @@
+-- state: what an operator asks of a consumer: what is blocked, what is oldest, and why nothing comes (C56).
+
+local LOOK, RETRIES, ROWS, STEP_MS = 500, 1000, 20000, 5
+
+local function num_parked(s, c)
+  return c.keyed and redis.call('ZCARD', s.key .. ':parked:' .. c.name) or 0
+end
+
+-- How many messages that the consumer has not reached wait for their key: of the first LOOK after an id (nil = of all, '' = of
+-- none). And the id to go on after, '' = that was all.
+local function blocked_ahead(s, c, after, new)
+  if not c.keyed or after == '' or new == 0 or redis.call('EXISTS', s.key .. ':busy:' .. c.name) == 0 then return 0, '' end
+  local count, looked = 0, 0
+  after = after or cursor_of(s, c)
+  repeat
+    local wanted = fitting(s, BYTES_A_CALL, 100)
+    local entries = entries_ahead(s, c, after, wanted)
+    for _, entry in ipairs(entries) do
+      if is_blocked(s, c, key_of(s, entry)) and not (s.schedules and has_lapsed(s, entry[1])) then count = count + 1 end
+      after = entry[1]
+    end
+    if #entries < wanted then return count, '' end
+    looked = looked + math.max(#entries, 5)
+  until looked >= LOOK or wanted < 5
+  return count, after
+end
+
+local function older(a, b)
+  return a and b and math.min(a, b) or a or b
+end
+
+-- When the message that a member of a zset names was appended.
+local function time_of(member)
+  return member and tonumber(string.match(stream_id(member), '^%d+'))
+end
+
+-- The oldest of the retries that are not due, of some from a place on (nil = the first, '' = none). And where to go on.
+local function oldest_retry(s, c, from)
+  if from == '' then return nil, '' end
+  local members = redis.call('ZRANGEBYSCORE', c.retry, '(0', '+inf', 'LIMIT', from or 0, RETRIES)
+  local oldest
+  for _, member in ipairs(members) do oldest = older(oldest, time_of(member)) end
+  return oldest, #members == RETRIES and (from or 0) + RETRIES or ''
+end
+
+-- The oldest of all others that wait.
+local function oldest_reached_or_new(s, c, new)
+  local oldest = time_of(redis.call('ZRANGEBYSCORE', c.retry, 0, 0, 'LIMIT', 0, 1)[1])
+  for score = 0, c.keyed and 1 or -1 do
+    oldest = older(oldest, time_of(redis.call('ZRANGEBYSCORE', s.key .. ':parked:' .. c.name, score, score, 'LIMIT', 0, 1)[1]))
+  end
+  if new == 0 then return oldest end
+  local after, looks = cursor_of(s, c), 0
+  if c.index then return older(oldest, time_of(redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(after), '+', 'LIMIT', 0, 1)[1])) end
+  repeat -- events whose time to live is over do not wait
+    local entry = entries_behind(s.log, after, 1)[1]
+    if entry and not (any_lapsed(s) and has_lapsed(s, entry[1])) then return older(oldest, time_of(sortable(entry[1]))) end
+    after, looks = entry and entry[1] or after, looks + 1
+  until not entry or looks == LOOK
+  return older(oldest, time_of(sortable(after)))
+end
+
+-- When the delivery was made that is out longest, to 5 ms, -1 = none is. XPENDING finds rows that are idle longer than one: each such
+-- question goes on where the last one ended. Of very many rows only those are looked at that may be it by their order.
+local function oldest_out(s, c, out)
+  if out == 0 then return -1 end
+  local at = math.huge
+  local function note_row(p) at = math.min(at, now_ms() - idle_of(s, c, p)) end -- now, for XPENDING reads the clock too
+  if out <= ROWS then
+    local p, looks = { '-', '', -STEP_MS }, 0
+    repeat
+      p, looks = redis.call('XPENDING', s.log, c.name, 'IDLE', p[3] + STEP_MS, p[1], '+', 1)[1], looks + 1
+      if p then note_row(p) end
+    until not p or looks == LOOK
+  else
+    local ids = {}
+    for _, member in ipairs(redis.call('ZRANGE', c.deadlines, 0, 99)) do ids[#ids + 1] = stream_id(member) end
+    for _, p in pairs(rows_of(s, c, ids)) do note_row(p) end
+    for _, p in ipairs(redis.call('XPENDING', s.log, c.name, '(' .. c.sweep, '+', 100)) do note_row(p) end
+  end
+  return at
+end
+
+-- Why a `next` would give nothing, '' = it gives something; `new`: it gives a new message where the key of one is free.
+local function idle_because(s, c, out, new)
+  local places = c.max_ack_pending - out
+  if c.paused then return 'paused' end
+  if #redeliverable(s, c, 1, math.max(0, places)) > 0 then return '' end
+  if new > 0 and places > 0 then return c.keyed and 'new' or '' end
+  if c.start then return 'start' end
+  if places <= 0 and num_pending(s, c) > 0 then return 'max_ack_pending' end
+  if num_parked(s, c) > 0 then return 'keys' end
+  return redis.call('EXISTS', c.retry) == 1 and 'retries' or 'empty'
+end
