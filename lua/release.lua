@@ -1,7 +1,7 @@
 -- release: make deliveries that are out deliverable again at once. They do not count, and their tokens are stale.
 -- uses: filters entries holding ordering due schedule upkeep positions fence counts delivery expiry settle
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; a worker's name ('' = by ids); message ids, 500 at most
+-- ARGV     consumer; a worker's name ('' = by ids); distinct message ids, 500 at most
 -- returns  [behind = 1], or [released, how many more the worker had out]
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(ids · log n), of a worker 500 deliveries at most
@@ -10,7 +10,9 @@ if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') en
 if not (ready(s, c) and expire(s, c)) then return { 1 } end
 local rows, more = {}, 0
 if ARGV[2] == '' then
-  for _, p in pairs(rows_of(s, c, { unpack(ARGV, 3) })) do rows[#rows + 1] = p end
+  local ids = { unpack(ARGV, 3) }
+  local found = rows_of(s, c, ids)
+  for _, id in ipairs(ids) do rows[#rows + 1] = found[id] end
 else
   local left = 500
   for _, reader in ipairs({ 'http:' .. ARGV[2], ARGV[2] ~= OURS and ARGV[2] or nil }) do -- a worker of ours, a plain client

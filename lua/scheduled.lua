@@ -13,8 +13,12 @@ local reply, delayed, limit = { 0, '' }, s.key .. ':delayed', tonumber(ARGV[2])
 local due, ticket = string.match(ARGV[1], '^(%d+)%-(%d+)$')
 local rank = 0
 if ticket then
-  rank = redis.call('ZRANK', delayed, ticket)
-  rank = rank and rank + 1 or redis.call('ZCOUNT', delayed, '-inf', due) -- it has gone, and others of its time with it
+  local last
+  rank, last = redis.call('ZCOUNT', delayed, '-inf', '(' .. due), redis.call('ZCOUNT', delayed, '-inf', due)
+  while rank < last do -- tickets of one time stand in their own order; this one may have gone
+    local middle = math.floor((rank + last) / 2)
+    if redis.call('ZRANGE', delayed, middle, middle)[1] <= ticket then rank = middle + 1 else last = middle end
+  end
 end
 local rows = redis.call('ZRANGE', delayed, rank, rank + limit, 'WITHSCORES')
 for i = 1, math.min(#rows, 2 * limit), 2 do

@@ -50,8 +50,8 @@ local function shifted(command, ...)
     local offset, ids, ats = moved(), {}, {}
     for i, row in ipairs(reply) do ids[i] = row[1] end
     for first = 1, #ids, 5000 do
-      local last = math.min(first + 4999, #ids)
-      for _, at in ipairs(real().call('HMGET', 'broker:test:at:' .. a[1] .. ':' .. a[2], unpack(ids, first, last))) do ats[#ats + 1] = at end
+      local some = { unpack(ids, first, math.min(first + 4999, #ids)) }
+      for _, at in ipairs(real().call('HMGET', 'broker:test:at:' .. a[1] .. ':' .. a[2], unpack(some))) do ats[#ats + 1] = at end
     end
     for i, row in ipairs(reply) do row[3] = math.max(0, row[3] + offset - (tonumber(ats[i] or '0') or 0)) end
     if least then -- one row at a time is asked for
