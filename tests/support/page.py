@@ -28,7 +28,7 @@ class Line:
     @property
     def about_a_delivery(self) -> bool:
         """It names a delivery that must be out."""
-        return "$NUMBER" in self.text
+        return "$NUMBER" in self.text or bool(re.search("broker_v1_(release|message) ", self.text))
 
 
 def lines(first_word: str) -> list[Line]:
