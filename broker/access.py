@@ -6,6 +6,8 @@ import hmac
 import logging
 import re
 import secrets
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,7 +20,8 @@ from broker.times import rfc3339
 from broker.watching import RETRY_S, Watch
 
 logger = logging.getLogger("broker")
-_SCOPE = re.compile(r"admin|(publish|consume):(\*|[A-Za-z0-9_.-]{1,64})")
+_SCOPE = re.compile(r"admin|read|(publish|consume|manage):(\*|[A-Za-z0-9_.-]{1,64})")
+SCOPES = "admin, read, publish:STREAM, consume:CONSUMER or manage:CONSUMER (or :*)"
 
 
 class AccessToken(msgspec.Struct, frozen=True):
@@ -27,22 +30,23 @@ class AccessToken(msgspec.Struct, frozen=True):
     name: str
     scopes: list[str]
     created_at: str
+    expires_at: str | None = None
 
 
 class Access:
-    """What a request may do."""
+    """What a request may do, and by whose token: `name`."""
 
-    def __init__(self, scopes: frozenset[str]) -> None:
-        self._scopes = scopes
+    def __init__(self, scopes: frozenset[str], name: str = "") -> None:
+        self._scopes, self.name = scopes, name
 
-    def allows(self, action: str, name: str | None = None) -> bool:
-        """Whether `publish` to a stream, `consume` of a consumer, or `admin` is within the scopes."""
-        if "admin" in self._scopes:
+    def allows(self, action: str, name: str | None = None, *, read: bool = False) -> bool:
+        """Whether `publish` to a stream, `consume` or `manage` of a consumer, or `admin` is within the scopes. `read`: it only reads."""
+        if "admin" in self._scopes or (read and "read" in self._scopes):
             return True
-        return action != "admin" and (f"{action}:*" in self._scopes or f"{action}:{name}" in self._scopes)
+        return name is not None and (f"{action}:*" in self._scopes or f"{action}:{name}" in self._scopes)
 
 
-ADMIN = Access(frozenset({"admin"}))
+ADMIN = Access(frozenset({"admin"}), "admin")
 
 
 def _digest(token: str) -> str:
@@ -110,29 +114,33 @@ class AccessTokens:
         return not await self._rows() and not await self._store.call("EXISTS", keys.TOKEN_CHANGES)
 
     def access(self, token: str) -> Access:
-        """What the bearer of a token may do. Unauthenticated: it is unknown or revoked."""
+        """What the bearer of a token may do. Unauthenticated: it is unknown, revoked or expired."""
         digest = _digest(token)
         if self._admin is not None and hmac.compare_digest(digest, self._admin):
             return ADMIN
         found = self._known.get(digest)
         if found is None:
             raise Unauthenticated("The access token is unknown or was revoked.")
-        return Access(frozenset(found.scopes))
+        if found.expires_at is not None and found.expires_at <= rfc3339(time.time_ns() // 1_000_000):
+            raise Unauthenticated("The access token has expired.")
+        return Access(frozenset(found.scopes), found.name)
 
-    async def create(self, name: str, scopes: list[str]) -> str:
+    async def create(self, name: str, scopes: Sequence[str], expires_in_ms: int | None = None) -> str:
         """Make a token; gives the only copy of its text. ValidationFailed: a wrong name or scope, or the name is taken."""
         if not is_name(name):
             raise ValidationFailed({"name": [f"must be {WHAT_IS_A_NAME}"]})
         for scope in scopes:
             if not _SCOPE.fullmatch(scope):
-                raise ValidationFailed({"scope": [f"{scope!r} is not admin, publish:STREAM or consume:CONSUMER (or :*)"]})
+                raise ValidationFailed({"scope": [f"{scope!r} is not {SCOPES}"]})
         if not scopes:
             raise ValidationFailed({"scope": ["at least one is required"]})
         if any(token.name == name for token in (await self.list()).values()):
             raise ValidationFailed({"name": [f"a token {name!r} exists"]})
         text = f"brk_{secrets.token_urlsafe(32)}"
         seconds, micros = await self._store.call("TIME")
-        row = AccessToken(name, sorted(set(scopes)), rfc3339(int(seconds) * 1000 + int(micros) // 1000))
+        now = int(seconds) * 1000 + int(micros) // 1000
+        expires_at = rfc3339(now + expires_in_ms) if expires_in_ms is not None else None
+        row = AccessToken(name, sorted(set(scopes)), rfc3339(now), expires_at)
         await self._store.call("HSET", keys.TOKENS, _digest(text), msgspec.json.encode(row))
         await self._tell()
         return text

@@ -24,9 +24,9 @@ def authenticate(tokens: AccessTokens, headers: list[str]) -> Access:
     return tokens.access(token.strip())
 
 
-def require(request: Request, action: str, name: str | None = None) -> None:
-    """Forbidden: the caller's scopes do not allow the action."""
+def require(request: Request, action: str, name: str | None = None, *, read: bool = False) -> None:
+    """Forbidden: the caller's scopes do not allow the action. `read`: it only reads, for which the scope `read` is enough."""
     access: Access = request.scope["access"]
-    if not access.allows(action, name):
+    if not access.allows(action, name, read=read):
         wanted = action if name is None else f"{action}:{name}"
-        raise Forbidden(f"The access token has no scope {wanted}.")
+        raise Forbidden(f"The access token has no scope {wanted}{' or read' if read else ''}.")

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from broker import __version__
+from broker.access import SCOPES
 from broker.embedded import EmbeddedFailed
 from broker.errors import BrokerError
 from broker.names import WHAT_IS_A_NAME, is_name
+from broker.times import duration_ms
 from http_api.cli import consume, demo, functions, objects, publish, store
 from http_api.cli.client import Client, Refused, client
 from http_api.settings import SOURCES, Settings, WrongSetting, load
@@ -248,6 +250,13 @@ def _dead_letter_commands(commands: Any) -> None:
     chosen.add_argument("--all", action="store_true", help="all of them")
 
 
+def _span(text: str) -> int:
+    try:
+        return duration_ms(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
 def _token_commands(commands: Any) -> None:
     add = _actions(commands, "token", "create, list or revoke access tokens, in Redis itself")
 
@@ -256,7 +265,8 @@ def _token_commands(commands: Any) -> None:
 
     creating = add("create", "create a token and print it, once", run)
     creating.add_argument("name", metavar="NAME")
-    creating.add_argument("--scope", action="append", default=[], help="admin, publish:STREAM or consume:CONSUMER (or :*); repeat for more")
+    creating.add_argument("--scope", action="append", default=[], help=f"{SCOPES}; repeat for more")
+    creating.add_argument("--expires", type=_span, metavar="TIME", help="how long it holds: 30s, 5m, 12h, 90d; default: for ever")
     revoking = add("revoke", "make a token invalid", run)
     revoking.add_argument("name", metavar="NAME")
     for parser in (creating, revoking, add("list", "list tokens", run)):

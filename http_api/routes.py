@@ -11,7 +11,7 @@ from broker.consumers import Consumer, ConsumerChanges, ConsumerSpec
 from broker.dead_letters import LettersSummary, Redriven
 from broker.streams import Stream, StreamChanges, StreamSpec
 from http_api import shapes
-from http_api.endpoints import consumers, dead_letters, deliveries, operations, streams
+from http_api.endpoints import consumers, dead_letters, deliveries, operations, streams, tokens
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -145,6 +145,9 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("POST", _CONSUMER + "/reset", consumers.reset, "resetConsumer", Consumer, shapes.ResetRequest, errors=(404, *_BODY)),
     Operation("POST", _CONSUMER + "/pause", consumers.pause, "pauseConsumer", Consumer, shapes.PauseRequest, errors=(404, *_BODY)),
     Operation("POST", _CONSUMER + "/resume", consumers.resume, "resumeConsumer", Consumer, errors=(404,)),
+    Operation("POST", "/v1/tokens", tokens.create, "createToken", shapes.CreatedToken, shapes.TokenRequest, (201,), _BODY),
+    Operation("GET", "/v1/tokens", tokens.page, "listTokens", shapes.TokenList),
+    Operation("DELETE", "/v1/tokens/{name}", tokens.revoke, "revokeToken", shapes.Deleted, errors=(404,)),
     Operation("GET", "/health/live", operations.live, "live", shapes.Health, public=True),
     Operation("GET", "/health/ready", operations.ready, "ready", shapes.Health, status=(200, 503), public=True),
     Operation("GET", "/metrics", operations.show_metrics, "metrics", str, public=True),

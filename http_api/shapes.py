@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from broker.access import AccessToken
 from broker.batches import Outcome, PendingDelivery, Settlement
 from broker.consumers import Backoff, ConsumerInfo, Ordering
 from broker.filters import Filters
@@ -303,6 +304,30 @@ class DeadLetterPage(msgspec.Struct):
 
     data: list[DeadLetterObject]
     next: str | None
+
+
+class TokenRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """An access token to create. `expires_in`: ms, or such as 30s, 5m, 12h, 90d; null = it does not expire."""
+
+    name: str
+    scopes: Annotated[list[str], msgspec.Meta(min_length=1, max_length=1000)]
+    expires_in: int | str | None = None
+
+
+class CreatedToken(msgspec.Struct):
+    """An access token; its text is told this once."""
+
+    name: str
+    scopes: list[str]
+    token: str
+    created_at: Time
+    expires_at: Time | None
+
+
+class TokenList(msgspec.Struct):
+    """The access tokens, without their texts."""
+
+    data: list[AccessToken]
 
 
 class Deleted(msgspec.Struct):

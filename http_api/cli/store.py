@@ -46,11 +46,11 @@ def token(settings: Settings, args: Namespace) -> None:
             tokens = AccessTokens(store)
             match args.action:
                 case "create":
-                    print(await tokens.create(args.name, args.scope))
+                    print(await tokens.create(args.name, args.scope, args.expires))
                     sys.stderr.write("This is the only time that the token is shown; a hash of it is kept.\n")
                 case "list":
                     rows = sorted((await tokens.list()).values(), key=lambda row: row.name)
-                    show_rows([msgspec.to_builtins(row) for row in rows], ("name", "scopes", "created_at"))
+                    show_rows([msgspec.to_builtins(row) for row in rows], ("name", "scopes", "created_at", "expires_at"))
                 case "revoke":
                     await tokens.revoke(args.name)
                     print(f"revoked {args.name}")

@@ -34,7 +34,7 @@ async def create(request: Request) -> Response:
 
 async def page(request: Request) -> Response:
     """GET /v1/http-consumers."""
-    require(request, "admin")
+    require(request, "admin", read=True)
     after, limit = page_query(request)
     metadata = query(request, "metadata")
     with_info = truth(request, "info")
@@ -48,13 +48,13 @@ async def page(request: Request) -> Response:
 async def show(request: Request) -> Response:
     """GET /v1/http-consumers/{consumer}."""
     name = request.path_params["consumer"]
-    require(request, "consume", name)
+    require(request, "consume", name, read=True)
     return answer(request, await while_there(request, context(request).broker.consumers.get(name)))
 
 
 async def update(request: Request) -> Response:
     """PATCH or PUT /v1/http-consumers/{consumer}."""
-    require(request, "admin")
+    require(request, "manage", request.path_params["consumer"])
     changes = decode(_CHANGES, await read_json(request, context(request).settings.max_body_bytes))
     return answer(request, _without_info(await context(request).broker.consumers.update(request.path_params["consumer"], changes)))
 
@@ -70,19 +70,19 @@ async def delete(request: Request) -> Response:
 
 async def reset(request: Request) -> Response:
     """POST /v1/http-consumers/{consumer}/reset."""
-    require(request, "admin")
+    require(request, "manage", request.path_params["consumer"])
     asked = decode(_RESET, await read_json(request, context(request).settings.max_body_bytes))
     return answer(request, await context(request).broker.consumers.reset(request.path_params["consumer"], asked.deliver_policy))
 
 
 async def pause(request: Request) -> Response:
     """POST /v1/http-consumers/{consumer}/pause."""
-    require(request, "admin")
+    require(request, "manage", request.path_params["consumer"])
     asked = decode(_PAUSE, await read_json(request, context(request).settings.max_body_bytes) or b"{}")
     return answer(request, await context(request).broker.consumers.pause(request.path_params["consumer"], asked.until))
 
 
 async def resume(request: Request) -> Response:
     """POST /v1/http-consumers/{consumer}/resume."""
-    require(request, "admin")
+    require(request, "manage", request.path_params["consumer"])
     return answer(request, await context(request).broker.consumers.resume(request.path_params["consumer"]))

@@ -25,7 +25,7 @@ def _row(letter: DeadLetter) -> bytes:
 async def page(request: Request) -> Response:
     """GET /v1/http-consumers/{consumer}/dead-letters."""
     name = request.path_params["consumer"]
-    require(request, "consume", name)
+    require(request, "consume", name, read=True)
     found, cursor = await while_there(request, context(request).broker.dead_letters.page(
         name, *page_query(request), query(request, "collection_id"), query(request, "reason")
     ))  # fmt: skip
@@ -35,13 +35,13 @@ async def page(request: Request) -> Response:
 async def summary(request: Request) -> Response:
     """GET /v1/http-consumers/{consumer}/dead-letters/summary."""
     name = request.path_params["consumer"]
-    require(request, "consume", name)
+    require(request, "consume", name, read=True)
     return answer(request, await while_there(request, context(request).broker.dead_letters.summary(name)))
 
 
 async def redrive(request: Request) -> Response:
     """POST /v1/http-consumers/{consumer}/dead-letters/redrive."""
-    require(request, "admin")
+    require(request, "manage", request.path_params["consumer"])
     name = request.path_params["consumer"]
     asked = decode(_REDRIVE, await read_json(request, context(request).settings.max_body_bytes) or b"{}")
     letters = context(request).broker.dead_letters

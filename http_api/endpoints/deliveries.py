@@ -52,9 +52,9 @@ def _unknown(fields: Mapping[str, object], known: frozenset[str], path: str = ""
     return InvalidRequest(f"{path}{name[:80]} is no field here; there are {', '.join(sorted(known))}.")
 
 
-def _consumer(request: Request) -> str:
+def _consumer(request: Request, *, read: bool = False) -> str:
     name: str = request.path_params["consumer"]
-    require(request, "consume", name)
+    require(request, "consume", name, read=read)
     return name
 
 
@@ -186,19 +186,20 @@ async def extend(request: Request) -> Response:
 
 async def pending(request: Request) -> Response:
     """GET /v1/http-consumers/{consumer}/pending."""
-    rows, cursor = await context(request).broker.deliveries.pending(_consumer(request), *page_query(request))
+    rows, cursor = await context(request).broker.deliveries.pending(_consumer(request, read=True), *page_query(request))
     return answer(request, PendingPage(rows, cursor))
 
 
 async def retrying(request: Request) -> Response:
     """GET /v1/http-consumers/{consumer}/retrying."""
-    rows, cursor = await while_there(request, context(request).broker.inspection.retrying(_consumer(request), *page_query(request)))
+    name = _consumer(request, read=True)
+    rows, cursor = await while_there(request, context(request).broker.inspection.retrying(name, *page_query(request)))
     return answer(request, RetryingPage(rows, cursor))
 
 
 async def release(request: Request) -> Response:
     """POST /v1/http-consumers/{consumer}/pending/release."""
-    require(request, "admin")
+    require(request, "manage", request.path_params["consumer"])
     asked = decode(_RELEASE, await read_json(request, context(request).settings.max_body_bytes))
     if (asked.ids is None) == (asked.worker is None):
         raise ValidationFailed({"ids": ["name either ids or a worker"]})
@@ -208,7 +209,7 @@ async def release(request: Request) -> Response:
 
 async def peek(request: Request) -> Response:
     """GET /v1/http-consumers/{consumer}/peek."""
-    name = _consumer(request)
+    name = _consumer(request, read=True)
     limit = integer(request.query_params.get("limit", 10), "limit", 1, 1000)
     found = await context(request).broker.deliveries.peek(name, limit)
     rows = [

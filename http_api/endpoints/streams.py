@@ -44,13 +44,13 @@ async def create(request: Request) -> Response:
 
 async def page(request: Request) -> Response:
     """GET /v1/streams."""
-    require(request, "admin")
+    require(request, "admin", read=True)
     return answer(request, StreamPage(*await context(request).broker.streams.page(*page_query(request))))
 
 
 async def show(request: Request) -> Response:
     """GET /v1/streams/{stream}."""
-    require(request, "admin")
+    require(request, "admin", read=True)
     return answer(request, await context(request).broker.streams.get(_stream_name(request)))
 
 
@@ -83,7 +83,7 @@ def page_json(rows: list[bytes], cursor: str | None) -> bytes:
 
 async def messages(request: Request) -> Response:
     """GET /v1/streams/{stream}/messages."""
-    require(request, "admin")
+    require(request, "admin", read=True)
     after, limit = page_query(request)
     order = request.query_params.get("order", "asc")
     if order not in ("asc", "desc"):
@@ -108,14 +108,14 @@ def _instant(request: Request, name: str) -> int | None:
 
 async def message(request: Request) -> Response:
     """GET /v1/streams/{stream}/messages/{message_id}."""
-    require(request, "admin")
+    require(request, "admin", read=True)
     found, states = await context(request).broker.inspection.message(_stream_name(request), request.path_params["message_id"])
     return answer(request, b'%b,"consumers":%b}' % (message_json(found)[:-1], msgspec.json.encode(states)))
 
 
 async def scheduled(request: Request) -> Response:
     """GET /v1/streams/{stream}/scheduled."""
-    require(request, "admin")
+    require(request, "admin", read=True)
     return answer(request, ScheduledPage(*await context(request).broker.inspection.scheduled(_stream_name(request), *page_query(request))))
 
 
@@ -129,7 +129,7 @@ async def cancel(request: Request) -> Response:
 
 async def record(request: Request) -> Response:
     """GET /v1/streams/{stream}/records/{id}."""
-    require(request, "admin")
+    require(request, "admin", read=True)
     found = await context(request).broker.streams.record(_stream_name(request), request.path_params["id"])
     return answer(request, found.json)
 

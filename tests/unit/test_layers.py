@@ -32,7 +32,7 @@ LAYERS = [
     # The facade.
     "http_api.codec http_api.shapes http_api.context http_api.auth http_api.endpoints",
     "http_api.problems",
-    "http_api.endpoints.operations http_api.endpoints.consumers http_api.endpoints.streams",
+    "http_api.endpoints.operations http_api.endpoints.consumers http_api.endpoints.streams http_api.endpoints.tokens",
     "http_api.endpoints.deliveries http_api.endpoints.dead_letters",
     "http_api.routes",
     "http_api.openapi",

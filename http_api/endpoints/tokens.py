@@ -1,0 +1,53 @@
+"""Access tokens: create, list, revoke."""
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from broker.errors import ValidationFailed
+from broker.times import duration_ms
+from broker.validation import decode
+from http_api.auth import require
+from http_api.codec import answer, read_json
+from http_api.context import context
+from http_api.shapes import CreatedToken, Deleted, TokenList, TokenRequest
+
+_TOKEN = msgspec.json.Decoder(TokenRequest)
+MAX_EXPIRY_MS = 2**45
+
+
+def expiry_ms(given: int | str) -> int:
+    """How long a token lives: ms, or such as 30s, 5m, 12h, 90d. ValidationFailed."""
+    try:
+        ms = duration_ms(given) if isinstance(given, str) and not given.isdigit() else int(given)
+    except ValueError as exc:
+        raise ValidationFailed({"expires_in": ["must be a number of ms, or such as 30s, 5m, 12h or 90d"]}) from exc
+    if not 1 <= ms <= MAX_EXPIRY_MS:
+        raise ValidationFailed({"expires_in": [f"must be 1 to {MAX_EXPIRY_MS} ms"]})
+    return ms
+
+
+async def create(request: Request) -> Response:
+    """POST /v1/tokens."""
+    require(request, "admin")
+    asked = decode(_TOKEN, await read_json(request, context(request).settings.max_body_bytes))
+    expires_in = None if asked.expires_in is None else expiry_ms(asked.expires_in)
+    tokens = context(request).tokens
+    text = await tokens.create(asked.name, asked.scopes, expires_in)
+    made = next(token for token in (await tokens.list()).values() if token.name == asked.name)
+    return answer(request, CreatedToken(made.name, made.scopes, text, made.created_at, made.expires_at), 201, cache_control="no-store")
+
+
+async def page(request: Request) -> Response:
+    """GET /v1/tokens."""
+    require(request, "admin")
+    found = (await context(request).tokens.list()).values()
+    return answer(request, TokenList(sorted(found, key=lambda token: token.name)))
+
+
+async def revoke(request: Request) -> Response:
+    """DELETE /v1/tokens/{name}."""
+    require(request, "admin")
+    name = request.path_params["name"]
+    await context(request).tokens.revoke(name)
+    return answer(request, Deleted(name))
