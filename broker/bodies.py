@@ -21,6 +21,7 @@ class RecordBody(msgspec.Struct, omit_defaults=True, kw_only=True):
     deleted: bool = False
     upstream_created_at: str | None = None
     upstream_updated_at: str | None = None
+    headers: dict[str, str] | None = None
     data: msgspec.Raw
 
 
@@ -37,6 +38,7 @@ class EventBody(msgspec.Struct, omit_defaults=True, kw_only=True):
     changes: dict[str, msgspec.Raw] | None = None
     upstream_created_at: str | None = None
     upstream_updated_at: str | None = None
+    headers: dict[str, str] | None = None
     data: msgspec.Raw
 
 
@@ -51,6 +53,7 @@ LETTERS: dict[str, tuple[str, bytes]] = {
     "deleted": ("d", b"false"),
     "upstream_created_at": ("a", b"null"),
     "upstream_updated_at": ("b", b"null"),
+    "headers": ("h", b"null"),
 }
 _COMMON = {
     absent: "".join(letter for letter, is_absent in zip("ruab", absent, strict=True) if is_absent)
@@ -63,6 +66,8 @@ def lacks(body: RecordBody | EventBody) -> str:
     letters = _COMMON[
         body.resource_id is None, body.upstream_id is None, body.upstream_created_at is None, body.upstream_updated_at is None
     ]
+    if body.headers is None:
+        letters += "h"
     if isinstance(body, RecordBody):
         return letters if body.deleted else letters + "d"
     if body.event == "created" and body.changes is None and body.key is None:

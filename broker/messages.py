@@ -4,6 +4,7 @@ The JSON of `data` is never taken apart: it is cut out of the request as it stan
 """
 
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
@@ -20,6 +21,11 @@ T = TypeVar("T")
 Kind = Literal["records", "events"]
 Text255 = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Text64 = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+HEADER_NAME = r"[A-Za-z0-9_.-]{1,128}"
+Headers = Annotated[
+    dict[str, str], msgspec.Meta(max_length=32, extra_json_schema={"propertyNames": {"pattern": f"^{HEADER_NAME}$"}})
+]
+MAX_HEADER_BYTES = 16_384
 
 
 def _uuids() -> Iterator[str]:
@@ -46,6 +52,7 @@ class RecordMessage(msgspec.Struct, forbid_unknown_fields=True):
     deleted: bool | None = False
     upstream_created_at: str | None = None
     upstream_updated_at: str | None = None
+    headers: Headers | None = None
 
 
 class EventMessage(msgspec.Struct, forbid_unknown_fields=True):
@@ -62,6 +69,7 @@ class EventMessage(msgspec.Struct, forbid_unknown_fields=True):
     key: Text255 | None = None
     upstream_created_at: str | None = None
     upstream_updated_at: str | None = None
+    headers: Headers | None = None
     deliver_at: str | None = None
     ttl_ms: Annotated[int, msgspec.Meta(ge=1, le=2**45)] | None = None
 
@@ -137,11 +145,21 @@ def outgoing(stream: str, message: RecordMessage | EventMessage, path: str, limi
     resource_id = _alias(message, path)
     if remember and message.id is None and isinstance(message, EventMessage):
         message = msgspec.structs.replace(message, id=fresh_id())
+    if message.headers:
+        _check_headers(message.headers, f"{path}.headers")
     make = _record if isinstance(message, RecordMessage) else _event
     result, size = make(stream, message, path, resource_id, updated_us)  # type: ignore[arg-type]
     if size > limit:
         raise PayloadTooLarge(f"{path} is {size} bytes; a message may have {limit}.")
     return result
+
+
+def _check_headers(headers: dict[str, str], path: str) -> None:
+    for name in headers:
+        if not re.fullmatch(HEADER_NAME, name):
+            raise ValidationFailed({path: [f"{name[:128]!r} is not 1 to 128 of A-Z a-z 0-9 _ . -"]})
+    if sum(len(text.encode()) for pair in headers.items() for text in pair) > MAX_HEADER_BYTES:
+        raise ValidationFailed({path: [f"must be at most {MAX_HEADER_BYTES} bytes in all"]})
 
 
 def _record(
@@ -160,7 +178,7 @@ def _record(
     stored = RecordBody(
         collection_id=message.collection_id, resource_id=resource_id, id=record_id, provider=provider_of(message.collection_id),
         upstream_id=message.upstream_id, deleted=message.deleted is True, upstream_created_at=message.upstream_created_at,
-        upstream_updated_at=message.upstream_updated_at, data=data,
+        upstream_updated_at=message.upstream_updated_at, headers=message.headers, data=data,
     )  # fmt: skip
     body = encode(stored)
     content = b"\0".join(
@@ -188,7 +206,7 @@ def _event(
         collection_id=message.collection_id, resource_id=resource_id, key=key, id=event_id,
         provider=provider_of(message.collection_id), upstream_id=message.upstream_id, event=message.event or "created",
         changes=message.changes, upstream_created_at=message.upstream_created_at,
-        upstream_updated_at=message.upstream_updated_at, data=message.data,
+        upstream_updated_at=message.upstream_updated_at, headers=message.headers, data=message.data,
     )  # fmt: skip
     body = encode(stored)
     at_us = _instant(message.deliver_at, f"{path}.deliver_at", times.microseconds)

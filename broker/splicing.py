@@ -97,9 +97,20 @@ def _from_fields(stream: str, message_id: bytes, fields_json: bytes) -> tuple[by
     stored = EventBody(
         collection_id=collection_id, resource_id=named.get(b"resource_id"), key=named.get(b"key", upstream_id),
         id=named.get(b"id") or str(uuid.uuid5(RECORD_IDS, f"{stream}\0{message_id.decode()}")),
-        provider=provider_of(collection_id), upstream_id=upstream_id, event=named.get(b"event", "created"), data=_data_of(flat),
+        provider=provider_of(collection_id), upstream_id=upstream_id, event=named.get(b"event", "created"),
+        headers=_headers(named.get(b"headers")), data=_data_of(flat),
     )  # fmt: skip
     return lacks(stored).encode(), encode(stored)
+
+
+def _headers(text: str | None) -> dict[str, str] | None:
+    """The JSON object of strings in a plain client's field `headers`. Other text becomes the one header `headers`: it is not lost."""
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text, type=dict[str, str])
+    except (msgspec.DecodeError, RecursionError):
+        return {"headers": text}
 
 
 def _data_of(flat: Sequence[bytes]) -> msgspec.Raw:

@@ -32,6 +32,7 @@ class Record(msgspec.Struct):
     inserted_at: Time
     upstream_created_at: str | None
     upstream_updated_at: str | None
+    headers: dict[str, str] | None
 
 
 class Event(msgspec.Struct):
@@ -51,6 +52,7 @@ class Event(msgspec.Struct):
     inserted_at: Time
     upstream_created_at: str | None
     upstream_updated_at: str | None
+    headers: dict[str, str] | None
 
 
 class ConsumerObject(msgspec.Struct, omit_defaults=True):

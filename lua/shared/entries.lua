@@ -22,7 +22,7 @@ local function field_at(body, at, name)
 end
 
 -- Whether the head of an event of ours has no number. The letters are those of broker/bodies.py.
-local LACKS = ' [abcdekru]*$'
+local LACKS = ' [abcdehkru]*$'
 local function lacks_number(head)
   return string.find(head, '^' .. LACKS)
 end

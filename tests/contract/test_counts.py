@@ -119,7 +119,7 @@ async def test_a_plain_entry_is_delivered_like_any_other(api: Api, store: Store)
     assert found == {
         "id": "e1", "collection_id": "crm:x", "provider": "crm", "resource_id": "r", "stream_id": "events", "upstream_id": "u",
         "event": "updated", "data": {"a": 1}, "changes": None, "key": "k", "updated_idx": 1, "upstream_created_at": None,
-        "upstream_updated_at": None,
+        "upstream_updated_at": None, "headers": None,
     }  # fmt: skip
 
 

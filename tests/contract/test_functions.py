@@ -173,7 +173,7 @@ async def test_the_publisher_publishes_records(server: Embedded, broker: Broker)
     users = Users(server)
     try:
         for version, status in enumerate((b"created", b"updated", b"updated")):
-            row = ("r", "a:b", "", "", f"digest{version}", "", "ruabd", '{"collection_id":"a:b","id":"r"}')
+            row = ("r", "a:b", "", "", f"digest{version}", "", "ruabdh", '{"collection_id":"a:b","id":"r"}')
             reply = await users.publisher.store.call("FCALL", "broker_v1_publish_records", 1, "broker:{demo}", *row)
             assert reply[0] == status
             # The version before is out, then waits for a retry: the next one takes its place.
@@ -232,7 +232,7 @@ async def test_a_worker_that_may_not_append_fails_while_a_delayed_event_is_due(u
 CALLS = {
     "publisher": {
         "next": ("FCALL", "broker_v1_next", 1, "broker:{demo}", "w", 1, 1, 0),
-        "other stream": ("FCALL", "broker_v1_publish_events", 1, "broker:{other}", "", "a:b", "", "ruceab", "{}", "", ""),
+        "other stream": ("FCALL", "broker_v1_publish_events", 1, "broker:{other}", "", "a:b", "", "ruceabh", "{}", "", ""),
         "delete": ("FCALL", "broker_v1_stream_delete", 1, "broker:{demo}", "1"),
         "plain read": ("XREADGROUP", "GROUP", "w", "me", "STREAMS", "broker:{demo}:log", ">"),
         "plain ack": ("XACK", "broker:{demo}:log", "w", "1-1"),
@@ -241,7 +241,7 @@ CALLS = {
         "library": ("FUNCTION", "FLUSH"),
     },
     "worker": {
-        "publish": ("FCALL", "broker_v1_publish_events", 1, "broker:{demo}", "", "a:b", "", "ruceab", "{}", "", ""),
+        "publish": ("FCALL", "broker_v1_publish_events", 1, "broker:{demo}", "", "a:b", "", "ruceabh", "{}", "", ""),
         "other stream": ("FCALL", "broker_v1_next", 1, "broker:{other}", "o", 1, 1, 0),
         "reset": ("FCALL", "broker_v1_consumer_reset", 1, "broker:{demo}", "w", "all", "all"),
         "plain publish": ("XADD", "broker:{demo}:log", "*", "collection_id", "a:b", "data", "1"),

@@ -152,7 +152,7 @@ async def test_c4_null_changes_nothing_but_takes_a_limit_away(http: httpx.AsyncC
 
 
 async def test_c12_null_is_as_absent_in_what_is_published(http: httpx.AsyncClient) -> None:
-    optional = dict.fromkeys(["id", "upstream_id", "resource_id", "sync_id", "upstream_created_at", "upstream_updated_at"])
+    optional = dict.fromkeys(["id", "upstream_id", "resource_id", "sync_id", "upstream_created_at", "upstream_updated_at", "headers"])
     records = dict.fromkeys(["deleted"]) | optional | {"upstream_id": "u"}
     events = dict.fromkeys(["event", "changes", "key", "deliver_at", "ttl_ms"]) | optional
     for stream, nulls in (("records", records), ("events", events)):

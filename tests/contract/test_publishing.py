@@ -20,7 +20,7 @@ AS_JSON = {"Content-Type": "application/json"}
 EVENTS, RECORDS = "/v1/streams/events/messages", "/v1/streams/records/messages"
 EVENT_KEYS = {
     "id", "collection_id", "provider", "resource_id", "stream_id", "upstream_id", "event", "data", "changes", "key", "updated_idx",
-    "inserted_at", "upstream_created_at", "upstream_updated_at",
+    "inserted_at", "upstream_created_at", "upstream_updated_at", "headers",
 }  # fmt: skip
 RECORD_KEYS = (EVENT_KEYS - {"event", "changes", "key"}) | {"deleted"}
 
@@ -76,7 +76,7 @@ async def test_an_event_is_delivered_with_all_its_fields(api: Api) -> None:
     given = {
         "collection_id": "crm:contacts:eu", "id": "e1", "upstream_id": "u1", "resource_id": "r1", "data": {"a": [1, None]},
         "event": "updated", "changes": {"a": 0}, "key": "k1", "upstream_created_at": "2026-01-31T12:00:00+02:00",
-        "upstream_updated_at": "2026-01-31T12:00:00.123456Z",
+        "upstream_updated_at": "2026-01-31T12:00:00.123456Z", "headers": {"a": "1"},
     }  # fmt: skip
     await api.create_consumer(name="c", stream_id="events")
     published = (await api.publish("events", [given]))["data"][0]
@@ -98,7 +98,7 @@ async def test_an_event_has_null_for_what_is_absent(api: Api) -> None:
     assert found == {
         "id": published["id"], "collection_id": "plain", "provider": "plain", "resource_id": None, "stream_id": "events",
         "upstream_id": None, "event": "created", "data": None, "changes": None, "key": None, "updated_idx": 1,
-        "upstream_created_at": None, "upstream_updated_at": None,
+        "upstream_created_at": None, "upstream_updated_at": None, "headers": None,
     }  # fmt: skip
 
 
@@ -106,6 +106,7 @@ async def test_a_record_is_delivered_with_all_its_fields(api: Api) -> None:
     given = {
         "collection_id": "crm:contacts", "id": "1", "upstream_id": "u1", "resource_id": "r1", "data": [1], "deleted": False,
         "upstream_created_at": "2026-01-31T12:00:00-05:30", "upstream_updated_at": "2026-01-31t12:00:00z",
+        "headers": {"traceparent": "00-1-2-01"},
     }  # fmt: skip
     await api.create_consumer(name="c")
     published = (await api.publish("records", [given]))["data"][0]
@@ -127,7 +128,7 @@ async def test_a_tombstone_has_null_for_what_is_absent(api: Api) -> None:
     del found["inserted_at"]
     assert found == {
         "id": "1", "collection_id": "a:b:c", "provider": "a", "resource_id": None, "stream_id": "records", "upstream_id": None,
-        "data": None, "deleted": True, "updated_idx": 1, "upstream_created_at": None, "upstream_updated_at": None,
+        "data": None, "deleted": True, "updated_idx": 1, "upstream_created_at": None, "upstream_updated_at": None, "headers": None,
     }  # fmt: skip
 
 
