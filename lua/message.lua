@@ -30,10 +30,10 @@ local function is_match(c)
 end
 
 local function state_of(c)
-  local p = redis.call('XPENDING', s.log, c.name, id, id, 1)[1]
+  local p, read_at = redis.call('XPENDING', s.log, c.name, id, id, 1)[1], now_ms()
   local number, given_back, reason, _, due_at = note_of(c, id)
   if p then
-    local delivered_at, expires_at = times_out(s, c, p, p[4] - given_back)
+    local delivered_at, expires_at = times_out(s, c, p, p[4] - given_back, read_at)
     return { 'out', worker_of(p[2]), p[4] - given_back, delivered_at, expires_at, -1, '' }
   end
   if c.keyed and redis.call('ZSCORE', s.key .. ':parked:' .. c.name, member) then return { 'blocked' } end

@@ -29,11 +29,12 @@ local function idle_of(s, c, p)
   return p[3]
 end
 
--- When a row was delivered, when its ack wait ends, both by Redis' clock, and whether that is over.
-local function times_out(s, c, p, count)
-  local delivered_at, began = s.wall - idle_of(s, c, p), tonumber(redis.call('ZSCORE', c.deadlines, sortable(p[1])) or -1)
+-- When a row was delivered, when its ack wait ends, both by Redis' clock, and whether that is over. `read_at`: the clock right after
+-- XPENDING, which reads it too.
+local function times_out(s, c, p, count, read_at)
+  local delivered_at, began = read_at - idle_of(s, c, p), tonumber(redis.call('ZSCORE', c.deadlines, sortable(p[1])) or -1)
   local since = began > 0 and began - s.lead - redelivery_delay(c, count) or delivered_at
-  if math.abs(since - delivered_at) <= KEEP_MS then delivered_at = since end -- XPENDING reads the clock later than we do
+  if math.abs(since - delivered_at) <= KEEP_MS then delivered_at = since end
   return delivered_at, since + c.ack_wait_ms, began == 0 or since + c.ack_wait_ms <= s.wall
 end
 
