@@ -85,9 +85,12 @@ end
 local function idle_because(s, c, out, new)
   local places = c.max_ack_pending - out
   if c.paused then return 'paused' end
-  if #redeliverable(s, c, 1, math.max(0, places)) > 0 then return '' end
+  for _, row in ipairs(redeliverable(s, c, 100, math.max(0, places))) do
+    if #redis.call('XRANGE', s.log, row.id, row.id) > 0 then return '' end
+  end
   if new > 0 and places > 0 then return c.keyed and 'new' or '' end
-  if c.start or sortable(cursor_of(s, c)) > sortable(s.seen) then return 'start' end
+  local cursor = cursor_of(s, c)
+  if sortable(cursor) > sortable(s.seen) and tonumber(string.match(cursor, '^%d+')) >= s.wall then return 'start' end
   if places <= 0 and num_pending(s, c) > 0 then return 'max_ack_pending' end
   if num_parked(s, c) > 0 then return 'keys' end
   return redis.call('EXISTS', c.retry) == 1 and 'retries' or 'empty'

@@ -15,6 +15,12 @@ def order(message_id: str) -> tuple[int, int]:
     return int(ms), int(seq)
 
 
+def _before(at: tuple[int, int]) -> tuple[int, int]:
+    """The greatest id before this one."""
+    ms, seq = at
+    return (ms, seq - 1) if seq else (ms - 1, 1 << 64) if ms else (0, 0)
+
+
 @dataclass
 class Message:
     """What lies in a stream."""
@@ -168,6 +174,7 @@ class ConsumerModel:
     paused: bool = False
     policy: str = "all"
     start_ms: int = 0
+    began: tuple[int, int] = (0, 0)  # the id after which it began
     new: list[str] = field(default_factory=list)
     out: dict[str, Out] = field(default_factory=dict)
     retry: dict[str, Retry] = field(default_factory=dict)
@@ -216,9 +223,12 @@ class ConsumerModel:
             state.clear()
         self.policy, self.start_ms, self.steps, self.noticed_at = policy, start_ms or 0, self.stream.steps, 0
         held = list(self.stream.log.values())
+        last = order(held[-1].id) if held else order(self.stream.last_id)
         if self.indexed:
             held = [m for m in held if self.matches(m) and m.id not in self.stream.lapsed]
         held = {"new": [], "last": held[-1:]}.get(policy, held)
+        before_last = _before(order(held[0].id)) if held else (0, 0) if not self.indexed else last
+        self.began = {"new": last, "last": before_last}.get(policy, _before((self.start_ms, 0)))
         self.new = [m.id for m in held if m.id not in self.stream.lapsed and order(m.id)[0] >= self.start_ms]
 
     def backoff(self, count: int) -> int:
@@ -379,6 +389,50 @@ class ConsumerModel:
             return
         self.retry[message_id] = Retry(0, 0, letter.at, letter.note)
         self.hold(key, message_id)
+
+    # -- what an operator sees
+
+    def blocked(self) -> list[str]:
+        """Messages that wait for their key."""
+        return self.parked + [i for i in self.new if self.keyed and self.stream.log[i].key in self.busy]
+
+    def retrying(self) -> list[str]:
+        """Messages that were delivered and wait to be delivered again."""
+        return [i for i in self.retry if i in self.delivered] + [*self.put_aside]
+
+    def oldest_pending(self) -> int | None:
+        """When the oldest message that waits was appended, in ms since the epoch."""
+        return min((order(i)[0] for i in (*self.new, *self.retry, *self.parked)), default=None)
+
+    def idle_because(self, wall: int, wall_ms: int) -> str | None:
+        """Why a `next` would give nothing."""
+        places, blocked = self.max_ack_pending - len(self.out), set(self.blocked())
+        due = places > 0 and any(waiting.due <= self.stream.now for waiting in self.retry.values())
+        if self.paused:
+            return "paused"
+        if due or any(i in self.stream.log for i in self._expired(wall)) or (places > 0 and set(self.new) - blocked):
+            return None
+        if self.start_ms > wall_ms and order(self.stream.last_id)[0] < self.start_ms:
+            return "start"
+        if places <= 0 and self.counts()[0]:
+            return "max_ack_pending"
+        return "keys" if blocked else "retries" if self.retry else "empty"
+
+    def state(self, message_id: str) -> str:
+        """What a message of the stream is to this consumer."""
+        if message_id in self.out:
+            return "out"
+        if message_id in self.blocked():
+            return "blocked"
+        if message_id in self.retry:
+            return "retrying" if message_id in self.delivered else "new"
+        if message_id in self.dead:
+            return "dead"
+        if not self.matches(self.stream.log[message_id]):
+            return "filtered"
+        if message_id in self.new:
+            return "new"
+        return "before_start" if order(message_id) <= self.began else "done"
 
     def counts(self) -> tuple[int, int]:
         """num_pending and num_ack_pending."""

@@ -128,6 +128,7 @@ class Machine(RuleBasedStateMachine):
         self.consumers: dict[str, ConsumerModel] = {}
         self.tokens: list[tuple[str, str]] = []  # (consumer, token) of every delivery ever made
         self.seen: set[str] = set()
+        self.watched = False
 
     def run(self, awaitable: Any) -> Any:
         """Wait for a call."""
@@ -135,10 +136,14 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(
         names=st.sets(st.sampled_from(sorted(CONSUMERS)), min_size=1, max_size=4), early=st.integers(1, 4), eager=st.booleans(),
-        work=st.sampled_from([1, 9, 300]),
+        work=st.sampled_from([1, 9, 300]), watched=st.sampled_from([False, False, True]),
     )
-    def begin(self, names: set[str], early: int, eager: bool, work: int) -> None:
-        """An empty Redis, a broker with a movable clock, and consumers, some of them from the first message on."""
+    def begin(self, names: set[str], early: int, eager: bool, work: int, watched: bool) -> None:
+        """An empty Redis, a broker with a movable clock, and consumers, some of them from the first message on.
+
+        `watched`: all that may be seen is looked at after every step, which also brings everything up to date.
+        """
+        self.watched = watched
         self.names = sorted(names)
         self.in_use = {CONSUMERS[name]["stream_id"] for name in names}
 
@@ -763,14 +768,43 @@ class Machine(RuleBasedStateMachine):
                 since = Delivered(out.since - model.stream.lead, out.at.backs if out.began is None else self.backs)
                 assert self.is_time_of(since, rfc3339(microseconds(row.expires_at) // 1000 - model.ack_wait_ms)), f"{row} {model}"
         self.look_at_dead(model)
+        self.inspect_message(model)
         foretold = [(p.id, p.deliver_count) for p in self.run(self.broker.deliveries.peek(name, 3))]
         assert foretold == model.peek(3, self.now)
+
+    def inspect_message(self, model: ConsumerModel) -> None:
+        """What is retried, and what some message of the stream is to each of its consumers."""
+        rows, _ = self.run(self.broker.inspection.retrying(model.name, limit=1000))
+        waiting = {i: model.retry.get(i) or model.put_aside[i] for i in model.retrying()}
+        blocked = set(model.blocked())
+        assert [(r.id, r.deliver_count, r.reason or "", r.blocked) for r in rows] == [
+            (i, waiting[i].count, waiting[i].reason, i in blocked) for i in sorted(waiting, key=order)
+        ], f"{rows} {model}"
+        stream = model.stream
+        name = next(n for n, s in self.streams.items() if s is stream)
+        for message_id in list(stream.log)[self.version % 3 :: 3]:
+            _, states = self.run(self.broker.inspection.message(name, message_id))
+            for consumer in stream.consumers:
+                consumer.look(self.now)
+            assert {s.consumer: s.state for s in states} == {c.name: c.state(message_id) for c in stream.consumers}, f"{message_id} {stream}"
 
     def check_counts(self, model: ConsumerModel, info: ConsumerInfo) -> None:
         """They are exact."""
         redelivered = sum(1 for o in model.out.values() if o.count > 1)
-        expected = (*model.counts(), len(model.dead), redelivered)
-        assert msgspec.structs.astuple(info) == expected, f"{info} {expected} {model}"
+        wall_ms = self.run(self.real_ms()) + self.now
+        idle = model.idle_because(self.now, wall_ms)
+        expected = (*model.counts(), len(model.dead), redelivered, len(model.retrying()), len(model.blocked()), idle)
+        told = msgspec.structs.astuple(info)
+        assert (*told[:6], info.idle_because) == expected, f"{info} {expected} {model}"
+        oldest = model.oldest_pending()
+        assert info.oldest_pending_at == (None if oldest is None else rfc3339(oldest)), f"{info} {model}"
+        assert (info.oldest_ack_pending_at is None) == (not model.out)
+
+    @invariant()
+    def all_is_seen(self) -> None:
+        """An operator who looks at everything all the time."""
+        for model in self.consumers.values() if self.watched else ():
+            self.inspect_one(model)
 
     @invariant()
     def nothing_is_lost(self) -> None:
