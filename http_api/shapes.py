@@ -56,7 +56,10 @@ class Event(msgspec.Struct):
 
 
 class ConsumerObject(msgspec.Struct, omit_defaults=True):
-    """A consumer; `info` comes with the answer for one consumer, `paused` and `paused_until` only while it is paused."""
+    """A consumer. `info` comes with the answer for one consumer, `paused` and `paused_until` only while it is paused.
+
+    `warnings` come where it is created and its fields may hurt.
+    """
 
     id: str
     name: str
@@ -75,6 +78,7 @@ class ConsumerObject(msgspec.Struct, omit_defaults=True):
     info: ConsumerInfo | msgspec.UnsetType = msgspec.UNSET
     paused: bool = False
     paused_until: Time | None = None
+    warnings: list[str] = []
 
 
 class Message(msgspec.Struct, omit_defaults=True):

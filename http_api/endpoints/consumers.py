@@ -29,7 +29,17 @@ async def create(request: Request) -> Response:
     require(request, "admin")
     spec = decode(_SPEC, await read_json(request, context(request).settings.max_body_bytes))
     consumer, new = await context(request).broker.consumers.create(spec)
-    return answer(request, _without_info(consumer), 201 if new else 200)
+    shown = msgspec.structs.replace(_without_info(consumer), warnings=_warnings(consumer))
+    return answer(request, shown, 201 if new else 200)
+
+
+def _warnings(consumer: Consumer) -> list[str]:
+    if consumer.max_deliver > 0 or consumer.backoff_ms:
+        return []
+    return [
+        "max_deliver is -1 and backoff_ms is empty: a message that always fails is delivered again at once, without end. "
+        "Set max_deliver, such as 5, and backoff_ms, such as [1000, 10000, 60000]."
+    ]
 
 
 async def page(request: Request) -> Response:

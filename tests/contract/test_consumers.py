@@ -49,7 +49,8 @@ async def test_c18_a_consumer_shows_its_defaults(api: Api) -> None:
     created = await api.create_consumer(name="c")
     assert fixed(created) == DEFAULTS | {"id": "c", "name": "c"}
     assert created["created_at"] == created["updated_at"]
-    nothing = {"num_pending": 0, "num_ack_pending": 0, "num_dead": 0, "num_redelivered": 0}
+    nothing: Json = dict.fromkeys(["num_pending", "num_ack_pending", "num_dead", "num_redelivered", "num_retrying", "num_blocked"], 0)
+    nothing |= {"oldest_pending_at": None, "oldest_ack_pending_at": None, "idle_because": "empty"}
     assert await api.get_consumer("c") == created | {"info": nothing}
 
 

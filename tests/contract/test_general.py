@@ -17,7 +17,7 @@ NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
 async def no_messages(http: httpx.AsyncClient, stream: str = "events") -> bool:
-    return bool((await http.get(f"/v1/streams/{stream}/messages")).json() == {"data": [], "next": None})
+    return bool((await http.get(f"/v1/streams/{stream}/messages")).json() == {"data": [], "next": None, "scanned": 0})
 
 
 # C1

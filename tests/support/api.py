@@ -104,7 +104,10 @@ class HttpApi:
         return await self.call("GET", f"/streams/{stream}/records/{record_id}")  # type: ignore[no-any-return]
 
     async def create_consumer(self, **fields: Any) -> Json:
-        return await self.call("POST", "/http-consumers", json=fields)  # type: ignore[no-any-return]
+        created: Json = await self.call("POST", "/http-consumers", json=fields)
+        hurts = created["max_deliver"] == -1 and not created["backoff_ms"]
+        assert bool(created.pop("warnings", None)) == hurts
+        return created
 
     async def get_consumer(self, name: str) -> Json:
         return await self.call("GET", f"/http-consumers/{name}")  # type: ignore[no-any-return]
