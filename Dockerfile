@@ -14,7 +14,7 @@ VOLUME /data
 EXPOSE 8080
 
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
-  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health/ready', timeout=2)"]
+  CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8080, timeout=2); c.request('GET', '/health/ready'); exit(c.getresponse().status != 200)"]
 
 # Bound to all addresses, so it starts only with an access token: set BROKER_ADMIN_TOKEN.
 CMD ["broker", "serve", "--host", "0.0.0.0"]

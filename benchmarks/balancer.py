@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import resource
 import shutil
 import socket
 import subprocess
@@ -29,7 +28,7 @@ def configuration(bind: str, servers: Sequence[str], changed: Mapping[str, str])
     `changed` gives settings another value: `{"timeout server": "1s"}`.
     """
     text = SHIPPED.read_text()
-    # Docker's name server is not here, and the addresses are numbers.
+    # The addresses are numbers.
     text = re.sub(r"^resolvers .*\n(?: +.*\n)+", "", text, flags=re.MULTILINE)
     text = re.sub(r" resolvers \S+ init-addr \S+$", "", text, flags=re.MULTILINE)
     text = _replaced(r"^( *bind ):8080$", rf"\g<1>{bind}", text, 1)
@@ -49,12 +48,6 @@ def _replaced(pattern: str, by: str, text: str, count: int) -> str:
     return text
 
 
-def _fitting() -> dict[str, str]:
-    """Fewer connections where this machine may not open the files that the shipped number needs, two each."""
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return {} if files >= 41_000 or files == resource.RLIM_INFINITY else {"maxconn": str(files // 2 - 200)}
-
-
 @contextlib.contextmanager
 def balancing(urls: Sequence[str], changed: Mapping[str, str] | None = None) -> Iterator[str]:
     """A balancer over the servers at `urls`; gives its own URL. RuntimeError: haproxy refuses the configuration."""
@@ -64,7 +57,7 @@ def balancing(urls: Sequence[str], changed: Mapping[str, str] | None = None) -> 
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener, tempfile.TemporaryDirectory(prefix="bh-") as directory:
         servers = [url.removeprefix("http://") for url in urls]
         path, log = Path(directory) / "haproxy.cfg", Path(directory) / "haproxy.log"
-        path.write_text(configuration(f"fd@{listener.fileno()}", servers, _fitting() | dict(changed or {})))
+        path.write_text(configuration(f"fd@{listener.fileno()}", servers, dict(changed or {})))
         with log.open("wb") as out:
             process = subprocess.Popen([BINARY, "-db", "-f", path], stdout=out, stderr=out, pass_fds=(listener.fileno(),))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -93,6 +93,17 @@ def test_mounted_files_and_volumes_exist(compose: Compose) -> None:
                 assert source in compose.volumes
 
 
+def test_no_healthcheck_goes_through_a_proxy(compose: Compose) -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    for service in compose.services.values():
+        command = service.healthcheck.test[1:]
+        if command[0] == "python":
+            assert "http.client" in command[2] and "urllib" not in command[2]  # http.client knows no proxies
+            assert command[2] in dockerfile
+        elif command[0] == "wget":
+            assert command[1:3] == ["-Y", "off"]
+
+
 def test_redis_keeps_what_it_is_given(compose: Compose) -> None:
     assert "--appendonly yes" in compose.services["redis"].command
     assert "--maxmemory-policy noeviction" in compose.services["redis"].command
@@ -110,7 +121,7 @@ def test_only_the_balancer_is_reachable_from_outside(compose: Compose) -> None:
 def test_the_balancer_knows_every_broker_and_outlasts_the_longest_wait(brokers: dict[str, Service]) -> None:
     words = [line.split() for line in (ROOT / "docs" / "haproxy.cfg").read_text().splitlines()]
     servers = {line[1]: line[2] for line in words if line[:1] == ["server"]}
-    assert servers == {name: f"{name}:8080" for name in brokers}
+    assert servers == {name: f'"${{{name.upper().replace("-", "_")}-{name}:8080}}"' for name in brokers}
     assert ["option", "httpchk", "GET", "/health/ready"] in words
     # Any server takes any call, none is sent twice, and a worker that goes away is gone for its server too.
     assert ["balance", "roundrobin"] in words
