@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from broker import disk, keys
-from broker.errors import BrokerError
-from broker.store import Store
+from broker.errors import BrokerError, StoreFault
+from broker.store import Store, forbidden
 
 OLDEST = (7, 0)
 
@@ -34,7 +34,10 @@ class Promises:
 
 
 async def examine(store: Store) -> Promises:
-    """Ask Redis, of a cluster each primary. A server that hides its configuration (some managed ones) is judged by INFO alone."""
+    """Ask Redis, of a cluster each primary. A server that hides its configuration (some managed ones) is judged by INFO alone.
+
+    What the Redis user may not ask is unknown, and warned of.
+    """
     found = [await _examine_one(store, key) for key in await store.primaries()]
     if len(found) == 1:
         return found[0]
@@ -54,7 +57,7 @@ def _distinct(texts: Iterable[str]) -> str:
 
 async def _examine_one(store: Store, key: str) -> Promises:
     """What the server that holds a key promises."""
-    info = _parse((await store.call("INFO", "everything", at=key)).decode())
+    info = await _info(store, key)
     config = {}
     for name in ("appendonly", "appendfsync", "save", "maxmemory-policy"):
         try:
@@ -63,19 +66,21 @@ async def _examine_one(store: Store, key: str) -> Promises:
         except BrokerError:
             config[name] = "unknown"
     name = "Valkey" if "valkey_version" in info else "Redis"
-    version = info.get("valkey_version") or info.get("redis_version", "0")
+    version = info.get("valkey_version") or info.get("redis_version", "")
     warnings = []
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+    if version and tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         warnings.append(f"{name} {version} is older than 7.0, which the broker needs.")
     policy = info.get("maxmemory_policy", config["maxmemory-policy"])
-    if policy != "noeviction":
+    if policy == "unknown":
+        warnings.append("Redis does not tell its eviction policy; any but noeviction may drop messages.")
+    elif policy != "noeviction":
         warnings.append(f"The eviction policy {policy} may drop messages; set maxmemory-policy noeviction.")
     found = await disk.look(store, key)
     refusal = None if found.can_change else found.reason
     if refusal and (names := await _streams_with_fsync(store)):
         some = ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         warnings.append(f"Streams have fsync: true ({some}), but that {refusal}. Each publish to them is answered 504.")
-    if info.get("aof_enabled") == "1":
+    if info.get("aof_enabled") == "1" or config["appendonly"] == "yes":
         persistence = f"append-only file, fsync {config['appendfsync']}"
         if config["appendfsync"] == "everysec":
             persistence += ": a power failure may lose the last second"
@@ -87,7 +92,8 @@ async def _examine_one(store: Store, key: str) -> Promises:
         persistence = f"snapshots ({config['save']}): a crash loses what came after the last one"
         warnings.append("There is no append-only file: a crash loses what came after the last snapshot.")
     elif config["save"] == "unknown":
-        persistence = "unknown: the server hides its configuration"
+        persistence = "unknown: Redis does not tell"
+        warnings.append("Redis does not tell whether it keeps data on disk; without, a restart of it loses every message.")
     else:
         persistence = "none: a restart loses everything"
         warnings.append("Nothing is kept on disk: a restart of Redis loses every message.")
@@ -95,7 +101,18 @@ async def _examine_one(store: Store, key: str) -> Promises:
         warnings.append("This Redis is a replica; the broker must reach a primary.")
     limit = int(info.get("maxmemory", "0"))
     memory = f"{int(info.get('used_memory', '0')) / 1e6:.1f} MB used, " + (f"limit {limit / 1e6:.0f} MB" if limit else "no limit")
-    return Promises(f"{name} {version}", persistence, policy, memory, info.get("connected_slaves", "0"), tuple(warnings))
+    memory, server = (memory, f"{name} {version}") if version else ("unknown", "a Redis of unknown version")
+    return Promises(server, persistence, policy, memory, info.get("connected_slaves", "unknown"), tuple(warnings))
+
+
+async def _info(store: Store, key: str) -> dict[str, str]:
+    """What INFO tells; nothing where the user may not ask."""
+    try:
+        return _parse((await store.call("INFO", "everything", at=key)).decode())
+    except BrokerError as exc:
+        if forbidden(exc) or isinstance(exc, StoreFault):  # a fault where the command was renamed
+            return {}
+        raise
 
 
 async def _streams_with_fsync(store: Store) -> list[str]:

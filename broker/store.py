@@ -84,6 +84,11 @@ def from_reply(error: RedisError) -> BrokerError:
     return StoreFault("Redis gave an answer that the broker does not understand.")
 
 
+def forbidden(error: BrokerError) -> bool:
+    """Whether it is for the Redis user's rights that a command was refused."""
+    return isinstance(error.__cause__, NoPermissionError)
+
+
 class NoTransactions(Exception):
     """The Redis user may not begin a transaction; nothing happened."""
 

@@ -5,12 +5,14 @@ failures, and learns how long a call that cannot have taken effect is worth tryi
 """
 
 import asyncio
+import os
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from redis.asyncio.cluster import ClusterNode, NodesManager
-from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool, SSLConnection, parse_url
+from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool, SSLConnection, parse_url, to_bool
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
@@ -27,6 +29,10 @@ SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redi
 PATIENCE_S = 5.0
 # So many keys are tried to find one on each primary of a cluster; of a hundred primaries each has one among a thousand.
 _PROBES = 10_000
+
+
+class WrongUrl(ValueError):
+    """A URL that names no Redis; the message says why, and repeats nothing secret of it."""
 
 
 class Topology(Protocol):
@@ -223,7 +229,7 @@ def _key(args: Sequence[Argument]) -> str | None:
 def from_url(url: str, timeout: float) -> Topology:
     """The servers behind `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`.
 
-    Those of sentinels and clusters have a list of addresses: `redis+sentinel://host:port,host:port/service/db`. ValueError.
+    Those of sentinels and clusters have a list of addresses: `redis+sentinel://host:port,host:port/service/db`. ValueError, WrongUrl.
     """
     options: dict[str, Any] = {"protocol": 2, "socket_timeout": None, "driver_info": _DRIVER}
     if not url.startswith("unix://"):
@@ -234,13 +240,28 @@ def from_url(url: str, timeout: float) -> Topology:
             return _sentinel(url, options, timeout)
         if kind == "cluster":
             addresses, shared, path = _several(url, options)
-            if path:
-                raise ValueError("a cluster has one database")
+            if path or shared.pop("db", 0):
+                raise WrongUrl("a cluster has one database, so none can be named")
             patience = _patience_of_one(addresses, timeout)
             return Cluster(addresses, shared | {"socket_connect_timeout": patience, "socket_timeout": patience})
-        return One(ConnectionPool.from_url(url, **options))
+        return One(ConnectionPool(**options | _parsed(url)))
     except TypeError as exc:
-        raise ValueError(f"an option of the URL is unknown: {exc}") from exc
+        name = re.search(r"keyword argument '(\w+)'", str(exc))
+        raise WrongUrl(f"the URL has an option that is unknown{f': {name[1]}' if name else ''}") from exc
+    except RedisError as exc:  # what an option of TLS has for a value
+        raise WrongUrl(f"the URL has an option that cannot be used: {exc}") from exc
+
+
+def _parsed(url: str) -> dict[str, Any]:
+    """The options of a connection as redis-py reads them from a URL, but where it would pass over what it cannot read."""
+    found, path = dict(parse_url(url)), urlsplit(url).path
+    if url.startswith("unix://"):
+        found["path"] = os.fsdecode(unquote_to_bytes(path))  # a file's name need not be UTF-8
+    elif not re.fullmatch(r"(/[0-9]*)?", path):
+        raise WrongUrl("the database must be a number, as in redis://host:port/0")
+    for name in ("protocol", "decode_responses"):
+        found.pop(name, None)  # what is spoken, and how it is read, is not for the URL to say
+    return found
 
 
 def _patience_of_one(addresses: Sequence[tuple[str, int]], timeout: float) -> float:
@@ -252,13 +273,20 @@ def _sentinel(url: str, options: dict[str, Any], timeout: float) -> One:
     addresses, shared, path = _several(url, options)
     service, _, db = path.partition("/")
     if not service:
-        raise ValueError("the service is missing: redis+sentinel://host:port/service")
+        raise WrongUrl("the service is missing: redis+sentinel://host:port/service")
+    if not re.fullmatch("[0-9]*", db):
+        raise WrongUrl("the database must be a number, as in redis+sentinel://host:port/service/0")
     patience = _patience_of_one(addresses, timeout)
     asking = {"socket_connect_timeout": patience, "socket_timeout": patience, "retry": Retry(NoBackoff(), 0)}
     ssl = issubclass(shared.pop("connection_class", Connection), SSLConnection)
+    # The sentinels' own user, password and TLS; TLS is theirs too where the data servers have it, unless the URL says otherwise.
+    asking |= {name: shared.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in shared}
+    if to_bool(shared.pop("sentinel_ssl", str(ssl))):
+        asking |= {"ssl": True} | {name: value for name, value in shared.items() if name.startswith("ssl_")}
+    db = db or shared.pop("db", 0)
     sentinel = _Sentinels(addresses, sentinel_kwargs=asking)
     pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
-        service, sentinel, ssl=ssl, db=int(db or 0), retry=Retry(NoBackoff(), 0), **shared
+        service, sentinel, ssl=ssl, db=int(db), retry=Retry(NoBackoff(), 0), **shared
     )
     return One(pool, sentinel)
 
@@ -271,11 +299,9 @@ def _several(url: str, options: dict[str, Any]) -> tuple[list[tuple[str, int]], 
     for address in hosts.split(","):
         one = urlsplit(f"//{address}")
         if not one.hostname:
-            raise ValueError("an address is missing")
+            raise WrongUrl("an address is missing")
         addresses.append((one.hostname, one.port or (26379 if "sentinel" in parts.scheme else 6379)))
     scheme = parts.scheme.partition("+")[0]
-    query = "&".join(f"{name}={value}" for name, value in parse_qsl(parts.query))
-    shared = options | parse_url(f"{scheme}://{login}{'@' if login else ''}localhost/?{query}")
-    for name in ("host", "port", "db"):
-        shared.pop(name, None)
+    shared = options | _parsed(f"{scheme}://{login}{'@' if login else ''}localhost/?{parts.query}")
+    del shared["host"]
     return addresses, shared, unquote(parts.path.strip("/"))

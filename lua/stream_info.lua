@@ -1,7 +1,7 @@
 -- stream_info: a stream's fields and what it holds.
 -- uses: filters entries holding ordering due schedule upkeep
 -- KEYS[1]  broker:{S}
--- returns  the reply. bytes: of memory; first_id, last_id: '' = none
+-- returns  the reply. bytes: of memory, 0 where the user may not ask; first_id, last_id: '' = none
 -- reply    messages bytes first_id last_id consumers / name value
 -- errors   STREAM_NOT_FOUND
 -- cost     O(1)
@@ -10,8 +10,9 @@ if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 up_to_date(s)
 local messages = redis.call('XLEN', s.log)
 local first, last = redis.call('XRANGE', s.log, '-', '+', 'COUNT', 1)[1], redis.call('XREVRANGE', s.log, '+', '-', 'COUNT', 1)[1]
+local bytes = messages > 0 and redis.pcall('MEMORY', 'USAGE', s.log) or 0
 local reply = {
-  messages, messages > 0 and redis.call('MEMORY', 'USAGE', s.log) or 0, first and first[1] or '', last and last[1] or '',
+  messages, type(bytes) == 'number' and bytes or 0, first and first[1] or '', last and last[1] or '',
   redis.call('SCARD', s.key .. ':consumers'),
 }
 for _, value in ipairs(redis.call('HGETALL', s.key)) do reply[#reply + 1] = value end
