@@ -9,8 +9,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from broker.store import Store
-from broker.topology import SCHEMES
+from broker.topology import SCHEMES, WrongUrl
 
+# What Kubernetes puts into the environment of every pod beside a Service named `broker`, as BROKER_PORT: it is nobody's setting.
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://[^/]+:[0-9]+")
+# Guesses at a shorter token come too fast where others can reach the server.
+SHORTEST_ADMIN_TOKEN = 16
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -36,19 +40,23 @@ class Settings:
     @property
     def on_loopback(self) -> bool:
         """Only this machine can reach the server."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
-
+        return is_loopback(self.host)
 
     @property
     def redis_source(self) -> str:
         """The Redis in use as a message names it: the setting, and the address without user, password and options."""
         if self.redis_url is None:
             return f"--data-dir {self.data_dir}"
-        scheme, _, rest = self.redis_url.partition("://")
-        return f"--redis {scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+        parts = urlsplit(self.redis_url)
+        return f"--redis {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or a name is that of this machine alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 # setting -> (option, environment variable)
@@ -73,6 +81,8 @@ def load(options: Mapping[str, str | None], environ: Mapping[str, str] = os.envi
         text, source = options.get(field), option
         if text is None:
             text, source = environ.get(variable) or None, variable
+            if field == "port" and text is not None and _SERVICE_LINK.fullmatch(text):
+                text = None
         if text is not None:
             given[field] = _parse(field, text, source)
     return Settings(**given)  # type: ignore[arg-type]
@@ -87,6 +97,8 @@ def _parse(field: str, text: str, source: str) -> object:
         case "max_message_bytes" | "max_body_bytes" | "max_answer_bytes":
             return _integer(text, source, 1024, 1 << 30)
         case "data_dir":
+            if not text:
+                raise WrongSetting(f"{source}: a directory must be named.")
             return Path(text)
         case "log_level":
             if text.lower() not in LOG_LEVELS:
@@ -107,8 +119,13 @@ def check_redis_url(text: str, source: str) -> str:
     try:
         parts = urlsplit(text)
         if parts.scheme in SCHEMES and (parts.path if parts.scheme == "unix" else parts.netloc):
+            if parts.scheme != "unix" and "@" in parts.path + parts.query + parts.fragment:
+                # What seems to be the host is a part of the password then, and would be shown.
+                raise WrongUrl("write / ? # and @ in a user, a password or an option as %2F %3F %23 and %40")
             Store.from_url(text)
             return text
+    except WrongUrl as exc:
+        raise WrongSetting(f"{source}: {exc}.") from exc
     except ValueError:
         pass
     raise WrongSetting(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.topology import Cluster, One, from_url
 from http_api.settings import SOURCES, Settings, WrongSetting, load
 
 # setting -> a value as text, what becomes of it, and values that cannot be used
@@ -93,3 +94,76 @@ def test_c49_the_redis_in_use_is_named_without_secrets(url: str | None, shown: s
 )  # fmt: skip
 def test_who_is_on_loopback(host: str, loopback: bool) -> None:
     assert Settings(host=host).on_loopback is loopback
+
+
+@pytest.mark.parametrize("text", ["tcp://10.96.12.7:8080", "udp://10.96.12.7:53", "tcp://[fd00::1]:8080"])
+def test_what_kubernetes_says_of_a_service_named_broker_is_no_port(text: str) -> None:
+    assert load({}, {"BROKER_PORT": text, "BROKER_PORT_8080_TCP": text, "BROKER_SERVICE_HOST": "10.96.12.7"}) == Settings()
+    with pytest.raises(WrongSetting, match="--port"):
+        load({"port": text}, {})
+
+
+def test_an_empty_data_directory_is_named() -> None:
+    with pytest.raises(WrongSetting, match="--data-dir: a directory must be named"):
+        load({"data_dir": ""}, {})
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://h/abc", "the database must be a number"),
+        ("redis://h/1/2", "the database must be a number"),
+        ("redis+sentinel://h/service/abc", "the database must be a number"),
+        ("redis+sentinel://h", "the service is missing"),
+        ("redis+sentinel://,/s", "an address is missing"),
+        ("redis+cluster://h/3", "a cluster has one database"),
+        ("redis+cluster://h?db=3", "a cluster has one database"),
+        ("redis://h?color=red", "option that is unknown: color"),
+        ("rediss://h?ssl_cert_reqs=maybe", "option that cannot be used"),
+        ("redis://:pa?ss@w@h", "%40"), ("redis://:pa/ss@w@h", "%40"), ("redis://:pa#ss@w@h", "%40"), ("redis://h?password=pa@ss", "%40"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_url_is_said_and_no_password_shown(url: str, said: str) -> None:
+    with pytest.raises(WrongSetting) as refusal:
+        load({"redis_url": url}, {})
+    assert said in str(refusal.value)
+    assert "pa" not in str(refusal.value).replace("a part", "").replace("password", "")
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("redis://h/3?protocol=3", {"db": 3, "protocol": 2}),
+        ("redis://u%40:p%40%2F@h", {"username": "u@", "password": "p@/"}),
+        ("redis://me:sword@fish@h", {"password": "sword@fish", "host": "h"}),
+        ("unix:///a%2Fb%23%3F%20%ff?db=2", {"path": "/a/b#? \udcff", "db": 2}),
+        ("redis+sentinel://u:p%2540@a/s/2?sentinel_username=x&sentinel_password=%2540%26", {"db": 2, "password": "p%40"}),
+    ],
+)
+def test_a_url_is_read_once_and_whole(url: str, options: dict[str, object]) -> None:
+    servers = from_url(url, 5.0)
+    assert isinstance(servers, One)
+    assert options.items() <= servers._pool.connection_kwargs.items()
+
+
+def test_options_of_a_cluster_are_decoded_once() -> None:
+    servers = from_url("redis+cluster://me:p%2540@a:1,b?client_name=x%2541%26&protocol=3", 5.0)
+    assert isinstance(servers, Cluster)
+    assert {"password": "p%40", "client_name": "x%41&", "protocol": 2}.items() <= servers._options.items()
+
+
+@pytest.mark.parametrize(
+    ("url", "asked_with"),
+    [
+        ("redis+sentinel://u:p@a/s", {}),
+        ("redis+sentinel://a/s?sentinel_username=x&sentinel_password=%40%25", {"username": "x", "password": "@%"}),
+        ("rediss+sentinel://a/s?ssl_cert_reqs=none", {"ssl": True, "ssl_cert_reqs": "none"}),
+        ("rediss+sentinel://a/s?sentinel_ssl=false", {}),
+        ("redis+sentinel://a/s?sentinel_ssl=true", {"ssl": True}),
+    ],
+)
+def test_sentinels_are_asked_with_what_is_their_own(url: str, asked_with: dict[str, object]) -> None:
+    servers = from_url(url, 5.0)
+    assert isinstance(servers, One) and servers._sentinel is not None
+    ours = ("socket_connect_timeout", "socket_timeout", "retry")
+    assert {name: value for name, value in servers._sentinel.sentinel_kwargs.items() if name not in ours} == asked_with
