@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import fcntl
 import logging
 import os
 import shutil
@@ -14,10 +13,14 @@ import time
 from importlib import metadata
 from pathlib import Path
 from typing import IO
+from urllib.parse import quote
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from broker.data_directory import EmbeddedFailed as EmbeddedFailed
+from broker.data_directory import check_links, take
 
 logger = logging.getLogger("broker")
 
@@ -28,10 +31,6 @@ _PR_SET_PDEATHSIG = 1
 _REWRITE_AT = "256mb"
 # By its title a server says that it is a broker's own, whose settings the broker may change (broker/disk.py).
 PROCESS_TITLE = "{title} {unixsocket} embedded-in-broker"
-
-
-class EmbeddedFailed(Exception):
-    """The embedded Redis cannot run; the message is one line that says why."""
 
 
 def _packaged_binary() -> str | None:
@@ -68,6 +67,7 @@ class Embedded:
     """A Valkey over a data directory. Every write is in its append-only file before it is acknowledged.
 
     `start` and `stop`; if the child dies in between it is started again. One process at a time may hold the directory.
+    `warnings`: what the start did to the directory that the user should know.
     """
 
     def __init__(self, data_dir: Path, binary: str | None = None, options: tuple[str, ...] = ()) -> None:
@@ -75,6 +75,7 @@ class Embedded:
         self.socket = self.data_dir / "valkey.sock"
         self._binary = binary
         self._options = options
+        self.warnings: list[str] = []
         self._lock: IO[str] | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
@@ -83,7 +84,7 @@ class Embedded:
     @property
     def url(self) -> str:
         """Where clients connect."""
-        return f"unix://{self.socket}"
+        return f"unix://{quote(os.fsencode(self.socket))}"
 
     @property
     def pid(self) -> int | None:
@@ -96,16 +97,9 @@ class Embedded:
         if len(os.fsencode(self.socket)) > _LONGEST_SOCKET_PATH:
             raise EmbeddedFailed(f"the data directory {self.data_dir} has too long a path for a unix socket; choose a shorter one")
         try:
-            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.data_dir.chmod(0o700)
-            self._lock = (self.data_dir / "lock").open("w")
+            self._lock, self.warnings = take(self.data_dir)
         except OSError as exc:
             raise EmbeddedFailed(f"the data directory {self.data_dir} cannot be used: {exc.strerror}") from exc
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            self._lock.close()
-            raise EmbeddedFailed(f"the data directory {self.data_dir} is in use by another broker") from exc
         try:
             self._end_orphan(timeout)
             self._spawn(binary)
@@ -121,8 +115,14 @@ class Embedded:
         if not self.socket.exists():
             return
         client = _client(self.socket)
-        with contextlib.suppress(redis.RedisError):
+        try:
+            if client.config_get("dir") != {"dir": str(self.data_dir)}:
+                raise EmbeddedFailed(f"{self.socket} is of a Redis that has its data elsewhere")
             client.shutdown(nosave=True)
+        except (redis.AuthenticationError, redis.ResponseError) as exc:
+            raise EmbeddedFailed(f"{self.socket} is of a Redis that is not ours: {exc}") from exc
+        except redis.RedisError:
+            pass  # nobody is there, or it has gone
         deadline = time.monotonic() + timeout
         while _answers(client) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -143,6 +143,7 @@ class Embedded:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=_environment(binary),
+            umask=0o077,
             start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # one system call, no locks
         )
@@ -200,7 +201,13 @@ def _die_with_parent() -> None:
 
 
 def _client(socket: Path) -> redis.Redis:
-    return redis.Redis(unix_socket_path=str(socket), socket_timeout=5, retry=Retry(NoBackoff(), 0))
+    return redis.Redis(
+        unix_socket_path=str(socket),
+        socket_timeout=5,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=True,
+        encoding_errors="surrogateescape",  # the directory is named by bytes
+    )
 
 
 def _answers(client: redis.Redis) -> bool:
@@ -215,6 +222,7 @@ def is_running(data_dir: Path) -> bool:
     socket = data_dir.resolve() / "valkey.sock"
     if not socket.exists():
         return False
+    check_links(data_dir.resolve())
     client = _client(socket)
     try:
         return _answers(client)

@@ -11,8 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # A module may import what stands in the lines above its own, and nothing beside or below it.
 LAYERS = [
     # The library. Its leaves import nothing of the project.
-    "broker.errors broker.keys broker.names broker.times broker.scripts broker.embedded broker.group_commit broker.bodies",
-    "broker.ack_tokens broker.filters broker.validation broker.link",
+    "broker.errors broker.keys broker.names broker.times broker.scripts broker.data_directory broker.group_commit broker.bodies",
+    "broker.wording",
+    "broker.ack_tokens broker.embedded broker.filters broker.validation broker.link",
     "broker.topology broker.splicing",
     "broker.store",
     "broker.functions broker.disk",
@@ -25,16 +26,20 @@ LAYERS = [
     "broker.broker",
     "broker",
     # The command line's client side knows the API by its addresses alone.
-    "http_api http_api.settings http_api.metrics http_api.cli http_api.accepting http_api.packing",
+    "http_api http_api.settings http_api.metrics http_api.cli http_api.accepting http_api.overflow http_api.packing",
+    "http_api.cli.options http_api.cli.proxies",
     "http_api.cli.client",
     "http_api.cli.consume http_api.cli.demo http_api.cli.objects http_api.cli.publish http_api.cli.store",
     "http_api.cli.functions",
+    "http_api.cli.groups",
     # The facade.
     "http_api.codec http_api.shapes http_api.context http_api.auth http_api.endpoints",
     "http_api.problems",
     "http_api.endpoints.operations http_api.endpoints.consumers http_api.endpoints.streams http_api.endpoints.tokens",
     "http_api.endpoints.deliveries http_api.endpoints.dead_letters",
     "http_api.routes",
+    "http_api.operations http_api.words",
+    "http_api.schemas",
     "http_api.openapi",
     "http_api.app http_api.supervisor http_api.protocol",
     "http_api.server",
