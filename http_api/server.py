@@ -8,6 +8,8 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -24,7 +26,7 @@ from broker.store import Store
 from http_api import metrics
 from http_api.app import create_app
 from http_api.protocol import Protocol
-from http_api.settings import Settings, WrongSetting
+from http_api.settings import SHORTEST_ADMIN_TOKEN, Settings, WrongSetting
 from http_api.supervisor import supervise
 
 # Of the 10 s that C45 gives: what a call in flight may still take.
@@ -44,6 +46,14 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._broker.waiting.drain()
         await super().shutdown(sockets)
+
+    async def _wait_tasks_to_complete(self) -> None:
+        await super()._wait_tasks_to_complete()
+        if self.force_exit:
+            # A second Ctrl-C gives calls in flight no more time. What was started is ended in order all the same.
+            self.force_exit = False
+            if self.server_state.tasks:
+                raise TimeoutError
 
 
 def serve_worker(settings: Settings, listener: socket.socket, door: Door | None) -> None:
@@ -124,6 +134,11 @@ async def _look(url: str, settings: Settings) -> tuple[Promises, str]:
 def serve(settings: Settings) -> None:
     """`broker serve`: until a signal ends it. WrongSetting, EmbeddedFailed, BrokerError: it cannot start."""
     _exit_on_signals()
+    if settings.admin_token and len(settings.admin_token) < SHORTEST_ADMIN_TOKEN and not settings.on_loopback:
+        raise WrongSetting(
+            f"BROKER_ADMIN_TOKEN: on --host {settings.host} others can reach the server, so it must have {SHORTEST_ADMIN_TOKEN} characters "
+            "or more."
+        )
     embedded = None if settings.redis_url else Embedded(settings.data_dir)
     if embedded is not None:
         embedded.start()
@@ -150,10 +165,14 @@ def serve(settings: Settings) -> None:
 def _exit_on_signals() -> None:
     """A signal unwinds the stack, so that what was started is stopped; uvicorn raises it anew when it has stopped."""
 
+    numbers = (signal.SIGTERM, signal.SIGINT)
+
     def leave(_: int, __: FrameType | None) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)  # a second one would break off the unwinding
         raise SystemExit(0)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in numbers:
         signal.signal(number, leave)
 
 
@@ -173,10 +192,25 @@ def _greet(settings: Settings, listener: socket.socket, promises: Promises, acce
         f"  persistence  {promises.persistence}",
         f"  eviction     {promises.eviction}",
         f"  access       {_ACCESS[access]}",
-        *(f"  warning: {warning}" for warning in promises.warnings),
+        *(f"  warning: {warning}" for warning in (*(embedded.warnings if embedded else ()), *promises.warnings)),
     ]
     sys.stderr.write("\n".join(lines) + "\n")
     sys.stderr.flush()
+
+
+@contextmanager
+def _shared_directory(settings: Settings) -> Iterator[str]:
+    """Where the workers keep what they share. WrongSetting: nothing can be written."""
+    # A container with a read-only root has a /dev/shm, and the embedded Redis a directory in any case.
+    for place in (None, "/dev/shm", settings.data_dir if settings.redis_url is None else None):  # noqa: S108
+        try:
+            directory = tempfile.TemporaryDirectory(prefix="broker-workers-", dir=place)
+        except OSError:
+            continue
+        with directory as path:
+            yield path
+        return
+    raise WrongSetting(f"--workers {settings.workers}: they need a directory that can be written; name one by TMPDIR.")
 
 
 def _run(settings: Settings, url: str, listener: socket.socket, *, is_open: bool) -> None:
@@ -184,7 +218,7 @@ def _run(settings: Settings, url: str, listener: socket.socket, *, is_open: bool
     if settings.workers == 1:
         serve_worker(replace(settings, redis_url=url), listener, Door() if is_open else None)
         return
-    with tempfile.TemporaryDirectory(prefix="broker-workers-") as shared_dir:
+    with _shared_directory(settings) as shared_dir:
         mark = Path(shared_dir, "open")
         if is_open:
             mark.touch()

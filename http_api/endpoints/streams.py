@@ -1,8 +1,8 @@
 """Streams, what they hold, and publishing (sections 3 and 4)."""
 
-import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from contextlib import closing
 
 import msgspec
 from starlette.requests import Request
@@ -20,6 +20,7 @@ from http_api.accepting import JSON, accepted
 from http_api.auth import require
 from http_api.codec import answer, page_query, query, read_json, truth, while_there
 from http_api.context import context
+from http_api.overflow import Overflow
 from http_api.shapes import Cancelled, Deleted, PublishAnswer, ScheduledPage, StreamPage
 
 _SPEC = msgspec.json.Decoder(StreamSpec)
@@ -155,7 +156,7 @@ async def _publish_lines(request: Request, name: str) -> Response:
     limit = context(request).settings.max_message_bytes + 8192
     lines = codec.lines(codec.body_chunks(request), limit)
     counts: Counter[str] = Counter()
-    rows = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed when the answer is sent
+    rows = Overflow(_IN_MEMORY)
     try:
         rows.write(b'{"data":[')
         async for results in context(request).broker.publish_lines(name, lines):
@@ -164,24 +165,17 @@ async def _publish_lines(request: Request, name: str) -> Response:
             info = count_by_status(results)
             metrics.published(name, info)
             counts.update(info)
-        rows.write(b'],"info":' + msgspec.json.encode(dict(counts)) + b"}")
+        rows.write(b'],"info":' + msgspec.json.encode(dict(counts)) + b"}\n")
     except BaseException:
         rows.close()
         raise
-    size = rows.tell()
-    rows.seek(0)
-    if size <= _IN_MEMORY or accepted(request) != JSON:
-        with rows:
-            return answer(request, rows.read())
-    return StreamingResponse(_and_close(rows), 200, {"content-length": str(size)}, JSON)
+    if len(rows) <= _IN_MEMORY or accepted(request) != JSON:
+        with closing(rows):
+            return answer(request, b"".join(rows.pieces()).removesuffix(b"\n"))
+    return StreamingResponse(_and_close(rows), 200, {"content-length": str(len(rows))}, JSON)
 
 
-async def _and_close(rows: "tempfile.SpooledTemporaryFile[bytes]") -> AsyncIterator[bytes]:
-    with rows:
-        for chunk in _chunks(rows):
-            yield chunk
-
-
-def _chunks(rows: "tempfile.SpooledTemporaryFile[bytes]") -> Iterator[bytes]:
-    while chunk := rows.read(1 << 16):
-        yield chunk
+async def _and_close(rows: Overflow) -> AsyncIterator[bytes]:
+    with closing(rows):
+        for piece in rows.pieces():
+            yield piece

@@ -153,10 +153,20 @@ def test_c2_a_server_that_others_can_reach_does_not_open_when_its_last_token_is_
 
 def test_c51_the_admin_token_of_the_environment_lets_a_server_bind_anywhere(data_dir: Path) -> None:
     options = ("--host", "0.0.0.0", "--port", "0", "--data-dir", str(data_dir))  # noqa: S104
-    with serving(*options, environ={"BROKER_ADMIN_TOKEN": "swordfish"}) as server:
+    with serving(*options, environ={"BROKER_ADMIN_TOKEN": "swordfish-swordfish"}) as server:
         url = server.url.replace("0.0.0.0", "127.0.0.1") + "/v1/streams"  # noqa: S104
         assert httpx.get(url).status_code == 401
-        assert httpx.get(url, headers={"Authorization": "Bearer swordfish"}).status_code == 200
+        assert httpx.get(url, headers={"Authorization": "Bearer swordfish-swordfish"}).status_code == 200
+
+
+def test_c51_a_short_admin_token_serves_on_loopback_alone(data_dir: Path) -> None:
+    options = ("--port", "0", "--data-dir", str(data_dir))
+    refused = broker("serve", "--host", "0.0.0.0", *options, BROKER_ADMIN_TOKEN="swordfish-12345")  # noqa: S104, S106
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert refused.stderr.startswith("broker: BROKER_ADMIN_TOKEN: ") and "16 characters" in refused.stderr
+    assert not data_dir.exists()
+    with serving(*options, environ={"BROKER_ADMIN_TOKEN": "sword"}) as server:
+        assert httpx.get(server.url + "/v1/streams", headers={"Authorization": "Bearer sword"}).status_code == 200
 
 
 @pytest.mark.parametrize(

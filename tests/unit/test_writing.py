@@ -70,9 +70,9 @@ async def test_an_answer_is_one_piece(connection: tuple[Protocol, Wire]) -> None
         await settle()
         assert len(wire.pieces) == count
     head, _, body = wire.pieces[0].partition(b"\r\n\r\n")
-    assert body == b'{"status":"ok"}'
+    assert body == b'{"status":"ok"}\n'
     assert head.split(b"\r\n") == [
-        b"HTTP/1.1 200 OK", b"content-length: 15", b"content-type: application/json", b"vary: Accept", b"x-request-id: mine",
+        b"HTTP/1.1 200 OK", b"content-length: 16", b"content-type: application/json", b"vary: Accept", b"x-request-id: mine",
     ]  # fmt: skip
     assert wire.pieces[1] == wire.pieces[0]
     assert not wire.closed
@@ -107,7 +107,7 @@ async def test_a_client_that_wants_the_connection_closed(connection: tuple[Proto
     await settle()
     head, _, body = b"".join(wire.pieces).partition(b"\r\n\r\n")
     assert head.split(b"\r\n")[-2:] == [b"x-request-id: mine", b"connection: close"]
-    assert (body, wire.closed) == (b'{"status":"ok"}', True)
+    assert (body, wire.closed) == (b'{"status":"ok"}\n', True)
 
 
 async def test_a_client_that_asks_for_the_head_alone(connection: tuple[Protocol, Wire]) -> None:
@@ -115,7 +115,7 @@ async def test_a_client_that_asks_for_the_head_alone(connection: tuple[Protocol,
     protocol.data_received(request("HEAD"))
     await settle()
     head, _, body = b"".join(wire.pieces).partition(b"\r\n\r\n")
-    assert (b"content-length: 15" in head, body) == (True, b"")
+    assert (b"content-length: 16" in head, body) == (True, b"")
 
 
 async def test_a_client_that_does_not_read_is_waited_for(connection: tuple[Protocol, Wire]) -> None:
@@ -126,7 +126,7 @@ async def test_a_client_that_does_not_read_is_waited_for(connection: tuple[Proto
     assert wire.pieces == []
     protocol.resume_writing()
     await settle()
-    assert b"".join(wire.pieces).endswith(b'{"status":"ok"}')
+    assert b"".join(wire.pieces).endswith(b'{"status":"ok"}\n')
 
 
 async def test_a_client_that_has_gone_is_told_nothing(connection: tuple[Protocol, Wire]) -> None:
