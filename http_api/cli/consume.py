@@ -11,8 +11,10 @@ _BATCH = 100
 _WAIT = "30s"
 
 
-class _Delivery(msgspec.Struct):
+class _Delivery(msgspec.Struct, omit_defaults=True):
+    id: str
     ack_token: str
+    deliver_count: int
     record: msgspec.Raw = msgspec.Raw()
     event: msgspec.Raw = msgspec.Raw()
 
@@ -24,15 +26,16 @@ class _Batch(msgspec.Struct):
 def run(client: Client, args: Namespace) -> None:
     """Print messages as NDJSON, each as it was stored, until none is left; with --follow for ever.
 
-    A message is acked when it is printed: one that is cut off by a closed pipe is delivered again.
+    With --deliveries each line is a delivery: id, ack token, deliver count, and the message. A message is acked when it is
+    printed: one that is cut off by a closed pipe is delivered again.
     """
     path = f"/v1/http-consumers/{args.consumer}"
     query = {"batch_size": str(_BATCH)} | ({"wait_for": _WAIT} if args.follow else {})
     while True:
-        batch = msgspec.json.decode(client.call("GET", path + "/next", params=query), type=_Batch)
+        batch = client.read("GET", path + "/next", _Batch, params=query)
         for delivery in batch.data:
-            message = bytes(delivery.record) or bytes(delivery.event)
-            sys.stdout.buffer.write((msgspec.json.format(message, indent=-1) if b"\n" in message else message) + b"\n")
+            line = msgspec.json.encode(delivery) if args.deliveries else bytes(delivery.record) or bytes(delivery.event)
+            sys.stdout.buffer.write((msgspec.json.format(line, indent=-1) if b"\n" in line else line) + b"\n")
         sys.stdout.buffer.flush()
         if batch.data and not args.no_ack:
             client.call("POST", path + "/ack", json={"ack_tokens": [d.ack_token for d in batch.data]})

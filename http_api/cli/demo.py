@@ -1,6 +1,7 @@
 """`broker demo`: a guided run of the main job over HTTP, on a server and a Redis of its own."""
 
 import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -32,7 +33,9 @@ def run() -> None:
 def _server() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="broker-demo-") as data_dir:
         command = [sys.executable, "-m", "http_api.command_line", "serve", "--port", "0", "--data-dir", data_dir, "--log-level", "warning"]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - this very program
+        # Settings for a real server, its Redis first of all, are not for this one.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)  # noqa: S603 - this very program
         try:
             assert process.stderr is not None  # noqa: S101 - asked for above
             first = process.stderr.readline()

@@ -8,8 +8,7 @@ from broker.errors import StoreFault
 from broker.functions import LIBRARY, digest_of, library, load, loaded, same
 from broker.store import Store
 from http_api.cli.client import Refused
-from http_api.cli.store import redis_of
-from http_api.settings import Settings
+from http_api.cli.store import Where, redis_of
 
 
 def show() -> None:
@@ -17,17 +16,18 @@ def show() -> None:
     sys.stdout.buffer.write(library().encode())
 
 
-def put(settings: Settings) -> int:
+def put(where: Where) -> int:
     """Load the library into Redis."""
 
     async def work(store: Store) -> int:
         print(f"loaded {LIBRARY} {await load(store)}")
+        sys.stderr.write(f"into {where.shown}\n")
         return 0
 
-    return _on_redis(settings, work)
+    return _on_redis(where, work)
 
 
-def check(settings: Settings) -> int:
+def check(where: Where) -> int:
     """Say what Redis has of the library; 0 = this very text."""
 
     async def work(store: Store) -> int:
@@ -44,10 +44,10 @@ def check(settings: Settings) -> int:
             print(f"another text: {LIBRARY} {told if told != here else 'altered'}; `broker functions load` replaces it by {here}")
         return 1
 
-    return _on_redis(settings, work)
+    return _on_redis(where, work)
 
 
-def _on_redis(settings: Settings, work: Callable[[Store], Awaitable[int]]) -> int:
+def _on_redis(where: Where, work: Callable[[Store], Awaitable[int]]) -> int:
     async def run(url: str) -> int:
         store = Store.from_url(url)
         try:
@@ -57,5 +57,5 @@ def _on_redis(settings: Settings, work: Callable[[Store], Awaitable[int]]) -> in
         finally:
             await store.close()
 
-    with redis_of(settings) as url:
+    with redis_of(where) as url:
         return asyncio.run(run(url))

@@ -1,67 +1,129 @@
-"""`broker stream`, `broker consumer` and `broker dead-letters`: what an operator does."""
+"""`broker stream`, `consumer`, `record` and `dead-letters`: what an operator does."""
 
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
+from urllib.parse import quote
+
+from msgspec import UNSET
 
 from http_api.cli.client import Client, show, show_rows
+from http_api.settings import WrongSetting
 
-_STREAM_COLUMNS = ("name", "kind", "info.messages", "info.bytes", "info.consumers", "created_at")
-_PENDING_COLUMNS = ("id", "deliver_count", "delivered_at", "expires_at", "reason")
-_PEEK_COLUMNS = ("id", "deliver_count", "message.collection_id", "message.id", "message.upstream_id")
-_DEAD_COLUMNS = ("id", "reason", "deliver_count", "last_nack_reason", "dead_at", "message.collection_id", "message.id")
-_CONSUMER_COLUMNS = ("name", "stream_id", "filters", "ack_wait_ms", "max_deliver", "ordering", "created_at")
+# heading -> path in a row
+_STREAM_COLUMNS = {
+    "name": "name", "kind": "kind", "messages": "info.messages", "bytes": "info.bytes", "consumers": "info.consumers",
+    "created": "created_at",
+}  # fmt: skip
+_CONSUMER_COLUMNS = {
+    "name": "name", "stream": "stream_id", "pending": "info.num_pending", "out": "info.num_ack_pending", "dead": "info.num_dead",
+    "filters": "filters", "ack wait (ms)": "ack_wait_ms", "max deliver": "max_deliver", "ordering": "ordering", "created": "created_at",
+}  # fmt: skip
+_OUT_COLUMNS = {
+    "id": "id", "deliveries": "deliver_count", "delivered": "delivered_at", "expires": "expires_at", "reason": "reason",
+}  # fmt: skip
+_MESSAGE = {"collection": "message.collection_id", "message": "message.id", "upstream id": "message.upstream_id"}
+_MESSAGE_COLUMNS = {"id": "id", **_MESSAGE, "inserted": "message.inserted_at"}
+_PEEK_COLUMNS = {"id": "id", "deliveries": "deliver_count", **_MESSAGE}
+_DEAD_COLUMNS = {
+    "id": "id", "why": "reason", "deliveries": "deliver_count", "last reason": "last_nack_reason", "died": "dead_at", **_MESSAGE,
+}  # fmt: skip
+_STREAM_FIELDS = ("max_messages", "max_age_ms", "dedupe_window_ms", "replicas", "fsync", "metadata")
+_CONSUMER_FIELDS = ("ack_wait_ms", "max_deliver", "max_ack_pending", "max_waiting", "backoff_ms", "metadata")
 
 
 def _given(args: Namespace, *names: str) -> dict[str, Any]:
-    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    """What was given; UNSET is how `none` was read."""
+    found = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return {name: None if value is UNSET else value for name, value in found.items()}
+
+
+def _changes(args: Namespace, *names: str) -> dict[str, Any]:
+    if found := _given(args, *names):
+        return found
+    options = ", ".join("--" + name.replace("_", "-") for name in names)
+    raise WrongSetting(f"nothing to change: give one of {options}.")
 
 
 def stream(client: Client, args: Namespace) -> None:
     """One of the stream commands."""
     match args.action:
         case "create":
-            fields = _given(args, "name", "kind", "max_messages", "max_age_ms", "dedupe_window_ms", "replicas", "fsync", "metadata")
-            show(client.json("POST", "/v1/streams", json=fields))
+            show(client.json("POST", "/v1/streams", json=_given(args, "name", "kind", *_STREAM_FIELDS)))
+        case "update":
+            show(client.json("PATCH", f"/v1/streams/{args.name}", json=_changes(args, *_STREAM_FIELDS)))
         case "list":
             show_rows(client.pages("/v1/streams"), _STREAM_COLUMNS)
         case "show":
             show(client.json("GET", f"/v1/streams/{args.name}"))
+        case "messages":
+            page = str(min(args.limit, 1000))
+            rows = client.pages(f"/v1/streams/{args.name}/messages", args.after, limit=page, collection_id=args.collection_id)
+            show_rows(_flat(islice(rows, args.limit)), _MESSAGE_COLUMNS)
         case "delete":
             show(client.json("DELETE", f"/v1/streams/{args.name}", params={"force": "true"} if args.force else {}))
 
 
-def consumer(client: Client, args: Namespace) -> None:
-    """One of the consumer commands."""
+def record(client: Client, args: Namespace) -> None:
+    """The current version of a record."""
+    # A dot alone would lead elsewhere in an address.
+    show(client.json("GET", f"/v1/streams/{args.stream}/records/{quote(args.id, safe='').replace('.', '%2E')}"))
+
+
+def consumer(client: Client, args: Namespace) -> int | None:
+    """One of the consumer commands; gives a status where it is not 0."""
+    path = f"/v1/http-consumers/{args.name}" if hasattr(args, "name") else ""
     match args.action:
         case "create":
-            fields = _given(
-                args, "name", "stream_id", "ack_wait_ms", "max_deliver", "max_ack_pending", "max_waiting", "deliver_policy",
-                "ordering", "backoff_ms", "metadata",
-            )  # fmt: skip
+            fields = _given(args, "name", "stream_id", "deliver_policy", "ordering", *_CONSUMER_FIELDS)
             filters: dict[str, list[str]] = {}
             for key, pattern in args.filter or ():
                 filters.setdefault(key, []).append(pattern)
             if filters:
                 fields["filters"] = {key: found[0] if len(found) == 1 else found for key, found in filters.items()}
             show(client.json("POST", "/v1/http-consumers", json=fields))
+        case "update":
+            show(client.json("PATCH", path, json=_changes(args, *_CONSUMER_FIELDS)))
         case "list":
-            show_rows(client.pages("/v1/http-consumers", stream_id=args.stream_id), _CONSUMER_COLUMNS)
+            show_rows(client.pages("/v1/http-consumers", info="true", stream_id=args.stream_id), _CONSUMER_COLUMNS)
         case "show":
-            show(client.json("GET", f"/v1/http-consumers/{args.name}"))
+            show(client.json("GET", path))
         case "delete":
-            show(client.json("DELETE", f"/v1/http-consumers/{args.name}"))
+            show(client.json("DELETE", path))
         case "pause":
-            show(client.json("POST", f"/v1/http-consumers/{args.name}/pause", json={"until": args.until}))
+            show(client.json("POST", path + "/pause", json={"until": args.until}))
         case "resume":
-            show(client.json("POST", f"/v1/http-consumers/{args.name}/resume"))
+            show(client.json("POST", path + "/resume"))
         case "reset":
-            show(client.json("POST", f"/v1/http-consumers/{args.name}/reset", json={"deliver_policy": args.deliver_policy}))
+            return _reset(client, path, args)
         case "pending":
-            show_rows(client.pages(f"/v1/http-consumers/{args.name}/pending"), _PENDING_COLUMNS)
+            show_rows(client.pages(path + "/pending"), _OUT_COLUMNS)
         case "peek":
-            found = client.json("GET", f"/v1/http-consumers/{args.name}/peek", params={"limit": args.limit})
-            show_rows((_flat(row) for row in found["data"]), _PEEK_COLUMNS)
+            found = client.json("GET", path + "/peek", params={"limit": args.limit})
+            show_rows(_flat(found.get("data", ())), _PEEK_COLUMNS)
+    return None
+
+
+def _reset(client: Client, path: str, args: Namespace) -> int | None:
+    """Say what is forgotten, ask, and forget it. WrongSetting: there is nobody to ask."""
+    now = client.json("GET", path)
+    policy = args.deliver_policy or now.get("deliver_policy")
+    info = now.get("info", {})
+    if not args.yes:
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise WrongSetting(f"reset forgets what {args.name} has out, waiting and dead, and there is no terminal to ask; say --yes.")
+        sys.stderr.write(
+            f"{args.name} will start again from {policy}, and forget {info.get('num_ack_pending')} messages that are out, "
+            f"{info.get('num_dead')} dead letters, and which of its messages are done. Go on? [y/N] "
+        )
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            sys.stderr.write("nothing was reset\n")
+            return 1
+    show(client.json("POST", path + "/reset", json={"deliver_policy": policy}))
+    return None
 
 
 def dead_letters(client: Client, args: Namespace) -> None:
@@ -70,14 +132,17 @@ def dead_letters(client: Client, args: Namespace) -> None:
     chosen = _given(args, "collection_id", "reason") if args.action != "purge" else {}
     match args.action:
         case "list":
-            show_rows((_flat(row) for row in client.pages(path, **chosen)), _DEAD_COLUMNS)
+            show_rows(_flat(client.pages(path, **chosen)), _DEAD_COLUMNS)
         case "redrive":
-            body = {"ids": args.ids} if args.ids else chosen | _given(args, "limit")
-            show(client.json("POST", path + "/redrive", json=body | {"dry_run": args.dry_run}))
+            body = chosen | _given(args, "ids", "limit")
+            done = client.json("POST", path + "/redrive", json=body | {"dry_run": args.dry_run})
+            show({f"would_be_{name}": count for name, count in done.items()} if args.dry_run else done)
         case "purge":
             show(client.json("DELETE", path, params={"ids": ",".join(args.ids)} if args.ids else {"all": "true"}))
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """The record or the event of a row under one name, for the columns of a table; a pipe gets it as it is."""
-    return row if not sys.stdout.isatty() else row | {"message": row.get("record") or row.get("event")}
+def _flat(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    """The record or the event of each row under one name, for the columns of a table; a pipe gets it as it is."""
+    if not sys.stdout.isatty():
+        return rows
+    return (row | {"message": row.get("record") or row.get("event")} for row in rows)

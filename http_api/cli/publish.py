@@ -37,6 +37,10 @@ def run(client: Client, args: Namespace) -> None:
     print(f"{total} messages: " + (", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "nothing to publish"))
 
 
+class _Answer(msgspec.Struct):
+    info: dict[str, int]
+
+
 class _Chunk(msgspec.Struct):
     lines: list[bytes]
     first_line: int | None  # of a list that came as one JSON value there are no lines
@@ -99,10 +103,10 @@ def _send(client: Client, path: str, chunk: _Chunk, done: int) -> Counter[str]:
     else:
         content, kind = b"\n".join(chunk.lines), "application/x-ndjson"
     try:
-        answer = client.json("POST", path, content=content, headers={"Content-Type": kind})
+        answer = client.read("POST", path, _Answer, content=content, headers={"Content-Type": kind})
     except Refused as exc:
         raise Refused(_renumber(str(exc), chunk, done)) from exc
-    return Counter(answer["info"])
+    return Counter(answer.info)
 
 
 def _renumber(text: str, chunk: _Chunk, done: int) -> str:

@@ -30,6 +30,12 @@ class Cli:
         assert (done.returncode, done.stderr) == (0, b"")
         return done.stdout.decode()
 
+    def ok_or_warned(self, *args: str) -> str:
+        """The same of a command that may say more on standard error."""
+        done = self.run(*args)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode()
+
     def json(self, *args: str) -> Any:
         """The one object that a command prints on one line."""
         (line,) = self.ok(*args).splitlines()

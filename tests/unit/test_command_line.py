@@ -89,7 +89,8 @@ def test_what_the_server_refuses_is_one_line_that_names_the_field(cli: Cli, args
 
 def test_check_tells_what_redis_promises(cli: Cli, data_dir: Path) -> None:
     printed = cli.ok("check", "--data-dir", str(data_dir))
-    assert [line.split()[0] for line in printed.splitlines()] == ["server", "persistence", "eviction", "memory", "replicas"]
+    assert [line.split()[0] for line in printed.splitlines()] == ["server", "persistence", "eviction", "memory", "replicas", "store"]
+    assert printed.endswith(f" --data-dir {data_dir.resolve()}\n")
     assert "everysec" in printed and "noeviction" in printed
     by_url = cli.ok("check", "--redis", f"unix://{data_dir.resolve()}/valkey.sock")
     assert by_url.splitlines()[:3] == printed.splitlines()[:3]
@@ -97,7 +98,8 @@ def test_check_tells_what_redis_promises(cli: Cli, data_dir: Path) -> None:
 
 def test_check_starts_the_embedded_redis_for_the_while(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> None:
     fresh = tmp_path_factory.mktemp("d") / "data"
-    assert cli.ok("check", "--data-dir", str(fresh)).startswith("server ")
+    first = cli.run("check", "--data-dir", str(fresh))
+    assert (first.returncode, first.stderr.decode()) == (0, f"warning: A new store was made in {fresh}.\n")
     assert not (fresh / "valkey.sock").exists()
     assert cli.ok("check", "--data-dir", str(fresh)).startswith("server ")
 
@@ -257,9 +259,9 @@ def test_an_operator_looks_into_a_consumer_and_puts_dead_letters_back(cli: Cli, 
     assert [row["id"] for row in told("consumer", "pending", consumer)] == [row["id"] for row in held]
     httpx.post(path + "/nack", json={"ack_tokens": [row["ack_token"] for row in held]})
     assert [row["reason"] for row in told("dead-letters", "list", consumer)] == ["max_deliver"] * 2
-    assert told("dead-letters", "redrive", consumer, "--dry-run") == [{"redriven": 2, "gone": 0}]
+    assert told("dead-letters", "redrive", consumer, "--dry-run") == [{"would_be_redriven": 2, "would_be_gone": 0}]
     assert told("dead-letters", "redrive", consumer, "--id", held[0]["id"]) == [{"redriven": 1, "gone": 0}]
     assert told("dead-letters", "purge", consumer, "--all") == [{"purged": 1}]
     assert told("consumer", "pause", consumer)[0]["paused"] is True
     assert "paused" not in told("consumer", "resume", consumer)[0]
-    assert told("consumer", "reset", consumer, "--deliver-policy", "last")[0]["info"]["num_pending"] == 1
+    assert told("consumer", "reset", consumer, "--yes", "--deliver-policy", "last")[0]["info"]["num_pending"] == 1

@@ -57,7 +57,9 @@ def test_print_into_a_closed_pipe_ends_in_silence() -> None:
 def test_load_and_check(server: Embedded, client: redis.Redis) -> None:
     assert check(server.url) == (1, f"none: Redis has no {LIBRARY}; `broker functions load` puts {HERE} there")
     for _ in range(2):
-        assert CLI.ok("functions", "load", "--redis", server.url) == f"loaded {LIBRARY} {HERE}\n"
+        loaded = CLI.run("functions", "load", "--redis", server.url)
+        assert (loaded.returncode, loaded.stdout.decode()) == (0, f"loaded {LIBRARY} {HERE}\n")
+        assert loaded.stderr.decode() == f"into --redis {server.url}\n"
         assert check(server.url) == (0, f"this library: {LIBRARY} {HERE}")
 
 
@@ -69,7 +71,7 @@ def test_another_text_is_told_and_replaced(server: Embedded, client: redis.Redis
     assert line == f"another text: {LIBRARY} {digest_of(other)}; `broker functions load` replaces it by {HERE}"
     client.function_load(library() + "-- by hand\n", replace=True)
     assert check(server.url) == (1, f"another text: {LIBRARY} altered; `broker functions load` replaces it by {HERE}")
-    CLI.ok("functions", "load", "--redis", server.url)
+    assert CLI.run("functions", "load", "--redis", server.url).returncode == 0
     assert check(server.url)[0] == 0
 
 
@@ -99,5 +101,5 @@ def test_no_redis_and_no_such_url_are_one_line(tmp_path: Path) -> None:
 def test_the_embedded_redis_keeps_the_library(tmp_path_factory: pytest.TempPathFactory) -> None:
     where = ("--data-dir", str(tmp_path_factory.mktemp("d") / "data"))
     assert CLI.run("functions", "check", *where).returncode == 1
-    CLI.ok("functions", "load", *where)
+    assert CLI.run("functions", "load", *where).returncode == 0
     assert CLI.run("functions", "check", *where).returncode == 0

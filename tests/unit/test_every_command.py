@@ -1,0 +1,190 @@
+"""Every command of `broker --help`, with proxies in the environment: good and wrong input, no server, a wrong token (C48).
+
+In this process, for there are many; `serve` and `demo` are real processes in tests of their own.
+"""
+
+import argparse
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from benchmarks.processes import ServeProcess, serving
+from http_api.command_line import main, parser
+from tests.support.command_line import Cli, events
+
+TOKEN = "swordfish-swordfish"  # noqa: S105 - of the server of these tests
+NOBODY = "http://127.0.0.1:1"
+# Nothing listens there, and httpx reads neither the scheme nor the network.
+PROXIES = {
+    "HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks://127.0.0.1:9", "NO_PROXY": "::1/128",
+}  # fmt: skip
+
+# command -> arguments that do what they should, and arguments that are wrong with the status that they end with
+AT_A_SERVER: dict[str, tuple[list[str], list[str], int]] = {
+    "publish": (["s", "FILE"], ["s", "no/such/file"], 1),
+    "consume": (["c", "--no-ack", "--deliveries"], ["no such name"], 2),
+    "record": (["r", "id/1"], ["r", "nothing"], 1),
+    "stream create": (["new", "--kind", "events"], ["new", "--max-messages", "5"], 1),
+    "stream update": (["s", "--max-messages", "none", "--no-fsync"], ["s"], 2),
+    "stream list": ([], ["extra"], 2),
+    "stream show": (["s"], ["nothing"], 1),
+    "stream messages": (["s", "--limit", "1"], ["s", "--limit", "0"], 2),
+    "stream delete": (["gone"], ["s"], 1),
+    "consumer create": (["new", "--stream", "s"], ["new", "--ack-wait-ms", "1"], 1),
+    "consumer update": (["c", "--max-deliver", "7"], ["c"], 2),
+    "consumer list": (["--stream", "s"], ["--limit", "5"], 2),
+    "consumer show": (["c"], ["nobody"], 1),
+    "consumer delete": (["left"], ["nobody"], 1),
+    "consumer pause": (["c", "--until", "2030-01-01T00:00:00Z"], ["c", "--until", "soon"], 1),
+    "consumer resume": (["c"], ["nobody"], 1),
+    "consumer reset": (["again", "--yes"], ["again"], 2),  # there is no terminal to ask
+    "consumer peek": (["c", "--limit", "2"], ["c", "--limit", "all"], 2),
+    "consumer pending": (["c"], ["nobody"], 1),
+    "dead-letters list": (["c", "--reason", "rejected"], ["c", "--reason", "old"], 2),
+    "dead-letters redrive": (["c", "--dry-run"], ["c", "--id", "yesterday"], 1),
+    "dead-letters purge": (["c", "--all"], ["c"], 2),
+}
+AT_A_STORE: dict[str, tuple[list[str], list[str], int]] = {
+    "token create": (["new", "--scope", "admin"], ["new", "--scope", "everything"], 1),
+    "token list": ([], ["--scope", "admin"], 2),
+    "token revoke": (["old"], ["nobody"], 1),
+    "functions load": ([], ["now"], 2),
+    "functions check": ([], ["now"], 2),
+    "check": ([], ["now"], 2),
+}
+ALONE = {"serve", "demo", "functions print"}
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    """Every command that there is."""
+
+    def leaves(of: argparse.ArgumentParser, path: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+        groups = [action for action in of._actions if isinstance(action, argparse._SubParsersAction)]
+        for group in groups:
+            for name, inner in group.choices.items():
+                yield from leaves(inner, f"{path} {name}".strip())
+        if not groups:
+            yield path, of
+
+    return dict(leaves(parser(), ""))
+
+
+@pytest.fixture(scope="module")
+def server(data_dir: Path) -> Iterator[ServeProcess]:
+    """A server with something of everything, for each of these tests takes or deletes its own."""
+    with serving("--port", "0", "--data-dir", str(data_dir), environ={"BROKER_ADMIN_TOKEN": TOKEN}) as server:
+        with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {TOKEN}"}) as client:
+            for name, kind in (("s", "events"), ("gone", "events"), ("r", "records")):
+                client.post("/v1/streams", json={"name": name, "kind": kind}).raise_for_status()
+            for name in ("c", "left", "again"):
+                client.post("/v1/http-consumers", json={"name": name, "stream_id": "s"}).raise_for_status()
+            record = {"messages": [{"collection_id": "a:b", "id": "id/1", "data": 1}]}
+            client.post("/v1/streams/r/messages", json=record).raise_for_status()
+        Cli(server.url).ok_or_warned("token", "create", "old", "--scope", "admin", "--data-dir", str(data_dir))
+        Cli(server.url).ok_or_warned("functions", "load", "--data-dir", str(data_dir))
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Proxies, and nothing of this machine's own; `main` takes signals, which pytest wants back."""
+    request.getfixturevalue("server")  # started without proxies: its helpers are no commands
+    for name in [name for name in os.environ if name.startswith("BROKER_")]:
+        monkeypatch.delenv(name)
+    for name, value in PROXIES.items():
+        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name.lower(), value)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def run(capfd: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
+    """Status, standard output and standard error."""
+    capfd.readouterr()
+    try:
+        status = main(list(args))
+    except SystemExit as exc:
+        status = int(exc.code or 0)
+    out, err = capfd.readouterr()
+    assert "Traceback" not in err
+    return status, out, err
+
+
+def refused(capfd: pytest.CaptureFixture[str], *args: str, status: int) -> str:
+    """The one line of a command that is refused, which prints nothing else."""
+    found, out, err = run(capfd, *args)
+    assert (found, out, err.count("\n")) == (status, "", 1), err
+    assert err.startswith("broker: ")
+    return err
+
+
+def test_these_are_all_commands() -> None:
+    assert commands().keys() == AT_A_SERVER.keys() | AT_A_STORE.keys() | ALONE
+
+
+def test_help_shows_the_default_of_every_option_and_its_choices(capfd: pytest.CaptureFixture[str]) -> None:
+    # Options that are no more than said or not, and those that must be given.
+    plain = {"--help", "--token", "--redis", "--create", "--dry-run", "--scope", "--all"}
+    for command, of in commands().items():
+        assert run(capfd, *command.split(), "--help")[0] == 0
+        for action in of._actions:
+            if action.option_strings and not plain & {*action.option_strings} and "purge" not in command:
+                assert "default" in (action.help or ""), (command, action.option_strings)
+            for choice in action.choices or ():
+                assert choice in (action.help or ""), (command, action.option_strings)
+
+
+@pytest.mark.parametrize("command", AT_A_SERVER)
+def test_commands_at_a_server(
+    capfd: pytest.CaptureFixture[str], server: ServeProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    good, wrong, status = AT_A_SERVER[command]
+    (tmp_path / "FILE").write_bytes(b"\n".join(events([1, 2])))
+    monkeypatch.chdir(tmp_path)
+    there = ("--url", server.url, "--token", TOKEN)
+
+    refused(capfd, *command.split(), *wrong, *there, status=status)
+    assert NOBODY in refused(capfd, *command.split(), *good, "--url", NOBODY, status=1)
+    assert "UNAUTHENTICATED" in refused(capfd, *command.split(), *good, "--url", server.url, "--token", "wrong", status=1)
+    found, out, err = run(capfd, *command.split(), *good, *there)
+    assert (found, err) == (0, ""), err
+    for line in out.splitlines() if command != "publish" else ():
+        json.loads(line)
+
+
+@pytest.mark.parametrize("command", AT_A_STORE)
+def test_commands_at_a_store(capfd: pytest.CaptureFixture[str], data_dir: Path, command: str) -> None:
+    good, wrong, status = AT_A_STORE[command]
+    there = ("--data-dir", str(data_dir))
+
+    refused(capfd, *command.split(), *wrong, *there, status=status)
+    for redis in ("redis://127.0.0.1:1", f"unix://:wrong@{data_dir.resolve()}/valkey.sock"):
+        assert "STORE_UNAVAILABLE" in refused(capfd, *command.split(), *good, "--redis", redis, status=1)
+    assert "--redis" in refused(capfd, *command.split(), *good, "--redis", "http://host", status=2)
+    found, _, err = run(capfd, *command.split(), *good, *there)
+    assert (found, err.count("\n")) == (0, 1 if command in ("token create", "functions load") else 0), err
+
+
+@pytest.mark.parametrize("args", [("serve", "--port", "x"), ("demo", "now"), ("functions", "print", "now"), (), ("fly",), ("stream",)])
+def test_wrong_usage_of_the_others(capfd: pytest.CaptureFixture[str], args: tuple[str, ...]) -> None:
+    refused(capfd, *args, status=2)
+
+
+@pytest.mark.parametrize("args", [("consumer", "list", "--stream", "s"), ("consume", "c", "--no-ack"), ("check",)])
+def test_proxies_leave_a_real_process_alone(server: ServeProcess, data_dir: Path, args: tuple[str, ...]) -> None:
+    cli = Cli(server.url)
+    cli.environ |= {"BROKER_TOKEN": TOKEN, "BROKER_DATA_DIR": str(data_dir)}
+    cli.ok(*args)
+
+
+def test_a_demo_goes_through_no_proxy_and_touches_no_redis_of_the_user(server: ServeProcess) -> None:
+    done = Cli(server.url).run("demo", BROKER_REDIS_URL="redis://127.0.0.1:1", BROKER_ADMIN_TOKEN=TOKEN, BROKER_HOST="0.0.0.0")  # noqa: S104
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"dead letter" in done.stdout
