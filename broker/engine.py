@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from broker import keys
-from broker.errors import ConsumerNotFound
+from broker.errors import BrokerError, ConsumerNotFound, StreamNotFound
 from broker.link import Argument
 from broker.names import is_name
 from broker.scripts import Scripts
@@ -28,7 +28,10 @@ class Engine:
 
     async def run(self, command: str, stream: str, *args: Argument) -> Any:
         """Run a command on a stream."""
-        return await self.store.run(self.scripts[command], keys.stream(stream), args)
+        try:
+            return await self.store.run(self.scripts[command], keys.stream(stream), args)
+        except (StreamNotFound, ConsumerNotFound) as exc:
+            raise _named(exc, stream, args) from exc.__cause__
 
     async def run_ready(self, command: str, stream: str, *args: Argument) -> Any:
         """Run a command that may answer that it is behind, again until it is not: each call is one bounded step of upkeep."""
@@ -68,6 +71,13 @@ class Engine:
     def forget(self, consumer: str) -> None:
         """Look the consumer up at its next call."""
         self._stream_of.pop(consumer, None)
+
+
+def _named(error: StreamNotFound | ConsumerNotFound, stream: str, args: Sequence[Argument]) -> BrokerError:
+    """The same with the name of what was not found; a script's first argument is its consumer."""
+    if type(error) is StreamNotFound:
+        return StreamNotFound(f"There is no stream {stream!r}.")
+    return ConsumerNotFound(f"There is no consumer {args[0]!r}.") if isinstance(error, ConsumerNotFound) else error
 
 
 async def page_of_names(store: Store, registry: str, after: str | None, limit: int) -> tuple[list[str], str | None]:

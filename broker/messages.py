@@ -14,7 +14,7 @@ import msgspec
 
 from broker import times
 from broker.bodies import RECORD_IDS, EventBody, RecordBody, encode, lacks, provider_of
-from broker.errors import PayloadTooLarge, ValidationFailed
+from broker.errors import InvalidRequest, PayloadTooLarge, ValidationFailed
 from broker.validation import decode
 
 T = TypeVar("T")
@@ -101,8 +101,27 @@ class Outgoing(msgspec.Struct, frozen=True):
 
 def decode_batch(kind: Kind, body: bytes) -> Sequence[RecordMessage | EventMessage]:
     """The messages of a request body `{"messages": [...]}`."""
-    batch = decode(_BATCHES[kind], body)
+    if not body.strip():
+        raise InvalidRequest(f"The body is empty: {_WHAT_TO_WRITE}.")
+    try:
+        batch = decode(_BATCHES[kind], body)
+    except ValidationFailed as exc:
+        if _is_wrapped(body):
+            raise
+        others = {path: reasons for path, reasons in exc.errors.items() if path != "messages"}
+        raise ValidationFailed({"messages": [f"required: {_WHAT_TO_WRITE}"]} | others) from exc
     return batch.messages  # type: ignore[no-any-return]
+
+
+_WHAT_TO_WRITE = 'write {"messages": [{"collection_id": ..., "data": ...}]}'
+
+
+def _is_wrapped(body: bytes) -> bool:
+    """Whether there are messages, right or wrong: who publishes for the first time often sends one as it is."""
+    try:
+        return "messages" in msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError:
+        return False
 
 
 def decode_one(kind: Kind, line: bytes, path: str) -> RecordMessage | EventMessage:

@@ -7,7 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from broker import disk, keys
 from broker.engine import MESSAGE_BYTES, Engine, flatten, page_of_names, size_of
-from broker.errors import InvalidRequest, StreamNotFound, ValidationFailed
+from broker.errors import InvalidRequest, RecordNotFound, StreamNotFound, ValidationFailed
 from broker.messages import Kind
 from broker.names import Name, is_name
 from broker.replies import FieldRows, StreamInfoHead, taken_apart
@@ -236,7 +236,10 @@ class Streams:
     async def record(self, name: str, record_id: str) -> StoredMessage:
         """The current version of a record. StreamNotFound; RecordNotFound, as of every event stream."""
         check_name(name)
-        entry = await self._engine.run("record", name, record_id)
+        try:
+            entry = await self._engine.run("record", name, record_id)
+        except RecordNotFound as exc:
+            raise RecordNotFound(f"The stream {name!r} holds no record {record_id[:80]!r}.") from exc
         return StoredMessage(entry[0].decode(), "record", complete(name, *([part] for part in entry))[0])
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from broker.errors import InvalidRequest, ValidationFailed
-from broker.names import WHAT_IS_A_NAME
+from broker.wording import fields_of, reason, unknown
 
 T = TypeVar("T")
 
@@ -15,18 +15,19 @@ _HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _FIELD = re.compile(r"^Object (contains unknown|missing required) field `(.*)`$", re.DOTALL)
 
 
-def failure(error: msgspec.ValidationError, prefix: str = "") -> ValidationFailed:
-    """The same failure by the field's path, such as `messages[3].data`."""
+def failure(error: msgspec.ValidationError, kind: Any, prefix: str = "") -> ValidationFailed:
+    """The same failure by the field's path, such as `messages[3].data`, in a value that should be of type `kind`."""
     match = _AT.match(str(error))
-    reason, path = (match.group("reason"), match.group("path") or "$") if match else (str(error), "$")
+    text, path = (match.group("reason"), match.group("path") or "$") if match else (str(error), "$")
     path = path.replace("key in ", "").removeprefix("$")
-    field = _FIELD.match(reason)
+    field = _FIELD.match(text)
     if field:
-        path, reason = f"{path}.{field.group(2)}", "unknown field" if "unknown" in field.group(1) else "required"
-    elif "matching regex" in reason:
-        reason = f"must be {WHAT_IS_A_NAME}"
+        said = unknown(field.group(2), kind, path) if "unknown" in field.group(1) else "required"
+        path = f"{path}.{field.group(2)}"
+    else:
+        said = reason(text, kind, path)
     path = (prefix + path).lstrip(".") or "body"
-    return ValidationFailed({path: [reason[:1].lower() + reason[1:].rstrip(".")]})
+    return ValidationFailed({path: [said.rstrip(".")]})
 
 
 def decode(decoder: "msgspec.json.Decoder[T]", body: bytes | memoryview, prefix: str = "") -> T:
@@ -34,12 +35,15 @@ def decode(decoder: "msgspec.json.Decoder[T]", body: bytes | memoryview, prefix:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as exc:
-        raise failure(exc, prefix) from exc
+        raise failure(exc, decoder.type, prefix) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise InvalidRequest(_unreadable(exc, bytes(body))) from exc
+        raise InvalidRequest(_unreadable(exc, bytes(body), decoder.type)) from exc
 
 
-def _unreadable(error: Exception, body: bytes) -> str:
+def _unreadable(error: Exception, body: bytes, kind: Any) -> str:
+    if not body.strip():
+        names = fields_of(kind)
+        return f"The body is empty; it must be a JSON object{f' with {names}' if names else ''}."
     if isinstance(error, RecursionError):
         return "The body is nested too deeply."
     if isinstance(error, UnicodeDecodeError):
@@ -64,4 +68,4 @@ def checked(value: Any, kind: type[T]) -> T:
     try:
         return msgspec.convert(msgspec.to_builtins(value), kind)
     except msgspec.ValidationError as exc:
-        raise failure(exc) from exc
+        raise failure(exc, kind) from exc

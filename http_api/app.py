@@ -77,7 +77,7 @@ class _Addresses:
 
 
 async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
-    raise NotFound("There is nothing at this address.")
+    raise NotFound(f"There is nothing at {scope['path'][:200]!r}; /openapi.json lists what there is.")
 
 
 class _Methods:

@@ -297,7 +297,7 @@ def _struct(kind: type[T], fields: Json) -> T:
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as exc:
-        raise failure(exc) from exc
+        raise failure(exc, kind) from exc
 
 
 def _json(value: msgspec.Struct, *without: str) -> Json:

@@ -10,6 +10,7 @@ from broker.consumers import ConsumerSpec
 from broker.errors import InvalidRequest, ValidationFailed
 from broker.filters import Filters
 from broker.messages import decode_batch, decode_one
+from broker.streams import StreamSpec
 from broker.validation import checked, decode
 
 
@@ -37,17 +38,17 @@ def errors(body: bytes, prefix: str = "", decoder: "msgspec.json.Decoder[Any]" =
 @pytest.mark.parametrize(
     ("body", "path", "reason"),
     [
-        (b"[]", "body", "expected `object`, got `array`"),
-        (b"null", "body", "expected `object`, got `null`"),
-        (b'{"color":1}', "color", "unknown field"),
+        (b"[]", "body", "must be an object, not a list"),
+        (b"null", "body", "must be an object, not null"),
+        (b'{"color":1}', "color", "unknown field; there are rows, inner, table"),
         (b'{"inner":{}}', "inner.number", "required"),
-        (b'{"inner":{"number":1,"color":2}}', "inner.color", "unknown field"),
-        (b'{"inner":{"number":0}}', "inner.number", "expected `int` >= 1"),
-        (b'{"rows":7}', "rows", "expected `array`, got `int`"),
-        (b'{"rows":[{"number":1},{"number":"2"}]}', "rows[1].number", "expected `int`, got `str`"),
+        (b'{"inner":{"number":1,"color":2}}', "inner.color", "unknown field; there are number, name"),
+        (b'{"inner":{"number":0}}', "inner.number", "must be an integer of at least 1"),
+        (b'{"rows":7}', "rows", "must be a list, not an integer"),
+        (b'{"rows":[{"number":1},{"number":"2"}]}', "rows[1].number", "must be an integer, not a string"),
         (b'{"rows":[{}]}', "rows[0].number", "required"),
-        (b'{"rows":[{"number":1},{"number":1,"a.b":2}]}', "rows[1].a.b", "unknown field"),
-        (b'{"table":{"a":"b"}}', "table[...]", "expected `int`, got `str`"),
+        (b'{"rows":[{"number":1},{"number":1,"a.b":2}]}', "rows[1].a.b", "unknown field; there are number, name"),
+        (b'{"table":{"a":"b"}}', "table[...]", "must be an integer, not a string"),
     ],
 )
 def test_paths(body: bytes, path: str, reason: str) -> None:
@@ -68,7 +69,7 @@ def test_the_summary_is_one_sentence_that_names_the_field() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"{} {}", b"{'a':1}", b'{"rows":NaN}', b"\xff\xfe", b'{"a":"\xff"}', b"[" * 9 + b"1" + b"]" * 8]
+    "body", [b"{", b"{} {}", b"{'a':1}", b'{"rows":NaN}', b"\xff\xfe", b'{"a":"\xff"}', b"[" * 9 + b"1" + b"]" * 8]
 )
 def test_what_is_no_json(body: bytes) -> None:
     with pytest.raises(InvalidRequest) as refusal:
@@ -80,7 +81,7 @@ def test_what_is_no_json(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"", "it ends too early"), (b'{"a":"b', "it ends too early"), (b'{"a":[1,', "it ends too early"),
+        (b'{"a":"b', "it ends too early"), (b'{"a":[1,', "it ends too early"),
         (b'{"a":"\\ud800"}', "a string ends in half of a surrogate pair"),
         (b'{"a":"\\uDBFF"}', "a string ends in half of a surrogate pair"),
         (b'{"a":"\\ud83d\\ude00', "it ends too early"), (b'{"a":"\xff"}', "it is not UTF-8"),
@@ -146,3 +147,45 @@ def test_a_struct_that_was_made_in_python_is_checked_alike(fields: dict[str, Any
 def test_a_struct_that_is_right_is_given_back() -> None:
     spec = ConsumerSpec(name="a", filters=Filters(provider=["a", "b"]), backoff_ms=[1, 2], metadata={"a": [1, None]})
     assert checked(spec, ConsumerSpec) == spec
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "reason"),
+    [
+        (b'{"collection_id":"a","data":1}', "messages", 'required: write {"messages": [{"collection_id": ..., "data": ...}]}'),
+        (b'[{"collection_id":"a","data":1}]', "messages", 'required: write {"messages": [{"collection_id": ..., "data": ...}]}'),
+        (b'{"message":[]}', "messages", 'required: write {"messages": [{"collection_id": ..., "data": ...}]}'),
+        (b"{}", "messages", 'required: write {"messages": [{"collection_id": ..., "data": ...}]}'),
+        (b'{"message":[]}', "message", "unknown field; perhaps messages is meant"),
+        (b'{"messages":[]}', "messages", "must be a list of at least 1 item"),
+        (b'{"messages":[{"collection_id":"","data":1}]}', "messages[0].collection_id", "must be a string of at least 1 character"),
+        (b'{"messages":[{"collection":"x","data":1}]}', "messages[0].collection", "unknown field; perhaps collection_id is meant"),
+        (b'{"messages":[{"collection_id":"a","data":1,"ttl_ms":1.5}]}', "messages[0].ttl_ms", "must be an integer, not a decimal number"),
+    ],
+)
+def test_c3_what_is_wrong_with_a_publish_is_said_in_words_of_the_api(body: bytes, field: str, reason: str) -> None:
+    with pytest.raises(ValidationFailed) as refusal:
+        decode_batch("events", body)
+    assert refusal.value.errors[field] == [reason]
+
+
+def test_c3_an_empty_body_is_answered_with_what_to_write() -> None:
+    with pytest.raises(InvalidRequest, match=re.escape('The body is empty: write {"messages": [{"collection_id": ..., "data": ...}]}.')):
+        decode_batch("records", b" ")
+    with pytest.raises(InvalidRequest, match=r"The body is empty; it must be a JSON object with rows, inner, table\."):
+        decode(DECODER, b"")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "field", "reason"),
+    [
+        (StreamSpec, b'{"name":"x","kind":"queue"}', "kind", "must be events or records"),
+        (StreamSpec, b'{"nam":"x"}', "nam", "unknown field; perhaps name is meant"),
+        (ConsumerSpec, b'{"filters":{"provider":7}}', "filters.provider", "must be a string or a list, not an integer"),
+        (ConsumerSpec, b'{"filters":{"providers":"x"}}', "filters.providers", "unknown field; perhaps provider is meant"),
+        (ConsumerSpec, b'{"max_deliver":1001}', "max_deliver", "must be an integer of at most 1000"),
+        (ConsumerSpec, b'{"backoff_ms":[-1]}', "backoff_ms[0]", "must be an integer of at least 0"),
+    ],
+)
+def test_c3_reasons_are_in_words_of_the_api(kind: type, body: bytes, field: str, reason: str) -> None:
+    assert errors(body, decoder=msgspec.json.Decoder(kind)) == {field: [reason]}
