@@ -1,10 +1,14 @@
 """The API description, fuzzed: no fault, no undocumented status, every answer of the shape that it promises."""
 
+import json
 import logging
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema_rs
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +16,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
 from benchmarks.processes import serving
+from http_api.openapi import describe
 
 CHECKS: list[Any] = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
@@ -50,3 +55,68 @@ def _fuzz(operation: Any, url: str) -> None:
         case.call_and_validate(base_url=url, checks=CHECKS)
 
     check()
+
+
+def operations() -> Iterator[tuple[str, dict[str, Any]]]:
+    for methods in describe()["paths"].values():
+        for operation in methods.values():
+            yield operation["operationId"], operation
+
+
+def fields() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, schema in describe()["components"]["schemas"].items():
+        for field, described in schema["properties"].items():
+            yield f"{name}.{field}", described
+
+
+def test_every_operation_and_parameter_has_words_and_an_example() -> None:
+    tags = {tag["name"] for tag in describe()["tags"]}
+    summaries = [operation["summary"] for _, operation in operations()]
+    assert len(set(summaries)) == len(summaries)
+    for name, operation in operations():
+        assert operation["summary"] and operation["description"].endswith("."), name
+        assert set(operation["tags"]) <= tags, name
+        for parameter in operation["parameters"]:
+            assert parameter["description"].endswith("."), (name, parameter["name"])
+            assert "example" in parameter, (name, parameter["name"])
+        contents = [operation["requestBody"]["content"]] if "requestBody" in operation else []
+        contents += [response["content"] for response in operation["responses"].values()]
+        for content in contents:
+            assert all(described.get("examples") or described.get("example") for described in content.values()), name
+
+
+def test_every_type_and_field_has_words_and_an_example() -> None:
+    for name, schema in describe()["components"]["schemas"].items():
+        assert schema["description"].endswith("."), name
+    for name, described in fields():
+        assert described["description"].endswith("."), name
+        assert described["examples"], name
+        # Generators take a field with a default for one that is always there.
+        assert "default" not in described, name
+
+
+def test_every_example_is_of_the_shape_that_it_is_an_example_of() -> None:
+    document = describe()
+
+    def check(where: Any, schema: Any, value: Any) -> None:
+        whole = {"components": document["components"], **schema}
+        assert jsonschema_rs.is_valid(whole, value), (where, value)
+
+    for name, described in fields():
+        check(name, described, described["examples"][0])
+    for name, operation in operations():
+        for parameter in operation["parameters"]:
+            check((name, parameter["name"]), parameter["schema"], parameter["example"])
+        contents = [operation["requestBody"]["content"]] if "requestBody" in operation else []
+        contents += [response["content"] for response in operation["responses"].values()]
+        for content in contents:
+            for described in content.values():
+                for example in described.get("examples", {}).values():
+                    check(name, described["schema"], example["value"])
+
+
+def test_the_description_speaks_to_users_of_the_api() -> None:
+    text = json.dumps(describe())
+    assert re.findall(r"\bC\d{1,2}\b", text) == []
+    assert re.findall(r"\bsection \d|\bNone\b|\b(?:GET|POST|PATCH|DELETE) /v1", text) == []
+    assert describe()["servers"][0]["url"] == "/"
