@@ -8,6 +8,7 @@ TAGS = {
     "consumers": "Named, durable positions over a stream.",
     "deliveries": "Fetching messages and settling their deliveries.",
     "dead letters": "Messages that will not be delivered again.",
+    "tokens": "Who may do what.",
     "operations": "Health, metrics and this description. These need no token.",
 }
 
@@ -54,13 +55,28 @@ OPERATION_WORDS: dict[str, Words] = {
         "deliveries", "Take more time for deliveries", "The ack wait of each begins again.", {"extend": {"ack_tokens": [_TOKEN]}},
     ),
     "listPending": Words("deliveries", "List what is out", "Messages that are delivered and not settled. Changes nothing."),
+    "listRetrying": Words(
+        "deliveries", "List what is retried", "Messages that were delivered and wait to be delivered again. Changes nothing.",
+    ),
+    "releasePending": Words(
+        "deliveries", "Release deliveries",
+        "What is out is deliverable again at once and does not count; ack tokens given before are stale.",
+        {"some": {"ids": ["1718000000000-0"]}, "all of a worker": {"worker": "pod-7"}},
+    ),
     "peek": Words("deliveries", "Show the next messages", "What `next` would deliver, without delivering it."),
     "publish": Words(
         "publishing", "Publish messages",
         "Records or events, as the kind of the stream is. JSON is stored whole or not at all; NDJSON as it comes, a message a line.",
         {"records": _RECORDS, "events": _EVENTS},
     ),
-    "listMessages": Words("streams", "List messages", "What the stream holds, oldest first, without a consumer."),
+    "listMessages": Words(
+        "streams", "List or search messages",
+        "What the stream holds, without a consumer: oldest first, or newest first with `order=desc`. A call looks at 10,000 messages and "
+        "8 MiB at most; a search goes on from `next`.",
+    ),
+    "getMessage": Words("streams", "Get a message", "One message, and what it is to each consumer of its stream."),
+    "listScheduled": Words("streams", "List scheduled events", "Events that wait for their `deliver_at`, in its order."),
+    "cancelScheduled": Words("streams", "Cancel a scheduled event", "It will not be delivered. Its id may be published again."),
     "getRecord": Words("streams", "Get a record", "The current version of one record."),
     "createStream": Words(
         "streams", "Create a stream",
@@ -93,11 +109,20 @@ OPERATION_WORDS: dict[str, Words] = {
     ),
     "resumeConsumer": Words("consumers", "Resume a consumer", "It delivers again."),
     "listDeadLetters": Words("dead letters", "List dead letters", "Messages that used up `max_deliver` or were rejected, oldest first."),
+    "summarizeDeadLetters": Words(
+        "dead letters", "Count dead letters by group", "By reason, last nack reason and collection; the 100 largest groups.",
+    ),
     "redrive": Words(
         "dead letters", "Put dead letters back", "They are delivered again to this consumer, with their deliver count at its start.",
         {"some": {"ids": ["1718000000000-0"]}, "all that match": {"reason": "rejected", "limit": 100}},
     ),
     "purgeDeadLetters": Words("dead letters", "Delete dead letters", "Those with these ids, or all."),
+    "createToken": Words(
+        "tokens", "Create an access token", "The answer tells the token this once; a hash of it is kept.",
+        {"worker": {"name": "billing", "scopes": ["consume:billing"], "expires_in": "90d"}},
+    ),
+    "listTokens": Words("tokens", "List access tokens", "Without their texts."),
+    "revokeToken": Words("tokens", "Revoke an access token", "It is refused from now on, on every server."),
     "live": Words("operations", "Is the process alive", "Always 200."),
     "ready": Words("operations", "Can workers be served", "200 where Redis answers and lets them settle, else 503 with the reason."),
     "metrics": Words("operations", "Metrics", "In the text format of Prometheus."),

@@ -82,7 +82,8 @@ def token(where: Where, args: Namespace) -> None:
                     sys.stderr.write(f"This is the only time that the token is shown; a hash of it is kept in {where.shown}\n")
                 case "list":
                     rows = sorted((await tokens.list()).values(), key=lambda row: row.name)
-                    show_rows([msgspec.to_builtins(row) for row in rows], {"name": "name", "scopes": "scopes", "created": "created_at", "expires": "expires_at"})
+                    columns = {"name": "name", "scopes": "scopes", "created": "created_at", "expires": "expires_at"}
+                    show_rows([msgspec.to_builtins(row) for row in rows], columns)
                 case "revoke":
                     await tokens.revoke(args.name)
                     print(f"revoked {args.name} in {where.shown}")

@@ -788,7 +788,8 @@ class Machine(RuleBasedStateMachine):
             _, states = self.run(self.broker.inspection.message(name, message_id))
             for consumer in stream.consumers:
                 consumer.look(self.now)
-            assert {s.consumer: s.state for s in states} == {c.name: c.state(message_id) for c in stream.consumers}, f"{message_id} {stream}"
+            told = {s.consumer: s.state for s in states}
+            assert told == {c.name: c.state(message_id) for c in stream.consumers}, f"{message_id} {stream}"
 
     def check_counts(self, model: ConsumerModel, info: ConsumerInfo) -> None:
         """They are exact."""
