@@ -16,11 +16,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from broker import Broker, ConsumerSpec, Filters, Store, StreamSpec
+from broker import Broker, ConsumerSpec, Filters, Nack, Store, StreamChanges, StreamSpec
 from broker.embedded import Embedded, find_binary
 
 PATTERNS, CONSUMERS, MATCHING, BATCH = 1000, 200, 100, 1000
 BODY = "x" * 300
+# What waits for each of some consumers.
+WAITING, WAIT_FOR = 250_000, 4
 SOON_MS = 1500
 Longest = tuple[float, int]
 
@@ -164,8 +166,31 @@ async def limits(b: Bench) -> AsyncIterator[tuple[str, Longest]]:
     yield "next", await b.longest(b.broker.next("one", 1))
 
 
+async def waiting(b: Bench) -> AsyncIterator[tuple[str, Longest]]:
+    """Consumers for which 250,000 messages each wait for their key, or for a retry."""
+    await b.stream()
+    for n in range(WAIT_FOR):
+        await b.consumer(f"k{n}", ordering="key")
+    await b.consumer("retries", max_ack_pending=1_000_000)
+    for n in range(WAITING // BATCH):
+        await b.publish(n, key="k")
+    for n in range(WAIT_FOR):
+        await b.drain(f"k{n}")
+        yield f"park, consumer {n + 1}", await b.longest(b.broker.next(f"k{n}", 1))
+    while deliveries := (await b.broker.next("retries", BATCH)).deliveries:
+        await b.broker.nack("retries", [Nack(d.ack_token, 600_000) for d in deliveries])
+    yield "reset a keyed consumer", await b.longest(b.broker.consumers.reset("k3", "all"))
+    yield "delete a keyed consumer", await b.longest(b.broker.consumers.delete("k2"))
+    yield "delete the one with retries", await b.longest(b.broker.consumers.delete("retries"))
+    tighter = StreamChanges(max_messages=WAITING // 2)
+    yield "a tighter max_messages", await b.longest(b.broker.streams.update("s", tighter))
+    yield "a tighter max_age_ms", await b.longest(b.broker.streams.update("s", StreamChanges(max_age_ms=1000)))
+    yield "next", await b.longest(b.broker.next("k0", 1))
+    yield "delete the stream", await b.longest(b.broker.streams.delete("s", force=True))
+
+
 CASES: dict[str, Callable[[Bench], AsyncIterator[tuple[str, Longest]]]] = {
-    case.__name__: case for case in (create, events, records, scheduled, plain, late, limits)
+    case.__name__: case for case in (create, events, records, scheduled, plain, late, limits, waiting)
 }
 
 

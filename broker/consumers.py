@@ -1,5 +1,6 @@
 """Consumers: named, durable positions over a stream (section 5)."""
 
+import contextlib
 import re
 import secrets
 from typing import Annotated, Any, Literal
@@ -9,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from broker import keys, times
 from broker.engine import MESSAGE_BYTES, Engine, flatten, pairs, size_of
-from broker.errors import ConsumerExists, ConsumerNotFound, InvalidRequest, StreamNotFound, ValidationFailed
+from broker.errors import BrokerError, ConsumerExists, ConsumerNotFound, InvalidRequest, StreamNotFound, ValidationFailed
 from broker.filters import Filters, filter_id
 from broker.names import Name, is_name
 from broker.replies import ConsumerInfoHead, FieldRows, taken_apart
@@ -187,8 +188,8 @@ class Consumers:
         stream, reply = await self._engine.on_consumer("consumer_info", name)
         head, rows = taken_apart(reply, ConsumerInfoHead, FieldRows)
         step = head
-        while exact and (step.blocked_after or step.retries_from != b""):
-            _, reply = await self._engine.on_consumer("consumer_info", name, step.blocked_after, step.retries_from)
+        while exact and (step.blocked_after or step.waiting_after):
+            _, reply = await self._engine.on_consumer("consumer_info", name, step.blocked_after, step.waiting_after)
             step, _ = taken_apart(reply, ConsumerInfoHead, FieldRows)
             oldest = [at for at in (head.oldest_pending, step.oldest_pending) if at >= 0]
             head = head._replace(num_blocked=head.num_blocked + step.num_blocked, oldest_pending=min(oldest, default=-1))
@@ -264,7 +265,8 @@ class Consumers:
 
     async def reset(self, name: str, deliver_policy: str) -> Consumer:
         """Forget what is out, waiting and dead, and start from there (C38). Tokens given before are stale."""
-        await self._engine.on_consumer("consumer_reset", name, start_of(deliver_policy), deliver_policy, secrets.token_hex(8))
+        stream, _ = await self._engine.on_consumer("consumer_reset", name, start_of(deliver_policy), deliver_policy, secrets.token_hex(8))
+        await self._sweep(stream)
         return await self.get(name)
 
     async def pause(self, name: str, until: str | None = None) -> Consumer:
@@ -289,6 +291,12 @@ class Consumers:
         if await self._is_of(name, stream):
             # Made anew by another caller in between: the registry must have it.
             await self._engine.store.call("HSETNX", keys.CONSUMERS, name, stream)
+        await self._sweep(stream)
+
+    async def _sweep(self, stream: str) -> None:
+        """Clear away what a deleted or reset consumer has left. Where that fails, later calls on the stream go on with it."""
+        with contextlib.suppress(BrokerError):
+            await self._engine.run_ready("sweep", stream)
 
 
 def _info(head: ConsumerInfoHead) -> ConsumerInfo:

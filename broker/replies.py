@@ -42,7 +42,7 @@ ConsumerInfoHead = NamedTuple(
     [
         ("behind", int), ("num_pending", int), ("num_ack_pending", int), ("num_dead", int), ("num_redelivered", int), ("paused", int),
         ("num_retrying", int), ("num_blocked", int), ("num_new", int), ("idle", bytes), ("oldest_pending", int),
-        ("oldest_ack_pending", int), ("blocked_after", bytes), ("retries_from", Any),
+        ("oldest_ack_pending", int), ("blocked_after", bytes), ("waiting_after", bytes),
     ],
 )  # fmt: skip
 RetryingRows = NamedTuple(  # due_at in ms

@@ -140,7 +140,7 @@ class Streams:
     async def get(self, name: str) -> Stream:
         """One stream. StreamNotFound."""
         check_name(name)
-        reply = await self._engine.run("stream_info", name)
+        reply = await self._engine.run_ready("stream_info", name)
         info, rows = taken_apart(reply, StreamInfoHead, FieldRows)
         fields = {field.decode(): value.decode() for field, value in zip(*rows, strict=True)}
         return Stream(
@@ -207,7 +207,7 @@ class Streams:
             _check_repeatable(stream.kind, after["dedupe_window_ms"], waited_for=bool(after["replicas"] or after["fsync"]))
             await self._check_fsync(name, given.get("fsync"))
             fields = {field: text for field, text in _stored(changes).items() if field in given}
-            await self._engine.run("stream_update", name, *flatten(fields.items()))
+            await self._engine.run_ready("stream_update", name, *flatten(fields.items()))
         return await self.get(name)
 
     async def delete(self, name: str, *, force: bool = False) -> list[str]:

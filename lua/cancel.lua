@@ -1,5 +1,5 @@
 -- cancel: take back an event that waits for its time. Its id may be published again.
--- uses: filters entries holding ordering due schedule upkeep
+-- uses: filters entries holding ordering due forgetting schedule upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     event id
 -- returns  [behind = 1], or OK

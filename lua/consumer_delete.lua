@@ -1,10 +1,10 @@
 -- consumer_delete: delete a consumer with all its delivery state.
--- uses: filters entries holding ordering due schedule upkeep positions routes lifecycle
+-- uses: filters entries holding ordering due forgetting schedule upkeep positions routes ending lifecycle
 -- KEYS[1]  broker:{S}
 -- ARGV     name
 -- returns  OK
 -- errors   CONSUMER_NOT_FOUND
--- cost     O(what waits for a retry)
+-- cost     O(what is out); what waited leaves rows that mean nothing, which go by sweep and by later calls
 local s = enter(KEYS[1], ARGV[1])
 if not s or not remove_consumer(s, ARGV[1]) then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 return redis.status_reply('OK')

@@ -1,10 +1,10 @@
 -- consumer_reset: forget all delivery state and start again. Tokens given before are stale.
--- uses: filters entries holding ordering due schedule upkeep positions routes lifecycle
+-- uses: filters entries holding ordering due forgetting schedule upkeep positions routes ending lifecycle
 -- KEYS[1]  broker:{S}
 -- ARGV     name; start (all, new, last, at:ms, ago:ms); deliver_policy as given; epoch, as for consumer_create
 -- returns  [behind = 1], or OK
 -- errors   CONSUMER_NOT_FOUND
--- cost     O(what waits for a retry)
+-- cost     O(what is out); what waited leaves rows, as for consumer_delete
 local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 if not up_to_date(s) then return { 1 } end

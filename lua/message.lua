@@ -1,5 +1,5 @@
 -- message: one message of a stream, and what it is to some of the stream's consumers.
--- uses: filters entries holding ordering due schedule upkeep positions fence counts delivery expiry ahead
+-- uses: filters entries holding ordering due forgetting schedule upkeep positions fence counts delivery expiry ahead
 -- KEYS[1]  broker:{S}
 -- ARGV     message id; consumers' names, or none: then the message itself is told
 -- returns  [behind = 1]; without names [0, head, body, all names, sorted]; else the reply, without consumers that are not there.
@@ -36,7 +36,7 @@ local function state_of(c)
     local delivered_at, expires_at = times_out(s, c, p, p[4] - given_back, read_at)
     return { 'out', worker_of(p[2]), p[4] - given_back, delivered_at, expires_at, -1, '' }
   end
-  if c.keyed and redis.call('ZSCORE', s.key .. ':parked:' .. c.name, member) then return { 'blocked' } end
+  if c.keyed and redis.call('HEXISTS', s.key .. ':parked:' .. c.name, id) == 1 then return { 'blocked' } end
   if redis.call('ZSCORE', c.retry, member) then
     if not due_at then return { 'new' } end -- its key became free
     return { 'retrying', '', number - given_back, -1, -1, due_at, reason }

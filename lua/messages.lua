@@ -1,5 +1,5 @@
 -- messages: what the stream holds, without a consumer.
--- uses: filters entries holding ordering due schedule upkeep
+-- uses: filters entries holding ordering due forgetting schedule upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     after, a message id ('' = from the first); limit; collection_id ('' = any); up to, a message id ('' = the last one now);
 --          [how many bytes the messages may have; 1 = newest first: from `up to`, or the last one, down to `after`; then bytes that must

@@ -1,5 +1,5 @@
 -- next: settle, then deliver a batch to a worker. Redeliveries come first, then new messages, each in stream order.
--- uses: filters entries holding ordering due schedule upkeep positions fence counts delivery expiry settle workers
+-- uses: filters entries holding ordering due forgetting schedule upkeep positions fence counts delivery expiry settle workers
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; batch, 0...1000; min_batch: with fewer to deliver, deliver nothing; how many groups of acks; these, as
 --          for ack; then 6 a nack, as for nack; [worker: the name of who asks, 1-64 visible characters]
@@ -75,7 +75,7 @@ local function redeliver(rows, run)
     else
       run = false
       redis.call('ZREM', c.retry, row.member)
-      if c.keyed then redis.call('SREM', c.freed, row.id) end
+      if c.keyed then redis.call('SREM', c.fresh, row.id) end
       redis.call('ZREM', s.key .. ':retrying', row.member .. ':' .. c.name)
     end
   end

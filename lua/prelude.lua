@@ -6,8 +6,7 @@
 -- the PEL and the log cannot answer:
 --
 --   broker:{S}                 hash    kind, limits, idx and seen (the number and the id of the last counted message),
---                                      first (the number of the first entry that the limits have left), clock (below),
---                                      largest (bytes: no entry is larger)
+--                                      first (number of the first entry left), clock (below), largest (bytes of an entry)
 --   broker:{S}:log             stream  entries: head, body (shared/entries.lua)
 --   broker:{S}:records         hash    record id -> "entry-id inserted_at upstream_updated_us digest place" (shared/filters.lua)
 --   broker:{S}:dedupe[:old]    hash    event id -> "entry-id time": this and the previous dedupe window
@@ -25,16 +24,18 @@
 --   broker:{S}:consumers       set     names
 --   broker:{S}:wake            stream  names of consumers with something to deliver that the log does not tell
 --   broker:{S}:retrying        zset    "id:consumer" of all that lies in a retry set or is parked
+--   broker:{S}:gone            zset    what is yet to leave `retrying`: shared/forgetting.lua, ending.lua
+--   broker:{S}:left[:N]        zset
 --   broker:{S}:consumer:C      hash    configuration, epoch, cursor, position, sweep position
 --   broker:{S}:gate:C          stream  exists between `fast_read` and the XREADGROUP that follows it in a transaction
 --   broker:{S}:retry:C         zset    nacked messages, score = time due, 0 = now. Not in the PEL while here
 --   broker:{S}:deadlines:C     zset    out rows that do not expire in stream order, score = when their ack wait began, 0 = over
 --   broker:{S}:firsts:C        set     ids of those of `deadlines` with a deliver count of 1
---   broker:{S}:freed:C         set     ids of those of `retry` that were never delivered: their key became free
+--   broker:{S}:fresh:C         set     ids of those of `retry` and `parked` that were never delivered
 --   broker:{S}:notes:C         hash    id -> "delivery-number given-back@delivered-at,due-at reason" of nacked messages
 --   broker:{S}:busy:C          set     of a consumer with ordering key, as are held, parked and queue: shared/holding.lua
 --   broker:{S}:held:C          hash
---   broker:{S}:parked:C        zset
+--   broker:{S}:parked:C        hash
 --   broker:{S}:queue:C         zset
 --   broker:{S}:dead:C          stream  dead letters
 --   broker:{S}:dead-ids:C      hash    message id -> id in broker:{S}:dead:C
@@ -118,13 +119,13 @@ end
 -- A stream, or nil where there is none.
 local function open_stream(key)
   local f = redis.call('HMGET', key, 'kind', 'idx', 'seen', 'max_messages', 'max_age_ms', 'dedupe_window_ms', 'schedules',
-    'first', 'replicas', 'fsync', 'strays', 'clock', 'largest')
+    'first', 'replicas', 'fsync', 'strays', 'clock', 'largest', 'dropping')
   if not f[1] then return nil end
   local s = {
     key = key, log = key .. ':log', kind = f[1], idx = tonumber(f[2]), seen = f[3],
     max_messages = tonumber(f[4] or ''), max_age_ms = tonumber(f[5] or ''), dedupe_window_ms = tonumber(f[6] or ''),
     schedules = f[7], first = tonumber(f[8] or 1), replicas = tonumber(f[9] or ''), fsync = f[10] == '1', strays = f[11],
-    largest = tonumber(f[13] or 1048576),
+    largest = tonumber(f[13] or 1048576), dropping = f[14],
   }
   open_clock(s, f[12])
   return s
@@ -154,7 +155,7 @@ local function open_consumer(s, name)
     paused = (f[14] == 'inf' and math.huge or tonumber(f[14] or '') or 0) > s.wall,
     keyed = f[15] == 'key', verify_from = f[16] or '0', verified_at = tonumber(f[17] or 0), position = tonumber(f[18] or 0),
     steps = tonumber(steps or 0), stepped_at = tonumber(stepped_at), stepped_id = stepped_id, recheck = f[20],
-    retry = s.key .. ':retry:' .. name, freed = s.key .. ':freed:' .. name, deadlines = s.key .. ':deadlines:' .. name, firsts = s.key .. ':firsts:' .. name,
+    retry = s.key .. ':retry:' .. name, fresh = s.key .. ':fresh:' .. name, deadlines = s.key .. ':deadlines:' .. name, firsts = s.key .. ':firsts:' .. name,
     notes = s.key .. ':notes:' .. name, dead = s.key .. ':dead:' .. name, dead_ids = s.key .. ':dead-ids:' .. name,
   }
   c.kept = { sweep = c.sweep, sweep_at = c.sweep_at }

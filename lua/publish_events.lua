@@ -1,5 +1,5 @@
 -- publish_events: append events, all or none.
--- uses: filters entries holding ordering due schedule upkeep durable
+-- uses: filters entries holding ordering due forgetting schedule upkeep durable
 -- KEYS[1]  broker:{S}
 -- ARGV     7 an event: dedupe key ('' = none), collection_id, resource_id ('' = none), lacks, body (see
 --          shared/entries.lua), deliver at in ms ('' = now), time to live in ms from then on ('' = for ever)
@@ -25,7 +25,7 @@ local started_with = s.idx
 local function turn_window()
   local since = tonumber(redis.call('HGET', current, '') or s.now)
   if s.now - since >= window then
-    redis.call('DEL', old)
+    redis.call('UNLINK', old)
     redis.call('RENAME', current, old)
   end
   redis.call('HSETNX', current, '', string.format('%.0f', s.now))
@@ -66,6 +66,7 @@ if s.idx > started_with then
   redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen)
 end
 trim(s)
+drop_waiting(s)
 write_indexes(s)
 append_mark(s, reply)
 return reply

@@ -1,5 +1,5 @@
 -- publish_records: upsert records, all or none. Of several versions of a record in one call, the last that counts stands.
--- uses: filters entries holding ordering due schedule upkeep durable
+-- uses: filters entries holding ordering due forgetting schedule upkeep durable
 -- KEYS[1]  broker:{S}
 -- ARGV     8 a record: id, collection_id, resource_id ('' = none), upstream_updated_at ('' = none) in microseconds rounded
 --          down and, behind a point, further digits, the last of them not 0; digest (equal exactly where the content is),
@@ -85,7 +85,12 @@ if #gone > 0 then
   redis.call('XDEL', s.log, unpack(gone))
   redis.call('ZREM', s.key .. ':index:all', unpack(gone_members))
   if redis.call('EXISTS', s.key .. ':retrying') == 1 then
-    for _, member in ipairs(gone_members) do drop_waiting(s, '[' .. member .. ':', '(' .. member .. ';') end
+    local count, scored = drop_records(s, gone_members), {}
+    for i = count + 1, #gone_members do scored[#scored + 1], scored[#scored + 2] = 0, gone_members[i] end
+    if #scored > 0 then
+      redis.call('ZADD', s.key .. ':gone', unpack(scored))
+      redis.call('HSET', s.key, 'dropping', 1)
+    end
   end
 end
 write_indexes(s)

@@ -1,5 +1,5 @@
 -- retrying: messages that were delivered and wait to be delivered again, in stream order.
--- uses: filters entries holding ordering due schedule upkeep positions fence counts delivery expiry
+-- uses: filters entries holding ordering due forgetting schedule upkeep positions fence counts delivery expiry
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; after, a message id ('' = from the first); limit
 -- returns  [behind = 1]; else the reply. after: the id to go on after, '' at the end; there may be none and still more to come;
@@ -18,7 +18,7 @@ for i, row in ipairs(rows) do
   local number, given_back, reason, _, due_at = note_of(c, id)
   if name == c.name and due_at then
     local key = key_of(s, redis.call('XRANGE', s.log, id, id)[1])
-    local blocked = c.keyed and redis.call('ZSCORE', s.key .. ':parked:' .. c.name, member) and 1 or 0
+    local blocked = c.keyed and redis.call('HEXISTS', s.key .. ':parked:' .. c.name, id) or 0
     for _, value in ipairs({ id, number - given_back, due_at, reason, key, blocked }) do reply[#reply + 1] = value end
     limit = limit - 1
   end

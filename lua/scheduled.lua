@@ -1,5 +1,5 @@
 -- scheduled: events that wait for their time, in its order.
--- uses: filters entries holding ordering due schedule upkeep
+-- uses: filters entries holding ordering due forgetting schedule upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     after, a ticket ('' = from the first); limit
 -- returns  [behind = 1]; else the reply. after: the ticket to go on after, '' at the end; key: '' = none; deliver_at: ms

@@ -1,12 +1,13 @@
 -- stream_info: a stream's fields and what it holds.
--- uses: filters entries holding ordering due schedule upkeep
+-- uses: filters entries holding ordering due forgetting schedule upkeep
 -- KEYS[1]  broker:{S}
--- returns  the reply. bytes: of memory, 0 where the user may not ask; first_id, last_id: '' = none
+-- returns  [behind = 1]: its limits drop more than a script may; else the reply. bytes: of memory; first_id, last_id: '' = none
 -- reply    messages bytes first_id last_id consumers / name value
 -- errors   STREAM_NOT_FOUND
 -- cost     O(1)
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
+if not trim(s) then return { 1 } end
 up_to_date(s)
 local messages = redis.call('XLEN', s.log)
 local first, last = redis.call('XRANGE', s.log, '-', '+', 'COUNT', 1)[1], redis.call('XREVRANGE', s.log, '+', '-', 'COUNT', 1)[1]

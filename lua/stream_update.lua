@@ -1,13 +1,14 @@
 -- stream_update: change fields of a stream.
--- uses: filters entries holding ordering due schedule upkeep
+-- uses: filters entries holding ordering due forgetting schedule upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     2 a field, as for stream_create
--- returns  OK
+-- returns  [behind = 1]: it holds, and what a tighter limit drops is yet to go; or OK
 -- errors   STREAM_NOT_FOUND
--- cost     O(fields), and what a tighter limit drops
+-- cost     O(fields); what a tighter limit drops goes in bounded steps
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 free_first(s)
 redis.call('HSET', KEYS[1], 'updated_at', s.wall, unpack(ARGV))
-trim(open_stream(KEYS[1]))
-return redis.status_reply('OK')
+s = open_stream(KEYS[1])
+local done = trim(s)
+return drop_waiting(s) and done and redis.status_reply('OK') or { 1 }

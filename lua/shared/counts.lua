@@ -18,14 +18,12 @@ end
 
 -- Messages that it has reached and that wait: for a retry, or for their key.
 local function num_set_back(s, c)
-  return redis.call('ZCARD', c.retry) + (c.keyed and redis.call('ZCARD', s.key .. ':parked:' .. c.name) or 0)
+  return redis.call('ZCARD', c.retry) + (c.keyed and redis.call('HLEN', s.key .. ':parked:' .. c.name) or 0)
 end
 
 -- Those of them that were delivered before.
 local function num_retrying(s, c)
-  local count = redis.call('ZCARD', c.retry)
-  if not c.keyed then return count end
-  return count - redis.call('SCARD', c.freed) + redis.call('ZCOUNT', s.key .. ':parked:' .. c.name, 1, 1)
+  return num_set_back(s, c) - (c.keyed and redis.call('SCARD', c.fresh) or 0)
 end
 
 local function num_pending(s, c)

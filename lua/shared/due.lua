@@ -32,7 +32,7 @@ end
 
 -- Whether a stream is to be brought up to date.
 local function upkeep_due(s)
-  return s.kind == 'events' and (#entries_behind(s.log, s.seen, 1) > 0 or trim_due(s) or s.schedules and schedule_due(s))
+  return s.dropping or s.kind == 'events' and (#entries_behind(s.log, s.seen, 1) > 0 or trim_due(s) or s.schedules and schedule_due(s))
 end
 
 -- Where the group stands, by Redis. Grows with the number of groups, so it is asked now and then.

@@ -2,14 +2,19 @@
 --
 --   broker:{S}:busy:C     set   keys that a message holds
 --   broker:{S}:held:C     hash  the message -> its key
---   broker:{S}:parked:C   zset  ids of messages that wait for their key, score = 1 where they were delivered before
---   broker:{S}:queue:C    zset  "length:key:id" of the same, so that a key's first one is found; may hold some that left
+--   broker:{S}:parked:C   hash  a message that waits for its key -> the key
+--   broker:{S}:queue:C    zset  "length:key:id" of the same, so that a key's first one is found
 --
 -- Parked messages of a key imply that it is busy. Each message is parked once and released once, whatever a key holds.
 
 local function hold_key(s, name, key, id)
   redis.call('SADD', s.key .. ':busy:' .. name, key)
   redis.call('HSET', s.key .. ':held:' .. name, id, key)
+end
+
+-- Where a message stands that waits for its key.
+local function queue_row(key, member)
+  return #key .. ':' .. key .. ':' .. member
 end
 
 -- The message no longer holds its key: the next of the key may be delivered.
@@ -27,11 +32,9 @@ local function free_key(s, name, id)
     end
     redis.call('ZREM', queue, first)
     local member = string.sub(first, #prefix + 2)
-    local score = redis.call('ZSCORE', s.key .. ':parked:' .. name, member)
-    if score then
-      redis.call('ZREM', s.key .. ':parked:' .. name, member)
-      hold_key(s, name, key, stream_id(member))
-      if score == '0' then redis.call('SADD', s.key .. ':freed:' .. name, stream_id(member)) end
+    local next_id = stream_id(member)
+    if redis.call('HDEL', s.key .. ':parked:' .. name, next_id) == 1 then
+      hold_key(s, name, key, next_id)
       redis.call('ZADD', s.key .. ':retry:' .. name, 0, member)
       wake(s, name)
       return

@@ -38,28 +38,32 @@ local function begin(s, key, name, start, indexed, epoch)
   return true
 end
 
--- Drop all delivery state: what is out, waits for a retry, or is dead.
-local function forget_deliveries(s, name)
-  for _, set in ipairs({ ':retry:', ':parked:' }) do
-    for _, member in ipairs(redis.call('ZRANGE', s.key .. set .. name, 0, -1)) do
-      redis.call('ZREM', s.key .. ':retrying', member .. ':' .. name)
-    end
+-- The keys of a consumer's delivery state.
+local function delivery_keys(s, name)
+  local found = {}
+  for _, part in ipairs({ 'retry', 'fresh', 'deadlines', 'firsts', 'notes', 'dead', 'dead-ids', 'busy', 'held', 'parked', 'queue' }) do
+    found[#found + 1] = s.key .. ':' .. part .. ':' .. name
   end
-  redis.pcall('XGROUP', 'DESTROY', s.log, name)
-  for _, part in ipairs({ ':retry:', ':freed:', ':deadlines:', ':firsts:', ':notes:', ':dead:', ':dead-ids:', ':busy:', ':held:', ':parked:', ':queue:' }) do
-    redis.call('UNLINK', s.key .. part .. name)
-  end
+  return found
 end
 
--- A waiting call learns of the end by the wake. `all_go`: all of the stream's filters go at once.
-local function remove_consumer(s, name, all_go)
+-- Drop all delivery state: what is out, waits for a retry, or is dead. However much it is, a step of the work is left at most.
+local function forget_deliveries(s, name)
+  leave_rows(s, name)
+  redis.pcall('XGROUP', 'DESTROY', s.log, name)
+  redis.call('UNLINK', unpack(delivery_keys(s, name)))
+  sweep(s) -- after it: what the keys still hold would be taken for a new life's
+end
+
+-- A waiting call learns of the end by the wake.
+local function remove_consumer(s, name)
   local key = s.key .. ':consumer:' .. name
   local filter = redis.call('HGET', key, 'filter')
   if not filter then return false end
   forget_deliveries(s, name)
   redis.call('UNLINK', key)
   redis.call('SREM', s.key .. ':consumers', name)
-  if filter ~= '' and not all_go then release_filter(s, filter) end
+  if filter ~= '' then release_filter(s, filter) end
   wake(s, name)
   return true
 end

@@ -1,15 +1,17 @@
 -- ordering: at most one message of a key is out or waiting for a retry; later ones of the key are parked. See shared/holding.lua.
 
--- Messages, as pairs of key and id, that wait for their key. `delivered`: 1 = they were before, else 0.
-local function park(s, name, messages, delivered)
-  local parked, queue, retrying = {}, {}, {}
+-- Messages, as pairs of key and id, that wait for their key. `fresh`: they were never delivered.
+local function park(s, name, messages, fresh)
+  local parked, queue, retrying, ids = {}, {}, {}, {}
   for i = 1, #messages, 2 do
-    local key, member = messages[i], sortable(messages[i + 1])
-    parked[i], parked[i + 1] = delivered, member
-    queue[i], queue[i + 1] = 0, #key .. ':' .. key .. ':' .. member
+    local key, id = messages[i], messages[i + 1]
+    local member = sortable(id)
+    parked[i], parked[i + 1], ids[#ids + 1] = id, key, id
+    queue[i], queue[i + 1] = 0, queue_row(key, member)
     retrying[i], retrying[i + 1] = 0, member .. ':' .. name
   end
-  redis.call('ZADD', s.key .. ':parked:' .. name, unpack(parked))
+  redis.call('HSET', s.key .. ':parked:' .. name, unpack(parked))
+  if fresh then redis.call('SADD', s.key .. ':fresh:' .. name, unpack(ids)) end
   redis.call('ZADD', s.key .. ':queue:' .. name, unpack(queue))
   redis.call('ZADD', s.key .. ':retrying', unpack(retrying))
 end
@@ -20,7 +22,7 @@ local function wait_for_key(s, c, id)
   if key == '' then return end
   if redis.call('SISMEMBER', s.key .. ':busy:' .. c.name, key) == 1 then
     redis.call('ZREM', c.retry, sortable(id))
-    park(s, c.name, { key, id }, 1)
+    park(s, c.name, { key, id })
   else
     hold_key(s, c.name, key, id)
   end
@@ -59,7 +61,7 @@ local function take_keys(s, c, entries)
       now_busy[n], now_held[2 * n - 1], now_held[2 * n] = key, id, key
     end
   end
-  if #waiting > 0 then park(s, c.name, waiting, 0) end
+  if #waiting > 0 then park(s, c.name, waiting, true) end
   if n > 0 then
     redis.call('SADD', s.key .. ':busy:' .. c.name, unpack(now_busy))
     redis.call('HSET', s.key .. ':held:' .. c.name, unpack(now_held))

@@ -88,16 +88,13 @@ local function lapse(s)
     if entry then
       redis.call('ZADD', s.key .. ':lapsed', 0, member)
       unindex_entry(s, id, place_of(routing_fields(s, entry)))
-      for _, row in ipairs(redis.call('ZRANGEBYLEX', s.key .. ':retrying', '[' .. member .. ':', '(' .. member .. ';')) do
-        local name = string.match(row, ':(.*)$')
+      local undelivered = {}
+      for _, row in ipairs(rows_of_message(s, member, -1)) do
         -- Without a note it was never delivered: it waits for its key, or was released by it.
-        if redis.call('HEXISTS', s.key .. ':notes:' .. name, id) == 0 then
-          redis.call('ZREM', s.key .. ':retrying', row)
-          redis.call('ZREM', s.key .. ':parked:' .. name, member)
-          redis.call('SREM', s.key .. ':freed:' .. name, id)
-          if redis.call('ZREM', s.key .. ':retry:' .. name, member) == 1 then free_key(s, name, id) end
-        end
+        if redis.call('HEXISTS', s.key .. ':notes:' .. string.match(row, ':(.*)$'), id) == 0 then undelivered[#undelivered + 1] = row end
       end
+      forget_waiting(s, undelivered)
+      spend(s, #undelivered)
     end
     if not spend(s, 4 + (entry and #entry[2][4] / 1000 or 0)) and i < #over then return false end
   end

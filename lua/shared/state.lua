@@ -1,9 +1,9 @@
 -- state: what an operator asks of a consumer: what is blocked, what is oldest, and why nothing comes (C56).
 
-local LOOK, RETRIES, ROWS, STEP_MS = 500, 1000, 20000, 5
+local LOOK, WAITING, ROWS, STEP_MS = 500, 1000, 20000, 5
 
 local function num_parked(s, c)
-  return c.keyed and redis.call('ZCARD', s.key .. ':parked:' .. c.name) or 0
+  return c.keyed and redis.call('HLEN', s.key .. ':parked:' .. c.name) or 0
 end
 
 -- How many messages that the consumer has not reached wait for their key: of the first LOOK after an id (nil = of all, '' = of
@@ -34,30 +34,29 @@ local function time_of(member)
   return member and tonumber(string.match(stream_id(member), '^%d+'))
 end
 
--- The oldest of the retries that are not due, of some from a place on (nil = the first, '' = none). And where to go on.
-local function oldest_retry(s, c, from)
-  if from == '' then return nil, '' end
-  local members = redis.call('ZRANGEBYSCORE', c.retry, '(0', '+inf', 'LIMIT', from or 0, RETRIES)
-  local oldest
-  for _, member in ipairs(members) do oldest = older(oldest, time_of(member)) end
-  return oldest, #members == RETRIES and (from or 0) + RETRIES or ''
+-- When the oldest message was appended that waits for a retry or its key: the first row of `retrying` that names the consumer, of
+-- some after a member (nil = from the first, '' = none). And where to go on, '' = nowhere.
+local function oldest_set_back(s, c, after)
+  if after == '' or num_set_back(s, c) == 0 then return nil, '' end
+  local rows = redis.call('ZRANGEBYLEX', s.key .. ':retrying', after and '(' .. after .. ';' or '-', '+', 'LIMIT', 0, WAITING)
+  for _, row in ipairs(rows) do
+    local member, name = string.match(row, '^([^:]*):(.*)$')
+    if name == c.name and (redis.call('ZSCORE', c.retry, member)
+      or redis.call('HEXISTS', s.key .. ':parked:' .. name, stream_id(member)) == 1) then return time_of(member), '' end
+  end
+  return nil, #rows == WAITING and string.match(rows[#rows], '^[^:]*') or ''
 end
 
--- The oldest of all others that wait.
-local function oldest_reached_or_new(s, c, new)
-  local oldest = time_of(redis.call('ZRANGEBYSCORE', c.retry, 0, 0, 'LIMIT', 0, 1)[1])
-  for score = 0, c.keyed and 1 or -1 do
-    oldest = older(oldest, time_of(redis.call('ZRANGEBYSCORE', s.key .. ':parked:' .. c.name, score, score, 'LIMIT', 0, 1)[1]))
-  end
-  if new == 0 then return oldest end
+-- When the first message was appended that the consumer has not reached.
+local function oldest_new(s, c, new)
+  if new == 0 then return nil end
   local after, looks = cursor_of(s, c), 0
-  if c.index then return older(oldest, time_of(redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(after), '+', 'LIMIT', 0, 1)[1])) end
+  if c.index then return time_of(redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(after), '+', 'LIMIT', 0, 1)[1]) end
   repeat -- events whose time to live is over do not wait
     local entry = entries_behind(s.log, after, 1)[1]
-    if entry and not (any_lapsed(s) and has_lapsed(s, entry[1])) then return older(oldest, time_of(sortable(entry[1]))) end
     after, looks = entry and entry[1] or after, looks + 1
-  until not entry or looks == LOOK
-  return older(oldest, time_of(sortable(after)))
+  until not entry or looks == LOOK or not (any_lapsed(s) and has_lapsed(s, after))
+  return time_of(sortable(after))
 end
 
 -- When the delivery was made that is out longest, to 5 ms, -1 = none is. XPENDING finds rows that are idle longer than one: each such

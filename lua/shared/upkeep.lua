@@ -1,22 +1,5 @@
 -- upkeep: bounded steps (shared/filters.lua) that bring a stream and its indexes up to date before anything is counted or delivered.
 
--- Forget messages that wait for a retry or for their key, by a range of ids: they have left the stream.
-local function drop_waiting(s, from, to)
-  for _, row in ipairs(redis.call('ZRANGEBYLEX', s.key .. ':retrying', from, to)) do
-    local member, name = string.match(row, '^([^:]*):(.*)$')
-    local id = stream_id(member)
-    redis.call('ZREM', s.key .. ':retrying', row)
-    redis.call('HDEL', s.key .. ':notes:' .. name, id)
-    redis.call('ZREM', s.key .. ':parked:' .. name, member)
-    redis.call('SREM', s.key .. ':freed:' .. name, id)
-    if redis.call('ZREM', s.key .. ':retry:' .. name, member) == 1 then free_key(s, name, id) end
-  end
-end
-
-local function member_bound(first)
-  return first and '(' .. sortable(first[1]) or '+'
-end
-
 -- The number of the last counted entry before this one (nil = before the end of the log), which may be yet to be counted.
 local function number_before(s, entry)
   local counted = entry and sortable(entry[1]) <= sortable(s.seen)
@@ -24,21 +7,33 @@ local function number_before(s, entry)
   return idx > 0 and idx - 1 or s.idx
 end
 
--- Drop what the limits of an event stream no longer allow.
+-- How many entries a script drops at most.
+local TRIMMED = 10000
+
+-- Drop what the limits of an event stream no longer allow. False: there is more. Nodes of the log go whole first, for these can be counted.
 local function trim(s)
-  local dropped, bound = 0, too_old(s)
-  if s.max_messages then dropped = redis.call('XTRIM', s.log, 'MAXLEN', '=', s.max_messages) end
-  if bound then dropped = dropped + redis.call('XTRIM', s.log, 'MINID', '=', bound) end
+  local bound, dropped, done = too_old(s), 0, true
+  if s.max_messages then
+    local over = s.idx - s.first + 1 - s.max_messages
+    if over > TRIMMED then dropped = redis.call('XTRIM', s.log, 'MAXLEN', '=', s.max_messages + over - TRIMMED) end
+    done = dropped == 0
+    if done then dropped = redis.call('XTRIM', s.log, 'MAXLEN', '=', s.max_messages) end
+  end
+  if bound and done then
+    local old = redis.call('XTRIM', s.log, 'MINID', '~', bound, 'LIMIT', TRIMMED)
+    done = old < TRIMMED / 2
+    dropped = dropped + old + (done and redis.call('XTRIM', s.log, 'MINID', '=', bound) or 0)
+  end
   if dropped > 0 then
     local first = first_entry(s)
-    local bound = member_bound(first)
-    s.bound = bound
+    s.bound = member_bound(first)
     s.first = number_before(s, first) + 1
     redis.call('HSET', s.key, 'first', s.first)
-    drop_waiting(s, '-', bound)
-    redis.call('ZREMRANGEBYLEX', s.key .. ':plain', '-', bound)
-    redis.call('ZREMRANGEBYLEX', s.key .. ':lapsed', '-', bound)
+    redis.call('ZREMRANGEBYLEX', s.key .. ':plain', '-', s.bound)
+    redis.call('ZREMRANGEBYLEX', s.key .. ':lapsed', '-', s.bound)
+    s.dropping = s.dropping or 'now'
   end
+  return done
 end
 
 -- Visit entries from behind one id to another one, as far as the script's work goes but one at least. Returns the last one that was
@@ -86,13 +81,14 @@ end
 
 -- What a stream must have done before it is read or counted. False: call again, a step was made.
 local function bring_up_to_date(s)
-  trim(s)
-  if s.kind == 'records' then return true end
-  local counted = s.idx
-  local done = catch_up(s) and (not s.schedules or (release_delayed(s) and lapse(s)))
-  if s.schedules and s.idx > counted then trim(s) end
-  write_indexes(s)
-  return done
+  local done = trim(s)
+  if s.kind == 'events' then
+    local counted = s.idx
+    done = catch_up(s) and (not s.schedules or (release_delayed(s) and lapse(s))) and done
+    if s.schedules and s.idx > counted then done = trim(s) and done end
+    write_indexes(s)
+  end
+  return drop_waiting(s) and done
 end
 
 local function up_to_date(s)

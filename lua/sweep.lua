@@ -1,0 +1,10 @@
+-- sweep: a step of what consumers have left that were deleted or reset. consumer_info makes one too.
+-- uses: ending
+-- KEYS[1]  broker:{S}
+-- returns  [behind = 1], or OK: nothing is left
+-- errors   STREAM_NOT_FOUND
+-- cost     O(log n), 200 rows
+local s = open_stream(KEYS[1])
+if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
+free_first(s)
+return sweep(s) and redis.status_reply('OK') or { 1 }
