@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from broker import keys, times
 from broker.engine import MESSAGE_BYTES, Engine, flatten, pairs, size_of
-from broker.errors import BrokerError, ConsumerExists, ConsumerNotFound, InvalidRequest, StreamNotFound, ValidationFailed
+from broker.errors import BrokerError, ConsumerExists, ConsumerNotFound, InvalidRequest, StreamNotFound, ValidationFailed, after_a_change
 from broker.filters import Filters, filter_id
 from broker.names import Name, is_name
 from broker.replies import ConsumerInfoHead, FieldRows, taken_apart
@@ -164,7 +164,7 @@ class Consumers:
             raise ConsumerExists(
                 f"A consumer group {name!r} that another Redis client made is on the stream {spec.stream_id!r}, and is no consumer here."
             ) from exc
-        return await self.get(name, exact=False), reply == b"created"
+        return await self._changed(name, exact=False), reply == b"created"
 
     async def _is_of(self, name: str, stream: str) -> bool:
         return bool(await self._engine.store.call("SISMEMBER", keys.stream(stream) + ":consumers", name))
@@ -215,6 +215,11 @@ class Consumers:
             info=_info(head),
         )
 
+    async def _changed(self, name: str, *, exact: bool = True) -> Consumer:
+        """A consumer that was made or changed just now."""
+        with after_a_change():
+            return await self.get(name, exact=exact)
+
     async def page(
         self,
         after: str | None = None,
@@ -261,13 +266,13 @@ class Consumers:
             fields["ack_wait_ms"] = str(ack_wait)
         if fields:
             await self._engine.on_consumer("consumer_update", name, *flatten(fields.items()))
-        return await self.get(name, exact=False)
+        return await self._changed(name, exact=False)
 
     async def reset(self, name: str, deliver_policy: str) -> Consumer:
         """Forget what is out, waiting and dead, and start from there (C38). Tokens given before are stale."""
         stream, _ = await self._engine.on_consumer("consumer_reset", name, start_of(deliver_policy), deliver_policy, secrets.token_hex(8))
         await self._sweep(stream)
-        return await self.get(name)
+        return await self._changed(name)
 
     async def pause(self, name: str, until: str | None = None) -> Consumer:
         """Deliver nothing until an RFC 3339 time, or until `resume` (C39). ValidationFailed: it is no time."""
@@ -276,21 +281,22 @@ class Consumers:
         except ValueError as exc:
             raise ValidationFailed({"until": [str(exc)]}) from exc
         await self._engine.on_consumer("consumer_pause", name, until_ms)
-        return await self.get(name)
+        return await self._changed(name)
 
     async def resume(self, name: str) -> Consumer:
         """Deliver again."""
         await self._engine.on_consumer("consumer_pause", name, "")
-        return await self.get(name)
+        return await self._changed(name)
 
     async def delete(self, name: str) -> None:
         """Delete a consumer and all its delivery state. ConsumerNotFound."""
         stream, _ = await self._engine.on_consumer("consumer_delete", name)
         self._engine.forget(name)
-        await self._engine.store.call("HDEL", keys.CONSUMERS, name)
-        if await self._is_of(name, stream):
-            # Made anew by another caller in between: the registry must have it.
-            await self._engine.store.call("HSETNX", keys.CONSUMERS, name, stream)
+        with after_a_change():
+            await self._engine.store.call("HDEL", keys.CONSUMERS, name)
+            if await self._is_of(name, stream):
+                # Made anew by another caller in between: the registry must have it.
+                await self._engine.store.call("HSETNX", keys.CONSUMERS, name, stream)
         await self._sweep(stream)
 
     async def _sweep(self, stream: str) -> None:

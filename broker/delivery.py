@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import msgspec
@@ -10,6 +11,7 @@ from broker import ack_tokens
 from broker.ack_tokens import tail
 from broker.batches import Batch, Given, Nack, Peeked, PendingDelivery, Settled, Settlement
 from broker.engine import MESSAGE_BYTES, Engine, flatten, size_of
+from broker.errors import OutcomeUnknown, StoreUnavailable, after_a_change
 from broker.fast_read import FastRead, worker_argument
 from broker.group_commit import GroupCommit
 from broker.link import Argument
@@ -19,6 +21,8 @@ from broker.streams import message_id
 from broker.times import rfc3339
 
 IDS_A_STEP = 500
+# How often, and how long apart, what nobody takes is given back while Redis cannot be reached: less than a server has to end (C45).
+RELEASE_TRIES, RELEASE_PAUSE_S = 25, 0.2
 
 
 class _Call(msgspec.Struct, frozen=True):
@@ -75,7 +79,8 @@ class Deliveries:
             return batch
         batch = await self._commit(reader, call)
         while batch.cut:
-            again = await self._commit(reader, _Call(batch_size=batch_size))
+            with after_a_change() if ack or nack else nullcontext():
+                again = await self._commit(reader, _Call(batch_size=batch_size))
             batch = msgspec.structs.replace(again, settled=batch.settled)
         return batch
 
@@ -118,7 +123,8 @@ class Deliveries:
         settled = None
         while reply[0] == 1:  # it has settled, and made a step of upkeep
             settled = settled or reply[1]
-            stream, reply = await self._engine.on_consumer("next", consumer, batch, min_batch, 0, *worker_argument(worker))
+            with after_a_change():
+                stream, reply = await self._engine.on_consumer("next", consumer, batch, min_batch, 0, *worker_argument(worker))
         head, rows = taken_apart(reply, NextHead, DeliveryRows)
         return _Answer(stream, (settled or head.settled)[2:], head, rows)
 
@@ -157,9 +163,19 @@ class Deliveries:
         await self.release(reader.consumer, batch)
 
     async def release(self, consumer: str, batch: Batch) -> None:
-        """Give back what was delivered to a caller that has gone: it takes no message with it, and the delivery does not count."""
-        if batch.deliveries:
-            await self.nack(consumer, [Nack(d.ack_token, 0, "release") for d in batch.deliveries])
+        """Give back what was delivered to a caller that has gone: it takes no message with it, and the delivery does not count.
+
+        Where Redis cannot be reached, again for some seconds: a last delivery that nobody got would die. Repeating is safe.
+        """
+        nacks = [Nack(d.ack_token, 0, "release") for d in batch.deliveries]
+        for tries_left in reversed(range(RELEASE_TRIES if nacks else 0)):
+            try:
+                await self.nack(consumer, nacks)
+                return
+            except (StoreUnavailable, OutcomeUnknown):
+                if not tries_left:
+                    raise
+                await asyncio.sleep(RELEASE_PAUSE_S)
 
     async def release_out(self, consumer: str, ids: Sequence[str] = (), worker: str = "") -> int:
         """Make what is out deliverable again at once, uncounted: these messages, or what a worker has (C60). Gives how many.

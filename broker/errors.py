@@ -1,6 +1,7 @@
 """What can go wrong, as one small tree. `code` is part of the API; the message is prose for people."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 
 class BrokerError(Exception):
@@ -143,6 +144,15 @@ class StoreFull(BrokerError):
 
 class StoreFault(BrokerError):
     """Redis gave an answer that this version does not understand: a defect, or a foreign hand in the keys."""
+
+
+@contextmanager
+def after_a_change() -> Iterator[None]:
+    """What follows a change: where Redis refuses it, that is OutcomeUnknown, for the refusal would say that nothing happened."""
+    try:
+        yield
+    except (StoreUnavailable, StoreFull) as exc:
+        raise OutcomeUnknown("Redis refused to go on after a part of it had happened.") from exc
 
 
 # The words by which a script refuses, and what they become.

@@ -6,8 +6,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broker import disk, keys
-from broker.engine import MESSAGE_BYTES, Engine, flatten, page_of_names, size_of
-from broker.errors import InvalidRequest, RecordNotFound, StreamNotFound, ValidationFailed
+from broker.engine import BEHIND, MESSAGE_BYTES, Engine, flatten, page_of_names, size_of
+from broker.errors import InvalidRequest, RecordNotFound, StreamNotFound, ValidationFailed, after_a_change
 from broker.messages import Kind
 from broker.names import Name, is_name
 from broker.replies import FieldRows, StreamInfoHead, taken_apart
@@ -135,7 +135,8 @@ class Streams:
         fields = {"kind": spec.kind} | _stored(spec)
         await self._engine.store.call("HSET", keys.STREAMS, spec.name, "")
         reply = await self._engine.run("stream_create", spec.name, *flatten(fields.items()))
-        return await self.get(spec.name), reply == b"created"
+        with after_a_change():
+            return await self.get(spec.name), reply == b"created"
 
     async def get(self, name: str) -> Stream:
         """One stream. StreamNotFound."""
@@ -207,8 +208,12 @@ class Streams:
             _check_repeatable(stream.kind, after["dedupe_window_ms"], waited_for=bool(after["replicas"] or after["fsync"]))
             await self._check_fsync(name, given.get("fsync"))
             fields = {field: text for field, text in _stored(changes).items() if field in given}
-            await self._engine.run_ready("stream_update", name, *flatten(fields.items()))
-        return await self.get(name)
+            behind = await self._engine.run("stream_update", name, *flatten(fields.items())) == BEHIND
+            with after_a_change():  # what goes on is what a tighter limit drops
+                if behind:
+                    await self._engine.run_ready("stream_update", name, *flatten(fields.items()))
+                return await self.get(name)
+        return stream
 
     async def delete(self, name: str, *, force: bool = False) -> list[str]:
         """Delete a stream and its messages; gives the consumers that went with it.
@@ -218,11 +223,12 @@ class Streams:
         check_name(name)
         consumers = await self._engine.run("stream_delete", name, "1" if force else "")
         self.forget(name)
-        await self._engine.store.call("HDEL", keys.STREAMS, name)
         names = [consumer.decode() for consumer in consumers]
-        for consumer in names:
-            self._engine.forget(consumer)
-            await self._engine.store.call("HDEL", keys.CONSUMERS, consumer)
+        with after_a_change():
+            await self._engine.store.call("HDEL", keys.STREAMS, name)
+            for consumer in names:
+                self._engine.forget(consumer)
+                await self._engine.store.call("HDEL", keys.CONSUMERS, consumer)
         return names
 
     async def messages(

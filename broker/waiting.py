@@ -177,10 +177,13 @@ class _Queue:
         exc = asyncio.CancelledError() if asked.cancelled() else asked.exception()
         if exc is None:
             self._take(waiter, asked.result())
-        elif isinstance(exc, (StoreUnavailable, OutcomeUnknown)):
-            # Nobody need know: Redis may be back before their time is over, and what may have been delivered to
-            # nobody waits out its ack wait, whatever is answered here.
+        elif isinstance(exc, StoreUnavailable):
+            self._failed = True  # nobody need know: Redis may be back before their time is over
+        elif isinstance(exc, OutcomeUnknown):
+            # Something may have been delivered to nobody, for the last time: that must not look like an empty answer.
             self._failed = True
+            self.waiters.pop(waiter, None)
+            waiter.fail(exc)
         else:
             for each in self.waiters:
                 each.fail(exc)
@@ -250,7 +253,8 @@ class Waiting:
         """Settle and deliver up to `batch_size` messages, waiting up to `wait_ms` until `min_batch` are deliverable.
 
         TooManyWaiting: max_waiting calls of the consumer wait here already. CallerGone: `gone` returned while it waited.
-        A call that has settled something does not fail any more: its caller would take that for not done.
+        A call that has settled something does not fail any more, for its caller would take that for not done; but where it may have
+        delivered something, OutcomeUnknown says so of both.
         """
         waits = wait_ms > 0 and not self._draining
         if consumer in self._queues:
@@ -260,8 +264,8 @@ class Waiting:
             return batch
         try:
             answer = await self._wait(consumer, batch_size, min_batch, wait_ms / 1000, batch, gone, worker)
-        except BrokerError:
-            if not ack and not nack:
+        except BrokerError as exc:
+            if isinstance(exc, OutcomeUnknown) or (not ack and not nack):
                 raise
             return batch
         return msgspec.structs.replace(answer, settled=batch.settled) if answer is not None else batch
