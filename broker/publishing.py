@@ -10,7 +10,7 @@ import msgspec
 
 from broker.durability import Durability, Mark
 from broker.engine import Engine, flatten
-from broker.errors import BrokerError, OutcomeUnknown, PayloadTooLarge, ValidationFailed, WrongKind
+from broker.errors import BrokerError, OutcomeUnknown, PayloadTooLarge, StoreFull, StoreUnavailable, ValidationFailed, WrongKind
 from broker.group_commit import GroupCommit
 from broker.messages import Kind, Outgoing, decode_batch, decode_one, outgoing
 from broker.streams import Known, Streams
@@ -34,7 +34,10 @@ class PublishFailed(BrokerError):
 
     def __init__(self, cause: BrokerError, stored: int) -> None:
         before = "1 message before it is" if stored == 1 else f"{stored} messages before it are"
-        super().__init__(f"{cause.summary} {before} stored.")
+        summary = f"{cause.summary} {before} stored."
+        if isinstance(cause, StoreUnavailable | StoreFull):  # they say that nothing happened, which holds for the rest alone
+            summary = f"{cause.summary.partition(';')[0].rstrip('.')}; {before} stored, and nothing after them."
+        super().__init__(summary)
         self.cause = cause
         self.stored = stored
 
