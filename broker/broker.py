@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Self
 
-from broker import keys
 from broker.batches import Batch, Nack, Settled
 from broker.consumers import Consumers
 from broker.dead_letters import DeadLetters
@@ -14,7 +13,7 @@ from broker.inspection import Inspection
 from broker.publishing import MAX_MESSAGE_BYTES, Published, Publisher
 from broker.scripts import MAX_ANSWER_BYTES, Scripts
 from broker.store import Store
-from broker.streams import Streams, StreamSpec
+from broker.streams import Streams
 from broker.waiting import Waiting
 
 
@@ -53,11 +52,7 @@ class Broker:
 
     async def start(self) -> None:
         """Make the streams `records` and `events` at the first start over this Redis (C8)."""
-        if await self.store.call("EXISTS", keys.STARTED):
-            return
-        await self.streams.create(StreamSpec(name="records", kind="records"))
-        await self.streams.create(StreamSpec(name="events", kind="events"))
-        await self.store.call("SET", keys.STARTED, 1)
+        await self.streams.make_first()
 
     async def close(self) -> None:
         """End waiting calls and close the connections."""
@@ -120,6 +115,7 @@ class Broker:
         try:
             for key in await self.store.primaries():
                 await self.store.call("SET", key, 1, "PX", 1000)
+            await self.start()  # it may have come back empty
         except StoreFull:
             return "Redis is at its memory limit."
         except BrokerError as exc:

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broker import disk, keys
-from broker.engine import BEHIND, MESSAGE_BYTES, Engine, flatten, page_of_names, size_of
+from broker.engine import BEHIND, FIRST_STREAMS, MESSAGE_BYTES, Engine, flatten, page_of_names, size_of
 from broker.errors import InvalidRequest, RecordNotFound, StreamNotFound, ValidationFailed, after_a_change
 from broker.messages import Kind
 from broker.names import Name, is_name
@@ -124,6 +124,16 @@ class Streams:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._known: dict[str, Known] = {}
+        engine.make_first = self.make_first
+
+    async def make_first(self) -> bool:
+        """Make the streams `records` and `events` over a Redis that never had them, or has lost all; whether it was so (C8)."""
+        if await self._engine.store.call("EXISTS", keys.STARTED):
+            return False
+        for name, kind in FIRST_STREAMS.items():
+            await self.create(StreamSpec(name=name, kind=kind))
+        await self._engine.store.call("SET", keys.STARTED, 1)
+        return True
 
     async def create(self, spec: StreamSpec) -> tuple[Stream, bool]:
         """Create a stream; gives it and whether it is new (C9). StreamExists: it is there with other fields."""
@@ -165,6 +175,8 @@ class Streams:
         if known is None:
             check_name(name)
             fields = await self._engine.store.call("HMGET", keys.stream(name), "kind", "replicas", "fsync")
+            if fields[0] is None and await self._engine.missed(name):
+                return await self.known(name)
             if fields[0] is None:
                 raise StreamNotFound(f"There is no stream {name[:80]!r}.")
             known = self._known[name] = Known(fields[0].decode(), bool(fields[1] or fields[2]))
@@ -182,6 +194,8 @@ class Streams:
     async def page(self, after: str | None = None, limit: int = 100) -> tuple[list[Stream], str | None]:
         """A page of streams by name, and the cursor of the next one."""
         names, cursor = await page_of_names(self._engine.store, keys.STREAMS, after, limit)
+        if not names and after is None and await self.make_first():
+            names, cursor = await page_of_names(self._engine.store, keys.STREAMS, after, limit)
         streams, room = list[Stream](), self._engine.scripts.max_answer_bytes - MESSAGE_BYTES
         for name in names:
             try:

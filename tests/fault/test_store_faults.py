@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import pytest
@@ -96,6 +97,64 @@ async def test_c3_a_full_redis_is_507_and_nothing_happened_and_acks_still_work(b
             assert acked.json() == {"acked": 1, "stale": []}
             await _config(server, "maxmemory", "0")
             assert await count(client) == before
+
+
+@pytest.mark.parametrize("first", [0, 500])
+async def test_c13_lines_that_redis_refuses_say_what_is_stored(backend: str, first: int) -> None:
+    """Not that nothing happened."""
+    line = b'{"collection_id": "a:b", "data": 1}\n'
+    with running(backend) as server:
+        for setting, value, then, answer in (
+            ("maxmemory", "1mb", "0", (507, "STORE_FULL", "Redis is at its memory limit")),
+            ("min-replicas-to-write", "1", "0", (503, "STORE_UNAVAILABLE", "Redis does not take commands at the moment")),
+        ):
+            async with serving(server.url) as client:
+                before = await count(client)
+
+                async def lines(setting: str = setting, value: str = value, upto: int = before + first) -> AsyncIterator[bytes]:
+                    yield line * first
+                    while await count(client) < upto:
+                        pass
+                    await _config(server, setting, value)
+                    yield line * 300
+
+                reply = await client.post(PUBLISH, content=lines(), headers={"Content-Type": "application/x-ndjson"})
+                await _config(server, setting, then)
+                assert (*problem(reply), reply.json()["summary"]) == (
+                    *answer[:2], f"{answer[2]}; {first} messages before it are stored, and nothing after them."
+                )  # fmt: skip
+                assert await count(client) == before + first
+
+
+RECORD = {"messages": [{"id": "r", "collection_id": "a:b", "data": 1}]}
+CALLS: dict[str, Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]] = {
+    "ready": lambda client: client.get("/health/ready"),
+    "publish": lambda client: client.post(PUBLISH, json=EVENT),
+    "list": lambda client: client.get("/v1/streams"),
+    "consumer": lambda client: client.post("/v1/http-consumers", json={"name": "c"}),
+    "record": lambda client: client.post("/v1/streams/records/messages", json=RECORD),
+    "stream": lambda client: client.get("/v1/streams/records"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_c8_a_redis_that_comes_back_empty_has_the_first_streams_again(backend: str, call: str) -> None:
+    with running(backend) as first:
+        async with serving(first.url) as client:
+            await client.post(PUBLISH, json=EVENT)
+            await client.post("/v1/streams/records/messages", json=RECORD)
+            first.stop()
+            second = Embedded(first.data_dir, first._binary, ("--appendonly", "no"))
+            second.start()
+            try:
+                reply = await CALLS[call](client)
+                assert reply.status_code in (200, 201)
+                names = [row["id"] for row in (await client.get("/v1/streams")).json()["data"]]
+                assert names == ["events", "records"]
+                await client.delete("/v1/streams/records", params={"force": "true"})
+                assert (await client.get("/v1/streams/records")).status_code == 404  # who deletes one does not get it again
+            finally:
+                second.stop()
 
 
 async def test_c3_a_read_only_replica_is_503(backend: str) -> None:
