@@ -28,7 +28,7 @@ if sync_due(s, c) then
   free_first(s)
   redis.call('HSET', c.key, 'synced_at', s.now)
 end
-if c.paused or upkeep_due(s) or not c.index and redis.call('EXISTS', s.key .. ':plain') == 1 or redelivery_due(s, c) then return { 1 } end
+if c.paused or upkeep_due(s) or not c.index and redis.call('ZCOUNT', s.key .. ':plain', c.position + 1, '+inf') > 0 or redelivery_due(s, c) then return { 1 } end
 
 local batch, out, waiting = tonumber(ARGV[2]), num_ack_pending(s, c), num_new(s, c)
 local count, set_back = math.min(batch, waiting), num_set_back(s, c)

@@ -60,7 +60,7 @@ async def until_read(broker: Broker, store: Store) -> None:
 
 
 NEXT = {"evalsha": 1, "hmget": 2, "time": 1, "xpending": 1, "exists": 2, "hset": 1, "zcard": 1}
-READ = NEXT | {"multi": 1, "exec": 1, "xrange": 1, "xgroup|create": 1, "xreadgroup": 1, "del": 2}
+READ = NEXT | {"exists": 1, "zcount": 1, "multi": 1, "exec": 1, "xrange": 1, "xgroup|create": 1, "xreadgroup": 1, "del": 2}
 
 
 @pytest.mark.parametrize("batch", [1, 10, 100])
@@ -112,7 +112,7 @@ async def test_settling_with_the_fetch_costs_one_round_trip(plain: Broker, store
         tokens[:] = [d.ack_token for d in (await plain.next("c", batch, ack=tokens)).deliveries]
 
     found = await cost(plain, store, both)
-    assert found == READ | {"xack": 1, "exists": 3, "xpending": 2}
+    assert found == READ | {"xack": 1, "exists": 2, "xpending": 2}
 
 
 @pytest.mark.parametrize("count", [1, 100])

@@ -11,7 +11,9 @@ from broker import Broker, Filters, Nack, Store, StreamSpec, keys
 from broker.batches import Batch
 from broker.embedded import Embedded
 from broker.errors import ConsumerNotFound, OutcomeUnknown, StoreUnavailable
+from broker.times import rfc3339
 from tests.conftest import Clock
+from tests.contract.helpers import now_ms
 from tests.support.clock import shifted_scripts
 from tests.support.cutting import proxy
 from tests.support.reading import begin, publish, read, used
@@ -99,6 +101,31 @@ async def test_where_there_is_more_to_do_nothing_is_read_or_settled(
     assert (await read(broker, 3, held))[0] == 1
     assert (await out(store), await store.call("EXISTS", GATE)) == (before, 0)
     assert (await broker.ack("c", [held])).count == 1
+
+
+async def test_plain_entries_that_the_consumer_has_passed_are_not_in_the_way(broker: Broker, store: Store) -> None:
+    await begin(broker, 1)
+    await add_plainly(broker, store)
+    await publish(broker, 4)
+    assert (await read(broker))[0] == 1
+    assert len((await broker.next("c", 2)).deliveries) == 2
+    reply = await read(broker, 3)
+    assert (reply[0], reply[2], reply[3]) == (0, 1, 5)
+
+
+async def test_delayed_events_that_come_due_at_once_beside_a_publish_are_not_in_the_way(broker: Broker, store: Store, clock: Clock) -> None:
+    """More of them than a script appends: none is left without a number."""
+    await begin(broker, 0)
+    due = rfc3339(await now_ms(store) + 1000)
+    for _ in range(2):
+        await broker.publish("events", [{"collection_id": "a:b", "data": 1, "deliver_at": due}] * 300)
+    await clock.advance(2000)
+    await publish(broker, 1)
+    assert await store.call("EXISTS", "broker:{events}:plain") == 0
+    batch = await broker.next("c", 500)
+    assert (len(batch.deliveries), batch.num_pending) == (500, 101)
+    reply = await read(broker, 3)
+    assert (reply[0], reply[2], reply[3]) == (0, 98, 503)
 
 
 async def test_an_expired_delivery_comes_before_what_could_be_read(broker: Broker, store: Store, clock: Clock) -> None:
