@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import pytest
+import redis
 
 from benchmarks.replicated import guarded
 from broker import Broker, ConsumerSpec, Store
@@ -155,6 +156,28 @@ async def test_c8_a_redis_that_comes_back_empty_has_the_first_streams_again(back
                 assert (await client.get("/v1/streams/records")).status_code == 404  # who deletes one does not get it again
             finally:
                 second.stop()
+
+
+async def test_c16_after_lost_writes_message_ids_go_on_where_updated_idx_comes_again(backend: str) -> None:
+    """As the README tells workers."""
+    with running(backend) as server:
+        async with serving(server.url) as client:
+
+            async def put(data: int) -> tuple[tuple[int, ...], int]:
+                row = {"id": "r", "collection_id": "a:b", "data": data}
+                await client.post("/v1/streams/records/messages", json={"messages": [row]})
+                [found] = (await client.get("/v1/streams/records/messages")).json()["data"]
+                return tuple(map(int, found["id"].split("-"))), found["record"]["updated_idx"]
+
+            await put(1)
+            with redis.Redis.from_url(server.url) as plain:
+                before = {key: plain.dump(key) for key in plain.keys("broker:{records}*")}
+                id_, idx = await put(2)
+                for key, value in before.items():
+                    plain.restore(key, 0, value, replace=True)
+            later_id, later_idx = await put(3)
+            assert later_id > id_
+            assert later_idx == idx
 
 
 async def test_c3_a_read_only_replica_is_503(backend: str) -> None:
