@@ -1,7 +1,7 @@
 """A stream broker over Redis: record and event streams, and consumers that workers pull from."""
 
 from broker.batches import Batch, Delivery, Nack, Peeked, PendingDelivery, Settled, Settlement
-from broker.broker import Broker
+from broker.broker import Broker, Readiness
 from broker.consumers import Consumer, ConsumerChanges, ConsumerInfo, ConsumerSpec
 from broker.dead_letters import DeadLetter, Redriven
 from broker.errors import BrokerError
@@ -29,6 +29,7 @@ __all__ = [
     "PendingDelivery",
     "PublishFailed",
     "Published",
+    "Readiness",
     "Redriven",
     "Search",
     "Settled",

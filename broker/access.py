@@ -20,6 +20,8 @@ from broker.times import rfc3339
 from broker.watching import RETRY_S, Watch
 
 logger = logging.getLogger("broker")
+# A script, since a plain XADD is refused at Redis' memory limit, and a token must be revoked everywhere there too.
+_TELL = "#!lua flags=allow-oom\nredis.call('XADD', KEYS[1], 'MAXLEN', 1, '*', 'changed', '1')"
 _SCOPE = re.compile(r"admin|read|(publish|consume|manage):(\*|[A-Za-z0-9_.-]{1,64})")
 SCOPES = "admin, read, publish:STREAM, consume:CONSUMER or manage:CONSUMER (or :*)"
 
@@ -162,7 +164,7 @@ class AccessTokens:
         await self._tell()
 
     async def _tell(self) -> None:
-        await self._store.call("XADD", keys.TOKEN_CHANGES, "MAXLEN", 1, "*", "changed", "1")
+        await self._store.call("EVAL", _TELL, 1, keys.TOKEN_CHANGES)
 
     async def start(self) -> None:
         """Read the table and follow its changes until `close`."""

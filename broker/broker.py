@@ -1,7 +1,7 @@
 """The broker as a library: everything that the HTTP API does, from Python."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from broker.batches import Batch, Nack, Settled
 from broker.consumers import Consumers
@@ -15,6 +15,17 @@ from broker.scripts import MAX_ANSWER_BYTES, Scripts
 from broker.store import Store
 from broker.streams import Streams
 from broker.waiting import Waiting
+
+
+class Readiness(NamedTuple):
+    """Whether workers can be served, and whether messages can be published; where not, why."""
+
+    serving: bool
+    publishing: bool
+    reason: str | None = None
+
+
+READY = Readiness(True, True)
 
 
 class Broker:
@@ -110,14 +121,18 @@ class Broker:
         """Begin the ack wait of deliveries anew (C33)."""
         return await self.deliveries.extend(consumer, tokens)
 
-    async def check_writable(self) -> str | None:
-        """Why Redis cannot be written now, or None where it can."""
+    async def readiness(self) -> Readiness:
+        """Whether every primary lets workers settle, and whether it stores messages."""
+        found = READY
         try:
             for key in await self.store.primaries():
-                await self.store.call("SET", key, 1, "PX", 1000)
-            await self.start()  # it may have come back empty
-        except StoreFull:
-            return "Redis is at its memory limit."
+                try:
+                    await self.store.call("SET", key, 1, "PX", 1000)
+                except StoreFull:
+                    await self.store.call("DEL", key)  # as a settle, it is refused by all that refuses writes but the limit
+                    found = Readiness(True, False, "Redis is at its memory limit; workers can go on, publishing is refused.")
+            if found.publishing:
+                await self.start()  # it may have come back empty
         except BrokerError as exc:
-            return str(exc)
-        return None
+            return Readiness(False, False, str(exc))
+        return found

@@ -10,7 +10,9 @@ from msgspec import UNSET, UnsetType
 
 from broker import keys, times
 from broker.engine import MESSAGE_BYTES, Engine, flatten, pairs, size_of
-from broker.errors import BrokerError, ConsumerExists, ConsumerNotFound, InvalidRequest, StreamNotFound, ValidationFailed, after_a_change
+from broker.errors import (
+    BrokerError, ConsumerExists, ConsumerNotFound, InvalidRequest, StoreFull, StreamNotFound, ValidationFailed, after_a_change,
+)  # fmt: skip
 from broker.filters import Filters, filter_id
 from broker.names import Name, is_name
 from broker.replies import ConsumerInfoHead, FieldRows, taken_apart
@@ -171,8 +173,12 @@ class Consumers:
 
     async def _claim(self, name: str, stream: str) -> bool:
         """Enter the name in the registry, unless it stands for a consumer of another stream; whether it was not there."""
-        if await self._engine.store.call("HSETNX", keys.CONSUMERS, name, stream):
-            return True
+        try:
+            if await self._engine.store.call("HSETNX", keys.CONSUMERS, name, stream):
+                return True
+        except StoreFull:
+            if not await self._engine.store.call("HEXISTS", keys.CONSUMERS, name):  # what is there can be found again
+                raise
         owner = await self._engine.stream_of(name)
         if owner is not None and owner != stream:
             if await self._is_of(name, owner):

@@ -7,7 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from broker import disk, keys
 from broker.engine import BEHIND, FIRST_STREAMS, MESSAGE_BYTES, Engine, flatten, page_of_names, size_of
-from broker.errors import InvalidRequest, RecordNotFound, StreamNotFound, ValidationFailed, after_a_change
+from broker.errors import InvalidRequest, RecordNotFound, StoreFull, StreamNotFound, ValidationFailed, after_a_change
 from broker.messages import Kind
 from broker.names import Name, is_name
 from broker.replies import FieldRows, StreamInfoHead, taken_apart
@@ -143,7 +143,11 @@ class Streams:
         _check_repeatable(spec.kind, spec.dedupe_window_ms, waited_for=bool(spec.replicas or spec.fsync))
         await self._check_fsync(spec.name, spec.fsync)
         fields = {"kind": spec.kind} | _stored(spec)
-        await self._engine.store.call("HSET", keys.STREAMS, spec.name, "")
+        try:
+            await self._engine.store.call("HSET", keys.STREAMS, spec.name, "")
+        except StoreFull:
+            if not await self._engine.store.call("HEXISTS", keys.STREAMS, spec.name):  # what is there can be found again
+                raise
         reply = await self._engine.run("stream_create", spec.name, *flatten(fields.items()))
         with after_a_change():
             return await self.get(spec.name), reply == b"created"

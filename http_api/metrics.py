@@ -22,6 +22,11 @@ _PUBLISHED = Counter("broker_published", "Messages published, by what became of 
 _DELIVERED = Counter("broker_delivered", "Messages delivered.", ["consumer"], registry=_REGISTRY)
 _SETTLED = Counter("broker_settled", "Deliveries settled.", ["consumer", "outcome"], registry=_REGISTRY)
 _WAITING = Gauge("broker_waiting_calls", "Calls of next that wait now.", registry=_REGISTRY, multiprocess_mode="livesum")
+# Each process sets it at a scrape; the one that was asked last knows best.
+_PUBLISHING = Gauge(
+    "broker_publishing", "1: messages can be published. 0: Redis is at its memory limit, or cannot be written at all.",
+    registry=_REGISTRY, multiprocess_mode="mostrecent",
+)  # fmt: skip
 
 
 # Looking a row up by its labels costs more than counting in it.
@@ -90,9 +95,10 @@ def waits_now(calls: int) -> None:
     _WAITING.set(calls)
 
 
-def exposition(waiting: int) -> tuple[bytes, str]:
+def exposition(waiting: int, publishing: bool) -> tuple[bytes, str]:
     """The text of /metrics and its content type; of all worker processes where there are several."""
     waits_now(waiting)
+    _PUBLISHING.set(publishing)
     registry = _REGISTRY
     if _COUNTS_AT in os.environ:
         registry = CollectorRegistry()

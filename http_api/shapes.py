@@ -344,10 +344,11 @@ class Deleted(msgspec.Struct):
 
 
 class Health(msgspec.Struct, omit_defaults=True):
-    """`ok`, or `unavailable` and why."""
+    """`ok`, or `unavailable` and why. `publishing` is false, with the reason, where workers are served and messages are refused."""
 
     status: str
     reason: str | None = None
+    publishing: bool = True
 
 
 

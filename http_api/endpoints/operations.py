@@ -1,5 +1,8 @@
 """Health, metrics and the API description: no token needed (section 9)."""
 
+import asyncio
+import contextlib
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -8,6 +11,9 @@ from http_api.codec import answer
 from http_api.context import context
 from http_api.shapes import Health
 
+# A scrape waits no longer for a Redis that does not answer.
+_SCRAPE_S = 1.0
+
 
 async def live(request: Request) -> Response:
     """GET /health/live: the process answers."""
@@ -15,16 +21,21 @@ async def live(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """GET /health/ready: Redis answers and may be written."""
-    reason = await context(request).broker.check_writable()
-    if reason is not None:
-        return answer(request, Health("unavailable", reason), 503, Retry_After="1")
-    return answer(request, Health("ok"))
+    """GET /health/ready: Redis answers and lets workers settle, also at its memory limit."""
+    found = await context(request).broker.readiness()
+    if not found.serving:
+        return answer(request, Health("unavailable", found.reason), 503, Retry_After="1")
+    return answer(request, Health("ok", found.reason, found.publishing))
 
 
 async def show_metrics(request: Request) -> Response:
     """GET /metrics."""
-    text, kind = metrics.exposition(context(request).broker.waiting.count)
+    broker = context(request).broker
+    publishing = False
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_SCRAPE_S):
+            publishing = (await broker.readiness()).publishing
+    text, kind = metrics.exposition(broker.waiting.count, publishing)
     return Response(text, headers={"content-type": kind})
 
 

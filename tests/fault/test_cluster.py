@@ -11,6 +11,7 @@ import pytest
 from benchmarks import failover
 from benchmarks.cluster import Cluster, running_cluster
 from broker import Broker, BrokerError, ConsumerSpec, StreamSpec
+from broker.broker import READY
 from broker.errors import StoreUnavailable
 from broker.promises import examine
 from tests.support.servers import BACKENDS, binary_of
@@ -67,7 +68,7 @@ async def test_c47_the_promises_are_those_of_all_primaries(broker: Broker) -> No
     found = await examine(broker.store)
     assert "a cluster of 3 primaries" in found.server
     assert found.replicas == "1, 1, 1"
-    assert await broker.check_writable() is None
+    assert await broker.readiness() == READY
 
 
 async def test_a_script_on_a_slot_in_transit_does_nothing_until_the_slot_has_arrived(cluster: Cluster, broker: Broker) -> None:
