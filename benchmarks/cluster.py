@@ -1,9 +1,11 @@
 """A real Redis Cluster: three primaries with a replica each."""
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from redis.crc import key_slot
 
@@ -14,10 +16,11 @@ SLOTS = 16384
 
 
 class Cluster:
-    """The servers, and what tests do to them."""
+    """The servers, and what tests do to them. `faults`: when (monotonic) a primary was lost, and how."""
 
     def __init__(self, servers: list[RedisProcess]) -> None:
         self.servers = servers
+        self.faults: list[tuple[float, str]] = []
 
     @property
     def url(self) -> str:
@@ -65,11 +68,12 @@ class Cluster:
             pass
         self.end_migration(slot, target)
 
-    def fail_over(self, victim: RedisProcess) -> None:
-        """Kill a primary, wait until its replica has its place, start it again and wait until it follows."""
-        victim.kill()
+    def fail_over(self, victim: RedisProcess, how: Literal["killed", "hung"] = "killed") -> None:
+        """Lose a primary, wait until its replica has its place, bring it back and wait until it follows."""
+        self.faults.append((time.monotonic(), how))
+        {"killed": victim.kill, "hung": victim.hang}[how]()
         until(lambda: len(self.primaries()) == 3, "a replica takes over")
-        victim.start()
+        {"killed": victim.start, "hung": victim.go_on}[how]()
         self.settle()
 
     def settle(self) -> None:

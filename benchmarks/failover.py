@@ -1,22 +1,27 @@
-"""Publishers and workers while primaries are killed: what was confirmed, delivered, delivered again, and lost.
+"""Publishers and workers while primaries are killed or hang: what was confirmed, delivered, delivered again, and lost.
 
-usage: python -m benchmarks.failover [--kind cluster|sentinel] [--seconds 60] [--every 10] [--replicas 1]
+usage: python -m benchmarks.failover [--kind cluster|sentinel] [--how killed hung] [--faults 6] [--every 10] [--replicas 1]
+                                     [--detection-ms 2000] [--redis-options --min-replicas-to-write 1 …]
 
-A primary is killed (kill -9) every so often, and started again when another has taken its place. Checks that with
-`replicas: 1` every publish that was answered is delivered; without, what was lost is counted.
+Every so often a primary is killed (kill -9), hung (SIGSTOP) or, with sentinels, cut off from its replicas and from them, in turn, and
+brought back when another has taken its place. Checks that with
+`replicas: 1` every publish that was answered is delivered; without, what was lost is counted. Back: the time from the fault to when every
+stream has answered a publish made after it. Late: the longest time from such an answer to the delivery, until a second after that.
 """
 
 import argparse
 import asyncio
-import contextlib
 import itertools
 import json
+import math
 import random
+import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from benchmarks.cluster import running_cluster
 from benchmarks.replicated import guarded
@@ -37,26 +42,48 @@ class Seen:
     refusals: Counter[str] = field(default_factory=Counter)
     delivered: Counter[str] = field(default_factory=Counter)
     redelivered: int = 0
+    published: list[tuple[float, float, str]] = field(default_factory=list)
+    answered: dict[str, tuple[float, float]] = field(default_factory=dict)
+    late: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def lost(self) -> set[str]:
         """Answered with success and never delivered."""
         return self.confirmed - self.delivered.keys()
 
+    def back(self, fault: float) -> float:
+        """How long after a fault every stream had answered a publish that was made after it, in seconds."""
+        first: dict[str, float] = {}
+        for began, ended, stream in self.published:
+            if began >= fault:
+                first.setdefault(stream, ended - fault)
+        return max(first.values()) if len(first) == len(STREAMS) else math.inf
 
-async def _publisher(broker: Broker, number: int, seen: Seen, end: float) -> None:
+    def lost_until(self, fault: float, end: float) -> float:
+        """How long after a fault a publish was answered that is lost, in seconds; 0: none is."""
+        return max((self.answered[name][1] - fault for name in self.lost if fault <= self.answered[name][1] < end), default=0.0)
+
+    def latest(self, since: float, until: float) -> float:
+        """The longest time from a publish's answer to its delivery, of the publishes that began in this time."""
+        return max((late for began, late in self.late if since <= began < until), default=math.nan)
+
+
+async def _publisher(broker: Broker, number: int, seen: Seen, over: asyncio.Event) -> None:
     """Publish one after the other; what was refused, again with the same id."""
     for n in itertools.count():
         event_id = f"{number}-{n}"
-        while time.monotonic() < end:
+        while not over.is_set():
+            stream, began = STREAMS[number % len(STREAMS)], time.monotonic()
             try:
-                await broker.publish(random.choice(STREAMS[number :: PUBLISHERS]), [{"collection_id": "a:b", "id": event_id, "data": n}])
+                await broker.publish(stream, [{"collection_id": "a:b", "id": event_id, "data": n}])
                 seen.confirmed.add(event_id)
+                seen.answered[event_id] = began, time.monotonic()
+                seen.published.append((*seen.answered[event_id], stream))
                 break
             except BrokerError as exc:
                 seen.refusals[exc.code] += 1
                 await asyncio.sleep(0.05)
-        if time.monotonic() >= end:
+        if over.is_set():
             seen.given_up += event_id not in seen.confirmed
             return
 
@@ -65,81 +92,94 @@ async def _worker(broker: Broker, stream: str, seen: Seen, done: asyncio.Event) 
     """Pull and ack until nothing is left after the end."""
     while True:
         try:
-            batch = await broker.next(f"c-{stream}", 20, wait_ms=300)
+            batch = await broker.next(f"c-{stream}", 20, wait_ms=30_000)
             for delivery in batch.deliveries:
-                seen.delivered[json.loads(delivery.json)["id"]] += 1
+                event_id = json.loads(delivery.json)["id"]
+                seen.delivered[event_id] += 1
+                began, answered = seen.answered.pop(event_id, (math.nan, math.nan))
+                seen.late.append((began, time.monotonic() - answered))
                 seen.redelivered += delivery.deliver_count > 1
             await broker.ack(f"c-{stream}", [delivery.ack_token for delivery in batch.deliveries]) if batch.deliveries else None
-            if done.is_set() and not batch.num_pending and not batch.num_ack_pending:
-                return
+            if done.is_set():
+                if not batch.num_pending and not batch.num_ack_pending:
+                    return
+                await asyncio.sleep(0.1)
         except BrokerError as exc:
             seen.refusals[exc.code] += 1
             await asyncio.sleep(0.1)
 
 
-async def run(url: str, seconds: float, replicas: int, disturb: Callable[[], Coroutine[None, None, None]]) -> Seen:
-    """Publish and pull through two brokers of their own connections, while `disturb` does its work again and again."""
-    seen, done = Seen(), asyncio.Event()
+async def run(url: str, replicas: int, disturb: Callable[[], Coroutine[None, None, None]], seen: Seen | None = None) -> Seen:
+    """Publish and pull through two brokers of their own connections, while `disturb` does its work."""
+    seen, over, done = seen or Seen(), asyncio.Event(), asyncio.Event()
     async with Broker.from_url(url) as one, Broker.from_url(url) as other:
         for stream in STREAMS:
             await one.streams.create(StreamSpec(name=stream, kind="events", replicas=replicas))
             await one.consumers.create(ConsumerSpec(name=f"c-{stream}", stream_id=stream, ack_wait_ms=ACK_WAIT_MS, max_ack_pending=100_000))
-        end = time.monotonic() + seconds
         brokers = itertools.cycle((one, other))
-        publishers = [asyncio.create_task(_publisher(next(brokers), n, seen, end)) for n in range(PUBLISHERS)]
+        publishers = [asyncio.create_task(_publisher(next(brokers), n, seen, over)) for n in range(PUBLISHERS)]
         workers = [asyncio.create_task(_worker(next(brokers), STREAMS[n % len(STREAMS)], seen, done)) for n in range(WORKERS)]
-        disturbing = asyncio.create_task(disturb())
+        await disturb()
+        over.set()
         await asyncio.gather(*publishers)
-        disturbing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await disturbing
         done.set()
+        for broker in (one, other):
+            broker.waiting.drain()
         async with asyncio.timeout(60):
             await asyncio.gather(*workers)
     return seen
 
 
 @contextmanager
-def servers(kind: str) -> Iterator[tuple[str, Callable[[], None]]]:
-    """The URL of a cluster or of sentinels, and what kills a primary and heals."""
+def servers(kind: str, detection_ms: int, *options: str) -> Iterator[tuple[str, Callable[[Any], None], list[tuple[float, str]]]]:
+    """The URL of a cluster or of sentinels over a primary with two replicas; what makes a primary fail and heals; and when it did."""
     if kind == "cluster":
-        with running_cluster(find_binary()) as cluster:
-            yield cluster.url, lambda: cluster.fail_over(random.choice(cluster.primaries()))
+        with running_cluster(find_binary(), "--cluster-node-timeout", str(detection_ms), *options) as cluster:
+            yield cluster.url, lambda how: cluster.fail_over(random.choice(cluster.primaries()), how), cluster.faults
     else:
-        with guarded(find_binary()) as found:
-            yield found.url, found.fail_over
+        with guarded(find_binary(), *options, replicas=2, detection_ms=detection_ms) as found:
+            yield found.url, found.fail_over, found.faults
 
 
-def report(seen: Seen, kills: int) -> None:
+def report(seen: Seen, faults: Sequence[tuple[float, str]]) -> None:
     """Print what was found."""
     refusals = ", ".join(f"{n} {code}" for code, n in sorted(seen.refusals.items())) or "none"
-    print(f"{kills} primaries killed; refused calls: {refusals}")
+    print(f"{len(faults)} faults; refused calls: {refusals}")
     print(f"  published and answered {len(seen.confirmed)}, not answered by the end {seen.given_up}")
     print(f"  delivered {len(seen.delivered)} messages, {seen.redelivered} redeliveries")
     print(f"  answered and lost {len(seen.lost)}")
+    for kind in sorted({kind for _, kind in faults}):
+        times = [at for at, how in faults if how == kind]
+        back = [seen.back(at) for at in times]
+        late = [seen.latest(at, at + after + 1) for at, after in zip(times, back, strict=True)]
+        ends = [min((other for other, _ in faults if other > at), default=math.inf) for at in times]
+        lost = [seen.lost_until(at, end) for at, end in zip(times, ends, strict=True)]
+        for name, found in (("back after", back), ("late by", late), ("lost until", lost)):
+            print(f"  {kind:7} {len(found)}: {name} {statistics.median(found):.1f} s, at most {max(found):.1f} s")
 
 
 def main() -> None:
     """Run it. Status 1: something was lost although replicas were asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", choices=("cluster", "sentinel"), default="cluster")
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--faults", type=int, default=6)
     parser.add_argument("--every", type=float, default=10)
     parser.add_argument("--replicas", type=int, default=1)
+    parser.add_argument("--how", nargs="+", choices=("killed", "hung", "cut off"), default=["killed"])
+    parser.add_argument("--detection-ms", type=int, default=2000)
+    parser.add_argument("--redis-options", nargs=argparse.REMAINDER, default=[])
     args = parser.parse_args()
-    kills = 0
-    with servers(args.kind) as (url, kill):
+    with servers(args.kind, args.detection_ms, *args.redis_options) as (url, fail, faults):
 
         async def disturb() -> None:
-            nonlocal kills
-            for turn in itertools.count(1):
-                await asyncio.sleep(max(0.0, started + turn * args.every - time.monotonic()))
-                kills += 1
-                await asyncio.to_thread(kill)
+            started = time.monotonic()
+            for turn in range(args.faults):
+                await asyncio.sleep(max(2.0, started + (turn + 1) * args.every - time.monotonic()))
+                await asyncio.to_thread(fail, args.how[turn % len(args.how)])
+            await asyncio.sleep(args.every)
 
-        started = time.monotonic()
-        seen = asyncio.run(run(url, args.seconds, args.replicas, disturb))
-    report(seen, kills)
+        seen = asyncio.run(run(url, args.replicas, disturb))
+    report(seen, faults)
     raise SystemExit(1 if args.replicas and seen.lost else 0)
 
 

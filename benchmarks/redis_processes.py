@@ -1,6 +1,7 @@
 """Redis servers on ports of this machine, which tests and measurements kill, start again, and make replicas of each other."""
 
 import contextlib
+import signal
 import socket
 import subprocess
 import time
@@ -43,6 +44,7 @@ class RedisProcess:
     def __init__(self, binary: str, directory: Path, port: int, *options: str) -> None:
         self.port = port
         self.process: subprocess.Popen[bytes] | None = None
+        self.hangs = False
         self._command = [binary, *options, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), "--logfile", f"{port}.log"]
         self.client = redis.Redis(port=port, socket_timeout=5, retry=Retry(NoBackoff(), 0), decode_responses=True, protocol=2)
         self.start()
@@ -64,17 +66,38 @@ class RedisProcess:
     @property
     def alive(self) -> bool:
         """Whether it runs."""
-        return self.process is not None and self.process.poll() is None
+        return self.process is not None and self.process.poll() is None and not self.hangs
 
     @property
     def is_primary(self) -> bool:
         """Whether it takes writes, as far as it knows."""
         return bool(self.client.role()[0] == "master")
 
-    @property
-    def replicated(self) -> bool:
-        """Whether a replica follows it and has what is written now."""
-        return len(self.client.role()[2]) == 1 and bool(self.client.set("followed", 1)) and self.client.wait(1, 500) == 1
+    def followed_by(self, replicas: int) -> bool:
+        """Whether so many replicas follow it and have what is written now."""
+        if len(self.client.role()[2]) != replicas:
+            return False
+        return bool(self.client.set("followed", 1)) and self.client.wait(replicas, 500) == replicas
+
+    def hang(self) -> None:
+        """Stop it: its connections stay open, and it says nothing."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        self.hangs = True
+
+    def cut_off(self) -> None:
+        """Part it from its replicas and sentinels; clients that are connected go on, as in a network that is split."""
+        self.run("CONFIG", "SET", "requirepass", "split")
+        for client in self.client.client_list():
+            if "S" in client["flags"] or client["name"].startswith("sentinel"):
+                self.run("CLIENT", "KILL", "ID", client["id"])
+
+    def go_on(self) -> None:
+        """End what `hang` or `cut_off` began."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+        self.hangs = False
+        self.run("CONFIG", "SET", "requirepass", "")
 
     def kill(self) -> None:
         """kill -9."""

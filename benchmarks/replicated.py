@@ -1,18 +1,22 @@
 """A primary, its replica, and sentinels that replace it."""
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.redis_processes import RedisProcess, data_server, free_ports, until
 
 SERVICE = "broker"
+# Killed; stopped, with its connections open; parted from its replicas and the sentinels alone.
+Fault = Literal["killed", "hung", "cut off"]
 _SENTINEL = """
 port {port}
 sentinel monitor {service} 127.0.0.1 {primary} 2
-sentinel down-after-milliseconds {service} 500
+sentinel down-after-milliseconds {service} {detection_ms}
 sentinel failover-timeout {service} 1000
 sentinel parallel-syncs {service} 1
 """
@@ -21,23 +25,31 @@ sentinel parallel-syncs {service} 1
 @contextmanager
 def replicated(binary: str, *options: str) -> Iterator[tuple[RedisProcess, RedisProcess]]:
     """A primary, and the replica that follows it."""
+    with _followed(binary, 1, *options) as (primary, replica):
+        yield primary, replica
+
+
+@contextmanager
+def _followed(binary: str, replicas: int, *options: str) -> Iterator[list[RedisProcess]]:
     with tempfile.TemporaryDirectory(prefix="br-") as directory:
-        primary, replica = (data_server(binary, Path(directory), port, *options) for port in free_ports(2))
+        servers = [data_server(binary, Path(directory), port, *options) for port in free_ports(1 + replicas)]
         try:
-            replica.run("REPLICAOF", "127.0.0.1", primary.port)
-            until(lambda: len(primary.client.role()[2]) == 1, "the replica follows")
-            yield primary, replica
+            for replica in servers[1:]:
+                replica.run("REPLICAOF", "127.0.0.1", servers[0].port)
+            until(lambda: len(servers[0].client.role()[2]) == replicas, "the replicas follow")
+            yield servers
         finally:
-            primary.stop()
-            replica.stop()
+            for server in servers:
+                server.stop()
 
 
 @dataclass
 class Guarded:
-    """A primary and a replica, and the sentinels over them."""
+    """A primary and its replicas, and the sentinels over them. `faults`: when (monotonic) a primary was lost, and how."""
 
     servers: list[RedisProcess]
     sentinels: list[RedisProcess]
+    faults: list[tuple[float, str]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -53,39 +65,50 @@ class Guarded:
         ports |= {int(sentinel.client.sentinel_master(SERVICE)["port"]) for sentinel in self.sentinels}  # type: ignore[index]
         return next((server for server in self.servers if ports == {server.port}), None)
 
-    def fail_over(self) -> None:
-        """Kill the primary, wait until the sentinels name its replica, and start it again as the replica of that."""
+    def lose(self, how: Fault = "killed") -> RedisProcess:
+        """Lose the primary, and wait until the sentinels name another; gives the old one."""
         self.settle()
         old = self.primary()
-        new = next(server for server in self.servers if server is not old)
         assert old is not None
-        old.kill()
-        until(lambda: self.primary() is new, "the replica takes over")
-        old.start("--replicaof", "127.0.0.1", str(new.port))  # never an empty primary, which clients could find
+        self.faults.append((time.monotonic(), how))
+        {"killed": old.kill, "hung": old.hang, "cut off": old.cut_off}[how]()
+        until(lambda: self.primary() not in (old, None), "a replica takes over")
+        return old
+
+    def fail_over(self, how: Fault = "killed") -> None:
+        """`lose` the primary, and bring it back as a replica of the new one."""
+        old = self.lose(how)
+        new = self.primary()
+        assert new is not None
+        if how == "killed":
+            old.start("--replicaof", "127.0.0.1", str(new.port))  # never an empty primary, which clients could find
+        else:
+            old.go_on()  # it takes writes until the sentinels make it a replica
         self.settle()
 
     def settle(self) -> None:
-        """Return when the sentinels agree on the primary, and its replica follows it."""
-        until(lambda: (found := self.primary()) is not None and found.replicated, "the replica follows the primary")
+        """Return when the sentinels agree on the primary, and all others follow it."""
+        until(lambda: (found := self.primary()) is not None and found.followed_by(len(self.servers) - 1), "the replicas follow the primary")
 
 
 @contextmanager
-def guarded(binary: str, *options: str) -> Iterator[Guarded]:
-    """Three sentinels over a primary and a replica."""
-    with replicated(binary, *options) as pair, tempfile.TemporaryDirectory(prefix="bs-") as directory:
-        found = Guarded(list(pair), [])
+def guarded(binary: str, *options: str, replicas: int = 1, detection_ms: int = 500) -> Iterator[Guarded]:
+    """Three sentinels over a primary and its replicas. `detection_ms`: so long a silent one is waited for."""
+    with _followed(binary, replicas, *options) as servers, tempfile.TemporaryDirectory(prefix="bs-") as directory:
+        found = Guarded(servers, [])
         try:
             for port in free_ports(3):
                 config = Path(directory) / f"{port}.conf"
-                config.write_text(_SENTINEL.format(port=port, service=SERVICE, primary=pair[0].port), encoding="utf-8")
+                fields = {"port": port, "service": SERVICE, "primary": servers[0].port, "detection_ms": detection_ms}
+                config.write_text(_SENTINEL.format(**fields), encoding="utf-8")
                 found.sentinels.append(RedisProcess(binary, Path(directory), port, str(config), "--sentinel"))
-            until(lambda: all(_knows_all(sentinel) for sentinel in found.sentinels), "the sentinels know each other and both servers")
+            until(lambda: all(_knows_all(sentinel, replicas) for sentinel in found.sentinels), "the sentinels know all servers")
             yield found
         finally:
             for sentinel in found.sentinels:
                 sentinel.stop()
 
 
-def _knows_all(sentinel: RedisProcess) -> bool:
+def _knows_all(sentinel: RedisProcess, replicas: int) -> bool:
     state = sentinel.client.info("sentinel")["master0"]
-    return bool((state["slaves"], state["sentinels"]) == (1, 3))
+    return bool((state["slaves"], state["sentinels"]) == (replicas, 3))

@@ -54,7 +54,8 @@ class Durability:
             commands += (("WAITAOF", 1, 0, WAIT_MS), disk.SETTINGS)
         store = self._stores.get(stream)
         if store is None:
-            store = self._stores[stream] = self._store.apart(timeout=4 * WAIT_MS / 1000 + 5)
+            # A wait that is over is answered before the next one begins.
+            store = self._stores[stream] = self._store.apart(WAIT_MS / 1000)
         replies = await store.together(key, *commands)
         if fsync and disk.told(replies[-1]).can_change:  # it has started again since
             await disk.sync_always(store, key)

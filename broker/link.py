@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import hiredis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from broker.errors import StoreUnavailable
 
@@ -17,6 +16,7 @@ from broker.errors import StoreUnavailable
 CONNECT_S = 5.0
 
 Argument = str | bytes | int | float
+Server = str  # host:port, or the path of a socket
 
 
 class Node(Protocol):
@@ -38,8 +38,10 @@ class Link(asyncio.Protocol):
 
     def __init__(self, connection: AbstractConnection, timeout: float) -> None:
         self.connection = connection
+        self.server = server_of(connection)
         self.timeout = timeout
-        self.awaiting: deque[tuple[asyncio.Future[Any] | None, float]] = deque()
+        self.awaiting: deque[asyncio.Future[Any] | None] = deque()
+        self.silent_s = 0.0  # for so long calls have waited and nothing came, as broker/vigil.py counts it
         self.refusal: Exception | None = None
         self.closed = False
         self.retired = False
@@ -47,7 +49,6 @@ class Link(asyncio.Protocol):
         self.replies = hiredis.Reader(replyError=connection._parser.parse_error)
         self.transport: asyncio.WriteTransport = connection._writer.transport  # type: ignore[union-attr]
         self.transport.set_protocol(self)
-        self.watch = self.loop.call_later(timeout / 4, self._watch)
 
     def call(self, *commands: Sequence[Argument]) -> asyncio.Future[Any]:
         """Send a command, or a transaction from MULTI to EXEC in one write; gives the last one's reply.
@@ -61,13 +62,13 @@ class Link(asyncio.Protocol):
             self.fail(RedisConnectionError("closed"))
             raise NotSent
         future: asyncio.Future[Any] = self.loop.create_future()
-        now = self.loop.time()
-        self.awaiting.extend((None, now) for _ in commands[1:])
-        self.awaiting.append((future, now))
+        self.awaiting.extend(None for _ in commands[1:])
+        self.awaiting.append(future)
         return future
 
     def data_received(self, data: bytes) -> None:
         """Give each reply to the call that it is for."""
+        self.silent_s = 0.0
         self.replies.feed(data)
         try:
             while (reply := self.replies.gets()) is not False:
@@ -77,7 +78,7 @@ class Link(asyncio.Protocol):
 
     def answer(self, reply: Any) -> None:
         """Give a reply to the call that has waited longest."""
-        future, _ = self.awaiting.popleft()
+        future = self.awaiting.popleft()
         if future is None:  # on the way to EXEC: where a command was refused, this tells why
             if isinstance(reply, Exception):
                 self.refusal = self.refusal or reply
@@ -103,18 +104,11 @@ class Link(asyncio.Protocol):
         """Calls that were sent may have taken effect."""
         self.fail(exc or RedisConnectionError("closed by Redis"))
 
-    def _watch(self) -> None:
-        if self.awaiting and self.loop.time() - self.awaiting[0][1] > self.timeout:
-            self.fail(RedisTimeoutError(f"no reply within {self.timeout} s"))
-        elif not self.closed:
-            self.watch = self.loop.call_later(self.timeout / 4, self._watch)
-
     def fail(self, cause: Exception) -> None:
         """Give up the connection and every call on it."""
         self.closed = True
-        self.watch.cancel()
         while self.awaiting:
-            future, _ = self.awaiting.popleft()
+            future = self.awaiting.popleft()
             if future is not None and not future.done():
                 future.set_exception(RedisConnectionError(str(cause)))
         self.transport.abort()
@@ -123,6 +117,13 @@ class Link(asyncio.Protocol):
         """Give it up and close the socket."""
         self.fail(RedisConnectionError("closed"))
         await self.connection.disconnect(nowait=True)
+
+
+def server_of(connection: AbstractConnection) -> Server:
+    """The server that a connection goes to. One that sentinels name is known when it is open."""
+    if isinstance(connection, UnixDomainSocketConnection):
+        return str(connection.path)
+    return f"{connection.host}:{connection.port}"  # type: ignore[attr-defined]
 
 
 async def connect(node: Node, timeout: float) -> Link:

@@ -36,6 +36,7 @@ from broker.errors import SCRIPT_ERRORS, BrokerError, OutcomeUnknown, StoreFault
 from broker.link import Argument, Link, Node, NotSent, connect
 from broker.scripts import Script
 from broker.topology import Topology
+from broker.vigil import Vigil
 
 logger = logging.getLogger("broker")
 
@@ -98,6 +99,7 @@ class Store:
 
     def __init__(self, servers: Topology, *, timeout: float = 5.0) -> None:
         self._servers = servers
+        self._vigil = Vigil(servers, timeout)
         self._timeout = timeout
         self._links: dict[Node, Link] = {}
         self._retired: list[Link] = []
@@ -294,6 +296,7 @@ class Store:
             if link is not None:
                 await link.close()
         link = self._links[node] = await connect(node, self._timeout)
+        self._vigil.add(link, apart=self._apart)
         return link
 
     def _opened(self, node: Node, task: asyncio.Task[Link]) -> None:
@@ -314,10 +317,13 @@ class Store:
         """What keys that one XREAD may name have in common; None: all may."""
         return self._servers.read_group(key)
 
-    def apart(self, timeout: float) -> "Store":
-        """The same Redis by connections of its own, for reads that block: a call whose connection is lost is not sent by another."""
-        store = Store(self._servers, timeout=timeout)
-        store._apart = True
+    def apart(self, blocks_s: float) -> "Store":
+        """The same Redis by connections of its own, for calls that it may hold up for so long.
+
+        A call whose connection is lost is not sent by another.
+        """
+        store = Store(self._servers, timeout=self._timeout + blocks_s)
+        store._apart, store._vigil = True, self._vigil
         return store
 
     async def close(self) -> None:
@@ -330,6 +336,7 @@ class Store:
         for link in links:
             await link.close()
         if not self._apart:
+            await self._vigil.close()
             await self._servers.close()
 
 

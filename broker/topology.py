@@ -7,7 +7,7 @@ failures, and learns how long a call that cannot have taken effect is worth tryi
 import asyncio
 import os
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Set
 from typing import Any, Protocol
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
@@ -22,11 +22,13 @@ from redis.exceptions import AskError, MovedError, RedisClusterException, RedisE
 
 from broker import keys
 from broker.errors import StoreUnavailable
-from broker.link import CONNECT_S, Argument, Node
+from broker.link import CONNECT_S, Argument, Node, Server
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 # A primary that is gone is replaced within some seconds: so long a call may wait for the new one.
 PATIENCE_S = 5.0
+# So long one of several servers may be silent while a connection to it is made.
+ANSWER_S = 1.0
 # So many keys are tried to find one on each primary of a cluster; of a hundred primaries each has one among a thousand.
 _PROBES = 10_000
 
@@ -51,6 +53,9 @@ class Topology(Protocol):
 
     async def refresh(self) -> None:
         """Look anew who holds what, after a server was not reached or did not do what it should. StoreUnavailable."""
+
+    async def replaced(self, known: Set[Server], silent: Set[Server]) -> Set[Server]:
+        """Which of the servers that a store is connected to, or that owe it an answer, are no primaries any more. StoreUnavailable."""
 
     async def moved(self, error: MovedError) -> None:
         """A server said who holds the key now."""
@@ -104,6 +109,16 @@ class One:
 
     async def refresh(self) -> None:
         """Sentinels are asked by each new connection."""
+
+    async def replaced(self, known: Set[Server], silent: Set[Server]) -> Set[Server]:
+        """All but the one that the sentinels name: also one that answers, for what it takes will be lost."""
+        if not isinstance(self._pool, SentinelConnectionPool):
+            return set()
+        try:
+            host, port = await self._pool.get_master_address()  # type: ignore[no-untyped-call]
+        except (RedisError, OSError) as exc:
+            raise StoreUnavailable("The sentinels name no primary.") from exc
+        return known - {f"{host}:{port}"}
 
     async def moved(self, error: MovedError) -> None:
         """StoreUnavailable: the server is of a cluster."""
@@ -183,6 +198,13 @@ class Cluster:
                 await self._nodes.initialize()
         except (RedisError, RedisClusterException, OSError, TimeoutError) as exc:
             raise StoreUnavailable("Redis cannot be reached; nothing happened.") from exc
+
+    async def replaced(self, known: Set[Server], silent: Set[Server]) -> Set[Server]:
+        """Only those that are silent: one that answers redirects what is not its own, and whoever is asked may know less."""
+        if not silent:
+            return silent
+        await self.refresh()
+        return silent - {nodes[0].name for nodes in self._nodes.slots_cache.values()}
 
     async def moved(self, error: MovedError) -> None:
         """Take note of the slot's new primary."""
@@ -266,7 +288,7 @@ def _parsed(url: str) -> dict[str, Any]:
 
 def _patience_of_one(addresses: Sequence[tuple[str, int]], timeout: float) -> float:
     """How long one of several servers may be silent before the next one is asked, in seconds: all must have their turn."""
-    return min(timeout, CONNECT_S / (2 * len(addresses)), 1.0)
+    return min(timeout, CONNECT_S / (2 * len(addresses)), ANSWER_S)
 
 
 def _sentinel(url: str, options: dict[str, Any], timeout: float) -> One:
@@ -285,6 +307,8 @@ def _sentinel(url: str, options: dict[str, Any], timeout: float) -> One:
         asking |= {"ssl": True} | {name: value for name, value in shared.items() if name.startswith("ssl_")}
     db = db or shared.pop("db", 0)
     sentinel = _Sentinels(addresses, sentinel_kwargs=asking)
+    # A primary that hangs takes a connection and says nothing on it: meanwhile the sentinels may name another.
+    shared |= {"socket_connect_timeout": min(timeout, ANSWER_S), "socket_timeout": min(timeout, ANSWER_S)}
     pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
         service, sentinel, ssl=ssl, db=int(db), retry=Retry(NoBackoff(), 0), **shared
     )

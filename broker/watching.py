@@ -48,7 +48,7 @@ class Watch:
         self._key = next(iter(at))
         self._block_s = block_s
         self._others = store
-        self._store = store.apart(timeout=block_s + 5)
+        self._store = store.apart(block_s)
         self._client: int | None = None
         self._sent: dict[str, str] | None = None
         self._reading: asyncio.Future[dict[str, list[Any]]] | None = None
@@ -74,7 +74,7 @@ class Watch:
             if task is None or task.cancelling():
                 raise
             await self._store.close()  # `interrupt` had no other way; what comes meanwhile stays in the streams
-            self._store = self._others.apart(timeout=self._block_s + 5)
+            self._store = self._others.apart(self._block_s)
             await self._connect()
             return {}
         except BrokerError as exc:

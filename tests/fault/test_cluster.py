@@ -166,7 +166,7 @@ async def test_what_a_replica_has_confirmed_outlives_its_primary(cluster: Cluste
         await asyncio.sleep(1)
         await asyncio.to_thread(cluster.fail_over, cluster.primary_of("broker:{s0}"))
 
-    seen = await failover.run(cluster.url, 6, 1, kill_one)
+    seen = await failover.run(cluster.url, 1, kill_one)
     assert seen.confirmed
     assert seen.lost == set()
     assert not seen.refusals.keys() - {"OUTCOME_UNKNOWN", "STORE_UNAVAILABLE"}

@@ -1,14 +1,15 @@
 """Sentinels over a primary and its replica: the primary dies, and calls go to the one that takes its place."""
 
 import asyncio
+import math
 from collections.abc import Iterator
 
 import pytest
 
 from benchmarks import failover
 from benchmarks.redis_processes import until
-from benchmarks.replicated import SERVICE, Guarded, guarded
-from broker import Broker
+from benchmarks.replicated import SERVICE, Fault, Guarded, guarded
+from broker import Broker, Store
 from tests.support.servers import BACKENDS, binary_of
 from tests.support.serving import serving
 
@@ -38,16 +39,68 @@ async def test_a_call_waits_for_the_new_primary(service: Guarded) -> None:
         assert (await client.post(PUBLISH, json=EVENT)).status_code == 200
 
 
-async def test_what_a_replica_has_confirmed_outlives_its_primary(service: Guarded) -> None:
-    async def kill_one() -> None:
-        await asyncio.sleep(1)
-        await asyncio.to_thread(service.fail_over)
+@pytest.mark.parametrize(("backend", "how"), [*((backend, "killed") for backend in BACKENDS), (BACKENDS[0], "hung")])
+async def test_what_a_replica_has_confirmed_outlives_its_primary(backend: str, how: Fault) -> None:
+    with guarded(binary_of(backend), replicas=2) as service:
 
-    service.settle()
-    seen = await failover.run(service.url, 8, 1, kill_one)
-    assert seen.confirmed
-    assert seen.lost == set()
-    assert not seen.refusals.keys() - {"OUTCOME_UNKNOWN", "STORE_UNAVAILABLE"}
+        async def lose_one() -> None:
+            await asyncio.sleep(1)
+            await asyncio.to_thread(service.lose, how)
+            await asyncio.to_thread(until, lambda: seen.back(service.faults[0][0]) < math.inf, "publishes are answered again")
+
+        seen = failover.Seen()
+        await failover.run(service.url, 1, lose_one, seen)
+        assert seen.lost == set()
+        assert not seen.refusals.keys() - {"OUTCOME_UNKNOWN", "STORE_UNAVAILABLE"}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+async def test_all_that_waits_for_a_primary_that_hangs_goes_on_with_its_successor(backend: str) -> None:
+    """A call, a read that blocks, and a wait for replicas. A reply may take minutes: only the sentinels tell that the server is gone."""
+    with guarded(binary_of(backend), replicas=2) as service:
+        async with serving(service.url, timeout=600) as client, asyncio.timeout(60):
+            await client.post("/v1/streams", json={"name": "d", "kind": "events", "replicas": 1})
+            await client.post("/v1/http-consumers", json={"name": "c", "stream_id": "events"})
+            assert (await client.post("/v1/streams/d/messages", json=EVENT)).status_code == 200
+            reading = asyncio.create_task(client.get("/v1/http-consumers/c/next", params={"wait_for": "5m"}))
+            while "broker_waiting_calls 1.0" not in (await client.get("/metrics")).text:
+                pass
+            service.settle()
+            old = service.primary()
+            assert old is not None
+            replicas = [server for server in service.servers if server is not old]
+            for replica in replicas:
+                replica.hang()
+            confirming = asyncio.create_task(client.post("/v1/streams/d/messages", json=EVENT))
+            await asyncio.to_thread(until, lambda: old.run("XLEN", "broker:{d}:log") == 2, "it waits for the replicas")
+            old.hang()
+            for replica in replicas:
+                replica.go_on()
+            calling = asyncio.create_task(client.get("/v1/streams/d"))
+
+            unconfirmed = await confirming
+            assert (unconfirmed.status_code, unconfirmed.json()["code"]) == (504, "OUTCOME_UNKNOWN")
+            assert (await calling).status_code == 504
+            again = {"messages": [EVENT["messages"][0] | {"id": unconfirmed.json()["data"][0]["id"]}]}
+            while (await client.post("/v1/streams/d/messages", json=again)).status_code != 200:
+                pass
+            assert (await client.post(PUBLISH, json=EVENT)).status_code == 200
+            assert len((await reading).json()["data"]) == 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS[:1])
+async def test_an_old_primary_that_comes_back_is_not_written_to(backend: str) -> None:
+    """The sentinels make it a replica some ten seconds later; until then it takes whatever it is sent, and then drops that."""
+    with guarded(binary_of(backend), replicas=2) as service:
+        store = Store.from_url(service.url)
+        await store.call("RPUSH", "list", "before")
+        old = await asyncio.to_thread(service.lose, "hung")
+        await asyncio.to_thread(until, lambda: not store.connected, "the store leaves it, though nobody calls")
+        old.go_on()
+        assert old.is_primary
+        assert await store.call("RPUSH", "list", "after") == 2
+        assert old.run("LLEN", "list") == 1
+        await store.close()
 
 
 @pytest.mark.parametrize("service", BACKENDS[:1], indirect=True)

@@ -15,6 +15,7 @@ LAYERS = [
     "broker.wording",
     "broker.ack_tokens broker.embedded broker.filters broker.validation broker.link",
     "broker.topology broker.splicing",
+    "broker.vigil",
     "broker.store",
     "broker.functions broker.disk",
     "broker.engine broker.batches broker.messages broker.promises broker.watching broker.durability broker.replies",
