@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 
 from benchmarks.balanced import killing, run, three_servers
 from benchmarks.balancer import BINARY, balancing
@@ -274,6 +275,35 @@ def test_c21_a_client_that_waits_is_not_cut_for_its_silence(servers: Servers) ->
         started = time.monotonic()
         assert fetch(url, path, wait_for="2s")["data"] == []
         assert time.monotonic() - started >= 2
+
+
+# -- a full Redis
+
+
+def checks(url: str) -> int:
+    """How many health checks a server has answered."""
+    lines = httpx.get(url + "/metrics").text.splitlines()
+    return sum(int(float(line.split()[1])) for line in lines if line.startswith('broker_request_seconds_count{operation="ready"'))
+
+
+def test_c3_workers_drain_a_full_redis_through_the_balancer(servers: Servers) -> None:
+    path = make(servers.url, "full")
+    publish(servers.url, "full", 1, 2, 3)
+    with redis.Redis(unix_socket_path=servers.redis_url.removeprefix("unix://")) as client:
+        client.config_set("maxmemory", 1)
+        try:
+            before = [checks(url) for url in servers.urls]
+            # Twice refused, a server would be taken out.
+            until(lambda: all(checks(url) > count + 2 for url, count in zip(servers.urls, before, strict=True)), 15)
+            batch = fetch(servers.url, path, batch_size=3)
+            assert data(batch) == [1, 2, 3]
+            acked = call("POST", servers.url + path + "/ack", json={"ack_tokens": [row["ack_token"] for row in batch["data"]]})
+            assert acked == {"acked": 3, "stale": []}
+            event = {"collection_id": "a:b", "data": 4}
+            refused = httpx.post(servers.url + "/v1/streams/full/messages", json={"messages": [event]})
+            assert (refused.status_code, refused.json()["code"]) == (507, "STORE_FULL")
+        finally:
+            client.config_set("maxmemory", 0)
 
 
 # -- slow clients
