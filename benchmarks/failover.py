@@ -1,12 +1,12 @@
 """Publishers and workers while primaries are killed or hang: what was confirmed, delivered, delivered again, and lost.
 
-usage: python -m benchmarks.failover [--kind cluster|sentinel] [--how killed hung] [--faults 6] [--every 10] [--replicas 1]
-                                     [--detection-ms 2000] [--redis-options --min-replicas-to-write 1 …]
+usage: python -m benchmarks.failover [--kind cluster|sentinel] [--how killed hung] [--faults 6] [--every 10]
+                          [--replicas 1] [--detection-ms 2000] [--redis-options --min-replicas-to-write 1 …]
 
-Every so often a primary is killed (kill -9), hung (SIGSTOP) or, with sentinels, cut off from its replicas and from them, in turn, and
-brought back when another has taken its place. Checks that with
-`replicas: 1` every publish that was answered is delivered; without, what was lost is counted. Back: the time from the fault to when every
-stream has answered a publish made after it. Late: the longest time from such an answer to the delivery, until a second after that.
+Every so often a primary is killed (kill -9), hung (SIGSTOP) or, with sentinels, cut off from its replicas and from
+them, in turn, and brought back when another has taken its place. Checks that with `replicas: 1` every publish that
+was answered is delivered; without, what was lost is counted. Back: the time from the fault to when every stream has
+answered a publish made after it. Late: the longest time from such an answer to the delivery, until a second later.
 """
 
 import argparse
@@ -31,6 +31,8 @@ from broker.embedded import find_binary
 STREAMS = tuple(f"s{n}" for n in range(6))
 ACK_WAIT_MS = 2000
 PUBLISHERS, WORKERS = 6, 12
+Disturb = Callable[[], Coroutine[None, None, None]]
+Fail = Callable[[Any], None]
 
 
 @dataclass
@@ -61,7 +63,8 @@ class Seen:
 
     def lost_until(self, fault: float, end: float) -> float:
         """How long after a fault a publish was answered that is lost, in seconds; 0: none is."""
-        return max((self.answered[name][1] - fault for name in self.lost if fault <= self.answered[name][1] < end), default=0.0)
+        answered = (self.answered[name][1] for name in self.lost)
+        return max((at - fault for at in answered if fault <= at < end), default=0.0)
 
     def latest(self, since: float, until: float) -> float:
         """The longest time from a publish's answer to its delivery, of the publishes that began in this time."""
@@ -109,7 +112,7 @@ async def _worker(broker: Broker, stream: str, seen: Seen, done: asyncio.Event) 
             await asyncio.sleep(0.1)
 
 
-async def run(url: str, replicas: int, disturb: Callable[[], Coroutine[None, None, None]], seen: Seen | None = None) -> Seen:
+async def run(url: str, replicas: int, disturb: Disturb, seen: Seen | None = None) -> Seen:
     """Publish and pull through two brokers of their own connections, while `disturb` does its work."""
     seen, over, done = seen or Seen(), asyncio.Event(), asyncio.Event()
     async with Broker.from_url(url) as one, Broker.from_url(url) as other:
@@ -131,8 +134,8 @@ async def run(url: str, replicas: int, disturb: Callable[[], Coroutine[None, Non
 
 
 @contextmanager
-def servers(kind: str, detection_ms: int, *options: str) -> Iterator[tuple[str, Callable[[Any], None], list[tuple[float, str]]]]:
-    """The URL of a cluster or of sentinels over a primary with two replicas; what makes a primary fail and heals; and when it did."""
+def servers(kind: str, detection_ms: int, *options: str) -> Iterator[tuple[str, Fail, list[tuple[float, str]]]]:
+    """The URL of a cluster, or of sentinels over a primary with two replicas; what fails a primary; and when it did."""
     if kind == "cluster":
         with running_cluster(find_binary(), "--cluster-node-timeout", str(detection_ms), *options) as cluster:
             yield cluster.url, lambda how: cluster.fail_over(random.choice(cluster.primaries()), how), cluster.faults

@@ -45,7 +45,7 @@ def _followed(binary: str, replicas: int, *options: str) -> Iterator[list[RedisP
 
 @dataclass
 class Guarded:
-    """A primary and its replicas, and the sentinels over them. `faults`: when (monotonic) a primary was lost, and how."""
+    """A primary, its replicas, and the sentinels over them. `faults`: when (monotonic) a primary was lost, and how."""
 
     servers: list[RedisProcess]
     sentinels: list[RedisProcess]
@@ -88,7 +88,8 @@ class Guarded:
 
     def settle(self) -> None:
         """Return when the sentinels agree on the primary, and all others follow it."""
-        until(lambda: (found := self.primary()) is not None and found.followed_by(len(self.servers) - 1), "the replicas follow the primary")
+        others = len(self.servers) - 1
+        until(lambda: (found := self.primary()) is not None and found.followed_by(others), "the replicas follow")
 
 
 @contextmanager
@@ -102,7 +103,7 @@ def guarded(binary: str, *options: str, replicas: int = 1, detection_ms: int = 5
                 fields = {"port": port, "service": SERVICE, "primary": servers[0].port, "detection_ms": detection_ms}
                 config.write_text(_SENTINEL.format(**fields), encoding="utf-8")
                 found.sentinels.append(RedisProcess(binary, Path(directory), port, str(config), "--sentinel"))
-            until(lambda: all(_knows_all(sentinel, replicas) for sentinel in found.sentinels), "the sentinels know all servers")
+            until(lambda: all(_knows_all(each, replicas) for each in found.sentinels), "the sentinels know all servers")
             yield found
         finally:
             for sentinel in found.sentinels:

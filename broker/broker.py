@@ -129,8 +129,8 @@ class Broker:
                 try:
                     await self.store.call("SET", key, 1, "PX", 1000)
                 except StoreFull:
-                    await self.store.call("DEL", key)  # as a settle, it is refused by all that refuses writes but the limit
-                    found = Readiness(True, False, "Redis is at its memory limit; workers can go on, publishing is refused.")
+                    await self.store.call("DEL", key)  # like a settle, it is refused by all but the limit
+                    found = Readiness(True, False, "Redis is at its memory limit: messages are refused.")
             if found.publishing:
                 await self.start()  # it may have come back empty
         except BrokerError as exc:

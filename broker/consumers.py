@@ -177,7 +177,7 @@ class Consumers:
             if await self._engine.store.call("HSETNX", keys.CONSUMERS, name, stream):
                 return True
         except StoreFull:
-            if not await self._engine.store.call("HEXISTS", keys.CONSUMERS, name):  # what is there can be found again
+            if not await self._engine.store.call("HEXISTS", keys.CONSUMERS, name):  # what is there is found
                 raise
         owner = await self._engine.stream_of(name)
         if owner is not None and owner != stream:

@@ -14,6 +14,9 @@ logger = logging.getLogger("broker")
 # How long replicas and the disk get.
 WAIT_MS = 2000
 MARK_MS = 60_000
+# How long the other replicas get: any that follows may take over, not only those that were the first to have it.
+OTHERS_MS = 100
+MOST_REPLICAS = 1000
 
 
 class Mark(NamedTuple):
@@ -32,6 +35,7 @@ class Durability:
         self._store = store
         # WAIT holds up what comes behind it, so each stream has connections of its own for that.
         self._stores: dict[str, Store] = {}
+        self._followers: dict[str, int] = {}
         self._commit: GroupCommit[str, Mark, list[bool], bool] = GroupCommit(self._wait, lambda _, confirmed: confirmed)
 
     async def confirm(self, stream: str, mark: Mark) -> bool:
@@ -48,7 +52,8 @@ class Durability:
         commands: list[tuple[str | int, ...]] = [("PEXPIRE", f"{key}:mark:{mark.name}", MARK_MS) for mark in marks]
         wanted = max(mark.replicas for mark in marks)
         if wanted:
-            commands.append(("WAIT", wanted, WAIT_MS))
+            others = ("WAIT", self._followers.get(stream, MOST_REPLICAS), OTHERS_MS)
+            commands += (("WAIT", wanted, WAIT_MS), others, ("ROLE",))
         fsync = any(mark.fsync for mark in marks)
         if fsync:
             commands += (("WAITAOF", 1, 0, WAIT_MS), disk.SETTINGS)
@@ -60,8 +65,10 @@ class Durability:
         if fsync and disk.told(replies[-1]).can_change:  # it has started again since
             await disk.sync_always(store, key)
             replies = await store.together(key, *commands)
+        role = replies[len(marks) + 2] if wanted else None
+        self._followers[stream] = len(role[2]) if isinstance(role, list) and role[0] == b"master" else wanted
         for reply in replies:
-            if isinstance(reply, Exception):
+            if isinstance(reply, Exception) and reply is not role:
                 logger.warning("a publish to %s could not be confirmed: %s", stream, reply)
         on_replicas = replies[len(marks)] if wanted else 0
         on_disk, doubt = (replies[-2], disk.told(replies[-1]).reason) if fsync else (None, None)

@@ -146,7 +146,7 @@ class Streams:
         try:
             await self._engine.store.call("HSET", keys.STREAMS, spec.name, "")
         except StoreFull:
-            if not await self._engine.store.call("HEXISTS", keys.STREAMS, spec.name):  # what is there can be found again
+            if not await self._engine.store.call("HEXISTS", keys.STREAMS, spec.name):  # what is there is found
                 raise
         reply = await self._engine.run("stream_create", spec.name, *flatten(fields.items()))
         with after_a_change():

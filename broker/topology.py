@@ -55,7 +55,7 @@ class Topology(Protocol):
         """Look anew who holds what, after a server was not reached or did not do what it should. StoreUnavailable."""
 
     async def replaced(self, known: Set[Server], silent: Set[Server]) -> Set[Server]:
-        """Which of the servers that a store is connected to, or that owe it an answer, are no primaries any more. StoreUnavailable."""
+        """Which servers, of open connections or `silent` on them, are no primaries any more. StoreUnavailable."""
 
     async def moved(self, error: MovedError) -> None:
         """A server said who holds the key now."""
@@ -200,7 +200,7 @@ class Cluster:
             raise StoreUnavailable("Redis cannot be reached; nothing happened.") from exc
 
     async def replaced(self, known: Set[Server], silent: Set[Server]) -> Set[Server]:
-        """Only those that are silent: one that answers redirects what is not its own, and whoever is asked may know less."""
+        """Silent ones alone: one that answers redirects what is not its own, and whoever is asked may know less."""
         if not silent:
             return silent
         await self.refresh()

@@ -1,8 +1,8 @@
 """Which servers are gone: one judgement for all connections to a server, whatever waits on them.
 
-A server that dies closes its connections. One that hangs, or that the network cuts off, says nothing, and one that was replaced
-may go on answering. So a server is gone where a call on any connection to it got no answer in time, and where others say that it was
-replaced: then all that waits for it fails at once, and the next calls go to its successor.
+A server that dies closes its connections. One that hangs, or that the network cuts off, says nothing, and one that was
+replaced may go on answering. So a server is gone where a call on any connection to it got no answer in time, and where
+others say that it was replaced: then all that waits for it fails at once, and the next calls go to its successor.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from broker.link import Link, Server
 from broker.topology import Topology
 
 logger = logging.getLogger("broker")
-# So often connections are looked at, and it is asked whether their servers were replaced; more often where calls have less time.
+# So often connections are looked at, and it is asked who was replaced; more often where calls have less time.
 LOOK_S = 1.0
 
 
@@ -35,28 +35,32 @@ class Vigil:
             self._timer = asyncio.get_running_loop().call_later(self._every, self._look)
 
     def _look(self) -> None:
-        """Silence is counted in looks: when this process was stopped for long, answers are there that are yet to be read."""
+        """Silence is counted in looks: after a stop of this process there may be answers that are yet to be read."""
         self._links = {link: apart for link, apart in self._links.items() if not link.closed}
         for link in self._links:
             link.silent_s = link.silent_s + self._every if link.awaiting else 0.0
         for server in {link.server for link in self._links if link.silent_s > link.timeout}:
-            # What waits since this look only has its own time yet.
-            self._give_up(server, [link for link in self._links if link.silent_s or not link.awaiting], "silent")
+            links = [link for link in self._links if not link.awaiting or self._is_silent(link)]
+            self._give_up(server, links, "does not answer")
         if self._servers.patience_s and (self._asking is None or self._asking.done()):
             self._asking = asyncio.create_task(self._ask(), name="broker-vigil")
         self._timer = asyncio.get_running_loop().call_later(self._every, self._look) if self._links else None
 
+    def _is_silent(self, link: Link) -> bool:
+        """Nothing came from one look to the next; what was sent just before a look has its own time yet."""
+        return link.silent_s > self._every
+
     async def _ask(self) -> None:
-        silent = {link.server for link, apart in self._links.items() if link.silent_s and not apart}
+        silent = {link.server for link, apart in self._links.items() if self._is_silent(link) and not apart}
         with contextlib.suppress(StoreUnavailable):
             for server in await self._servers.replaced({link.server for link in self._links}, silent):
-                self._give_up(server, list(self._links), "replaced")
+                self._give_up(server, list(self._links), "was replaced")
 
     def _give_up(self, server: Server, links: list[Link], reason: str) -> None:
-        logger.warning("Redis at %s is given up: it %s", server, "was replaced" if reason == "replaced" else "does not answer")
+        logger.warning("Redis at %s is given up: it %s", server, reason)
         for link in links:
             if link.server == server:
-                link.fail(TimeoutError(f"the server is {reason}"))
+                link.fail(TimeoutError(f"the server {reason}"))
 
     async def close(self) -> None:
         """Look no more."""

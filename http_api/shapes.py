@@ -344,7 +344,7 @@ class Deleted(msgspec.Struct):
 
 
 class Health(msgspec.Struct, omit_defaults=True):
-    """`ok`, or `unavailable` and why. `publishing` is false, with the reason, where workers are served and messages are refused."""
+    """`ok`, or `unavailable` and why. `publishing` is false, with the reason, where messages alone are refused."""
 
     status: str
     reason: str | None = None

@@ -283,7 +283,8 @@ def test_c21_a_client_that_waits_is_not_cut_for_its_silence(servers: Servers) ->
 def checks(url: str) -> int:
     """How many health checks a server has answered."""
     lines = httpx.get(url + "/metrics").text.splitlines()
-    return sum(int(float(line.split()[1])) for line in lines if line.startswith('broker_request_seconds_count{operation="ready"'))
+    answered = 'broker_request_seconds_count{operation="ready"'
+    return sum(int(float(line.split()[1])) for line in lines if line.startswith(answered))
 
 
 def test_c3_workers_drain_a_full_redis_through_the_balancer(servers: Servers) -> None:
@@ -297,8 +298,8 @@ def test_c3_workers_drain_a_full_redis_through_the_balancer(servers: Servers) ->
             until(lambda: all(checks(url) > count + 2 for url, count in zip(servers.urls, before, strict=True)), 15)
             batch = fetch(servers.url, path, batch_size=3)
             assert data(batch) == [1, 2, 3]
-            acked = call("POST", servers.url + path + "/ack", json={"ack_tokens": [row["ack_token"] for row in batch["data"]]})
-            assert acked == {"acked": 3, "stale": []}
+            tokens = [row["ack_token"] for row in batch["data"]]
+            assert call("POST", servers.url + path + "/ack", json={"ack_tokens": tokens}) == {"acked": 3, "stale": []}
             event = {"collection_id": "a:b", "data": 4}
             refused = httpx.post(servers.url + "/v1/streams/full/messages", json={"messages": [event]})
             assert (refused.status_code, refused.json()["code"]) == (507, "STORE_FULL")

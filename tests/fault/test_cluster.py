@@ -5,6 +5,7 @@ The contract's own tests run over it too (tests/contract/conftest.py).
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Literal
 
 import pytest
 
@@ -161,12 +162,15 @@ async def test_a_primary_dies_and_calls_ride_it_out(cluster: Cluster, broker: Br
 
 
 @pytest.mark.parametrize("cluster", BACKENDS[:1], indirect=True)
-async def test_what_a_replica_has_confirmed_outlives_its_primary(cluster: Cluster, broker: Broker) -> None:
-    async def kill_one() -> None:
+@pytest.mark.parametrize("how", ["killed", "hung"])
+async def test_what_a_replica_has_confirmed_outlives_its_primary(
+    cluster: Cluster, broker: Broker, how: Literal["killed", "hung"]
+) -> None:
+    async def lose_one() -> None:
         await asyncio.sleep(1)
-        await asyncio.to_thread(cluster.fail_over, cluster.primary_of("broker:{s0}"))
+        await asyncio.to_thread(cluster.fail_over, cluster.primary_of("broker:{s0}"), how)
 
-    seen = await failover.run(cluster.url, 1, kill_one)
+    seen = await failover.run(cluster.url, 1, lose_one)
     assert seen.confirmed
     assert seen.lost == set()
     assert not seen.refusals.keys() - {"OUTCOME_UNKNOWN", "STORE_UNAVAILABLE"}

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.replicated import replicated
+from benchmarks.replicated import guarded, replicated
 from broker import Store
 from broker.durability import Durability, Mark
 from tests.support.servers import BACKENDS, binary_of, running
@@ -55,6 +55,19 @@ async def test_without_its_replica_it_is_504_with_ids_by_which_it_may_be_repeate
             assert await publish(client, "r", EVENT | {"upstream_id": "1"}) == (
                 200, {"data": [records[1]["data"][0] | {"status": "unchanged"}], "info": {"unchanged": 1}},
             )  # fmt: skip
+
+
+async def test_any_replica_may_take_over_so_all_that_follow_have_it(backend: str) -> None:
+    with guarded(binary_of(backend), replicas=2) as service:
+        service.settle()
+        _, *replicas = service.servers
+        async with serving(service.url) as client:
+            await client.post("/v1/streams", json={"name": "d", "kind": "events", "replicas": 1})
+            for n in range(1, 101):
+                assert (await publish(client, "d", EVENT))[0] == 200
+                assert [replica.run("XLEN", "broker:{d}:log") for replica in replicas] == [n, n]
+            replicas[0].hang()  # one that does not answer holds up nobody for long
+            assert (await publish(client, "d", EVENT))[0] == 200
 
 
 async def test_callers_that_come_together_are_each_confirmed(backend: str) -> None:

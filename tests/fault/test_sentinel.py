@@ -46,7 +46,8 @@ async def test_what_a_replica_has_confirmed_outlives_its_primary(backend: str, h
         async def lose_one() -> None:
             await asyncio.sleep(1)
             await asyncio.to_thread(service.lose, how)
-            await asyncio.to_thread(until, lambda: seen.back(service.faults[0][0]) < math.inf, "publishes are answered again")
+            fault, _ = service.faults[0]
+            await asyncio.to_thread(until, lambda: seen.back(fault) < math.inf, "publishes are answered again")
 
         seen = failover.Seen()
         await failover.run(service.url, 1, lose_one, seen)
@@ -56,7 +57,7 @@ async def test_what_a_replica_has_confirmed_outlives_its_primary(backend: str, h
 
 @pytest.mark.parametrize("backend", BACKENDS)
 async def test_all_that_waits_for_a_primary_that_hangs_goes_on_with_its_successor(backend: str) -> None:
-    """A call, a read that blocks, and a wait for replicas. A reply may take minutes: only the sentinels tell that the server is gone."""
+    """A call, a read that blocks, and a wait for replicas. A reply may take minutes: the sentinels alone tell it."""
     with guarded(binary_of(backend), replicas=2) as service:
         async with serving(service.url, timeout=600) as client, asyncio.timeout(60):
             await client.post("/v1/streams", json={"name": "d", "kind": "events", "replicas": 1})
@@ -90,7 +91,7 @@ async def test_all_that_waits_for_a_primary_that_hangs_goes_on_with_its_successo
 
 @pytest.mark.parametrize("backend", BACKENDS[:1])
 async def test_an_old_primary_that_comes_back_is_not_written_to(backend: str) -> None:
-    """The sentinels make it a replica some ten seconds later; until then it takes whatever it is sent, and then drops that."""
+    """The sentinels make it a replica some ten seconds later; until then it takes whatever it is sent, to drop it."""
     with guarded(binary_of(backend), replicas=2) as service:
         store = Store.from_url(service.url)
         await store.call("RPUSH", "list", "before")
