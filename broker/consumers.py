@@ -11,7 +11,14 @@ from msgspec import UNSET, UnsetType
 from broker import keys, times
 from broker.engine import MESSAGE_BYTES, Engine, flatten, pairs, size_of
 from broker.errors import (
-    BrokerError, ConsumerExists, ConsumerNotFound, InvalidRequest, StoreFull, StreamNotFound, ValidationFailed, after_a_change,
+    BrokerError,
+    ConsumerExists,
+    ConsumerNotFound,
+    InvalidRequest,
+    StoreFull,
+    StreamNotFound,
+    ValidationFailed,
+    after_a_change,
 )  # fmt: skip
 from broker.filters import Filters, filter_id
 from broker.names import Name, is_name
