@@ -11,7 +11,11 @@ from broker.wording import fields_of, reason, unknown
 T = TypeVar("T")
 
 _AT = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
-_HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
+# An escape: a pair of surrogates, half of one, or another.
+_ESCAPE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
+)
+_MARKS = ("\ue9a7", "\ue9a8", "\ue9a9")  # for private use, so hardly in any body
 _FIELD = re.compile(r"^Object (contains unknown|missing required) field `(.*)`$", re.DOTALL)
 
 
@@ -37,7 +41,43 @@ def decode(decoder: "msgspec.json.Decoder[T]", body: bytes | memoryview, prefix:
     except msgspec.ValidationError as exc:
         raise failure(exc, decoder.type, prefix) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        if "surrogate" in str(exc) or "hex escape" in str(exc) or "truncated" in str(exc):
+            _refuse_half_pairs(decoder, bytes(body), prefix)
         raise InvalidRequest(_unreadable(exc, bytes(body), decoder.type)) from exc
+
+
+def _refuse_half_pairs(decoder: "msgspec.json.Decoder[T]", body: bytes, prefix: str) -> None:
+    """ValidationFailed: a string has half of a surrogate pair, which JSON allows and UTF-8 has not. It says where."""
+    for mark in _MARKS:
+        escape = mark.encode("unicode_escape")
+        if escape in body or mark.encode() in body:
+            continue
+        marked = _ESCAPE.sub(lambda found: escape if found["half"] else found[0], body)  # noqa: B023 - called at once
+        try:
+            path = _holding(decoder.decode(marked), mark, escape)
+        except msgspec.ValidationError as exc:
+            raise failure(exc, decoder.type, prefix) from exc
+        except (msgspec.DecodeError, RecursionError) as exc:
+            raise InvalidRequest(_unreadable(exc, bytes(body), decoder.type)) from exc
+        if path is not None:
+            raise ValidationFailed({(prefix + path).lstrip(".") or "body": ["a string has half of a surrogate pair"]})
+
+
+def _holding(value: Any, mark: str, escape: bytes, path: str = "") -> str | None:
+    """The path of the first string, or raw JSON, that has the mark."""
+    if isinstance(value, str):
+        return path if mark in value else None
+    if isinstance(value, msgspec.Raw):
+        return path if escape in bytes(value) else None
+    if isinstance(value, list):
+        parts = [(f"[{i}]", part) for i, part in enumerate(value)]
+    elif isinstance(value, dict):
+        parts = [("", key) for key in value] + [(f".{key}", part) for key, part in value.items()]
+    elif isinstance(value, msgspec.Struct):
+        parts = [(f".{field.encode_name}", getattr(value, field.name)) for field in msgspec.structs.fields(value)]
+    else:
+        return None
+    return next((found for name, part in parts if (found := _holding(part, mark, escape, path + name)) is not None), None)
 
 
 def _unreadable(error: Exception, body: bytes, kind: Any) -> str:
@@ -50,8 +90,6 @@ def _unreadable(error: Exception, body: bytes, kind: Any) -> str:
         return "The body is not valid JSON: it is not UTF-8."
     if "truncated" not in str(error):
         return f"The body is not valid JSON: {str(error).removeprefix('JSON is malformed: ')}."
-    if _HALF_PAIR.search(body):
-        return "The body is not valid JSON: a string ends in half of a surrogate pair."
     return "The body is not valid JSON: it ends too early."
 
 

@@ -82,8 +82,6 @@ def test_what_is_no_json(body: bytes) -> None:
     ("body", "reason"),
     [
         (b'{"a":"b', "it ends too early"), (b'{"a":[1,', "it ends too early"),
-        (b'{"a":"\\ud800"}', "a string ends in half of a surrogate pair"),
-        (b'{"a":"\\uDBFF"}', "a string ends in half of a surrogate pair"),
         (b'{"a":"\\ud83d\\ude00', "it ends too early"), (b'{"a":"\xff"}', "it is not UTF-8"),
     ],
 )  # fmt: skip
