@@ -181,6 +181,13 @@ def _check_headers(headers: dict[str, str], path: str) -> None:
         raise ValidationFailed({path: [f"must be at most {MAX_HEADER_BYTES} bytes in all"]})
 
 
+def _identity(stream: str, collection_id: str, upstream_id: str) -> str:
+    """What a record's id is made of. Where a part holds the separator itself, a length keeps others from being the same."""
+    if "\0" in collection_id or "\0" in upstream_id:
+        collection_id = f"{len(collection_id)}\0{collection_id}"
+    return "\0".join((stream, collection_id, upstream_id))
+
+
 def _record(
     stream: str, message: RecordMessage, path: str, resource_id: str | None, updated_us: str | None
 ) -> tuple[Outgoing, int]:
@@ -193,7 +200,7 @@ def _record(
     if record_id is None:
         if message.upstream_id is None:
             raise ValidationFailed({f"{path}.upstream_id": ["required unless id is given"]})
-        record_id = str(uuid.uuid5(RECORD_IDS, "\0".join((stream, message.collection_id, message.upstream_id))))
+        record_id = str(uuid.uuid5(RECORD_IDS, _identity(stream, message.collection_id, message.upstream_id)))
     stored = RecordBody(
         collection_id=message.collection_id, resource_id=resource_id, id=record_id, provider=provider_of(message.collection_id),
         upstream_id=message.upstream_id, deleted=message.deleted is True, upstream_created_at=message.upstream_created_at,
