@@ -71,6 +71,11 @@ class Broker:
         await self._publisher.close()
         await self.store.close()
 
+    async def names(self) -> tuple[frozenset[str], frozenset[str]]:
+        """The names of all streams, and of all consumers."""
+        streams, consumers = [await self.store.call("HKEYS", key) for key in (keys.STREAMS, keys.CONSUMERS)]
+        return frozenset(map(bytes.decode, streams)), frozenset(map(bytes.decode, consumers))
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -105,7 +110,7 @@ class Broker:
         """Deliver up to `batch_size` messages, waiting up to `wait_ms` until `min_batch` are deliverable (C21).
 
         `ack` and `nack` are settled first, in the same atomic step as the fetch (C35). `gone` returns when the caller has
-        gone away: then waiting ends with CallerGone, and no message is taken. `worker` names who asks (C59).
+        gone away: then waiting ends empty, and no message is taken. `worker` names who asks (C59).
         """
         return await self.waiting.next(consumer, batch_size, min_batch, wait_ms, ack, nack, gone, worker)
 

@@ -2,11 +2,12 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import cache
 from typing import get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from broker.publishing import Status
@@ -95,15 +96,39 @@ def waits_now(calls: int) -> None:
     _WAITING.set(calls)
 
 
-def exposition(waiting: int, publishing: bool) -> tuple[bytes, str]:
-    """The text of /metrics and its content type; of all worker processes where there are several."""
+class _Existing:
+    """The metrics of a registry without the rows of streams and consumers that were deleted, by whichever server or process."""
+
+    def __init__(self, registry: CollectorRegistry, streams: Container[str], consumers: Container[str]) -> None:
+        self._registry, self._streams, self._consumers = registry, streams, consumers
+
+    def collect(self) -> Iterator[Metric]:
+        """What prometheus_client asks for."""
+        for metric in self._registry.collect():
+            metric.samples = [sample for sample in metric.samples if self._exists(sample.labels)]
+            yield metric
+
+    def _exists(self, labels: Mapping[str, str]) -> bool:
+        if "stream" in labels:
+            return labels["stream"] in self._streams
+        return "consumer" not in labels or labels["consumer"] in self._consumers
+
+
+def exposition(
+    waiting: int, publishing: bool, exist: tuple[Container[str], Container[str]] | None = None
+) -> tuple[bytes, str]:
+    """The text of /metrics and its content type; of all worker processes where there are several.
+
+    `exist`: the streams and the consumers that there are.
+    """
     waits_now(waiting)
     _PUBLISHING.set(publishing)
     registry = _REGISTRY
     if _COUNTS_AT in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry), CONTENT_TYPE_LATEST
+    shown = registry if exist is None else _Existing(registry, *exist)
+    return generate_latest(shown), CONTENT_TYPE_LATEST
 
 
 def process_ended(pid: int, environment: Mapping[str, str]) -> None:

@@ -1,11 +1,11 @@
 """Health, metrics and the API description: no token needed (section 9)."""
 
 import asyncio
-import contextlib
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broker.errors import BrokerError
 from http_api import metrics
 from http_api.codec import answer
 from http_api.context import context
@@ -31,11 +31,14 @@ async def ready(request: Request) -> Response:
 async def show_metrics(request: Request) -> Response:
     """GET /metrics."""
     broker = context(request).broker
-    publishing = False
-    with contextlib.suppress(TimeoutError):
+    publishing, exist = False, None  # without Redis, what was deleted meanwhile is shown
+    try:
         async with asyncio.timeout(_SCRAPE_S):
             publishing = (await broker.readiness()).publishing
-    text, kind = metrics.exposition(broker.waiting.count, publishing)
+            exist = await broker.names()
+    except (BrokerError, TimeoutError):
+        pass
+    text, kind = metrics.exposition(broker.waiting.count, publishing, exist)
     return Response(text, headers={"content-type": kind})
 
 
