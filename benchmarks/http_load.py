@@ -38,7 +38,7 @@ class Connection:
 
     async def call(self, method: str, path: str, body: bytes = b"") -> bytes:
         """The body of the answer. RuntimeError: it is an error."""
-        head = f"{method} /v1{path} HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"{method} /v1{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         self._writer.write(head.encode() + body)
         lines = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         length = int(lines.split(b"content-length:")[1].split(b"\r\n")[0])

@@ -27,7 +27,7 @@ from benchmarks.wakeup import cpu_seconds
 
 def request(method: str, path: str, body: bytes = b"") -> bytes:
     """An HTTP request."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 

@@ -7,7 +7,8 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ from broker import keys
 from broker.errors import BrokerError, NotFound, Unauthenticated, ValidationFailed
 from broker.names import WHAT_IS_A_NAME, is_name
 from broker.store import Store
-from broker.times import rfc3339
+from broker.times import microseconds, rfc3339
 from broker.watching import RETRY_S, Watch
 
 logger = logging.getLogger("broker")
@@ -36,19 +37,45 @@ class AccessToken(msgspec.Struct, frozen=True):
 
 
 class Access:
-    """What a request may do, and by whose token: `name`."""
+    """What the bearer of a token may do, for as long as the token is valid. `name` is the token's."""
 
-    def __init__(self, scopes: frozenset[str], name: str = "") -> None:
-        self._scopes, self.name = scopes, name
+    def __init__(self, scopes: frozenset[str], name: str = "", expires_ms: int | None = None) -> None:
+        self.scopes, self.name, self._expires_ms = scopes, name, expires_ms
+        self._watchers: set[Callable[[], object]] = set()
+        self.ended = False
+
+    @property
+    def lasts_s(self) -> float | None:
+        """For how many seconds the token is valid yet; None = it does not expire."""
+        return None if self._expires_ms is None else self._expires_ms / 1000 - time.time()
+
+    @contextmanager
+    def watched(self, ended: Callable[[], object]) -> Iterator[None]:
+        """Call `ended` when the token is revoked or expires meanwhile."""
+        lasts_s = self.lasts_s
+        timer = None if lasts_s is None else asyncio.get_running_loop().call_later(max(0, lasts_s), self.end)
+        self._watchers.add(ended)
+        try:
+            yield
+        finally:
+            self._watchers.discard(ended)
+            if timer is not None:
+                timer.cancel()
+
+    def end(self) -> None:
+        """The token was revoked, or has expired."""
+        self.ended = True
+        for ended in tuple(self._watchers):
+            ended()
 
     def allows(self, action: str, name: str | None = None, *, read: bool = False) -> bool:
         """Whether `publish` to a stream, `consume` or `manage` of a consumer, or `admin` is within the scopes. `read`: it only reads."""
-        if "admin" in self._scopes or (read and "read" in self._scopes):
+        if "admin" in self.scopes or (read and "read" in self.scopes):
             return True
-        return name is not None and (f"{action}:*" in self._scopes or f"{action}:{name}" in self._scopes)
+        return name is not None and (f"{action}:*" in self.scopes or f"{action}:{name}" in self.scopes)
 
 
-ADMIN = Access(frozenset({"admin"}), "admin")
+_EVERYTHING = frozenset({"admin"})
 
 
 def _digest(token: str) -> str:
@@ -106,7 +133,9 @@ class AccessTokens:
     def __init__(self, store: Store, admin_token: str | None = None, door: Door | None = None) -> None:
         self._store = store
         self._admin = _digest(admin_token) if admin_token else None
-        self._known: dict[str, AccessToken] = {}
+        self._known: dict[str, Access] = {}
+        self._admins = Access(_EVERYTHING, "BROKER_ADMIN_TOKEN")
+        self.anyone = Access(_EVERYTHING)  # who has no token, while the server is open
         self._door = door if self._admin is None else None
         self.open = False  # read at every call
         self._task: asyncio.Task[None] | None = None
@@ -119,13 +148,14 @@ class AccessTokens:
         """What the bearer of a token may do. Unauthenticated: it is unknown, revoked or expired."""
         digest = _digest(token)
         if self._admin is not None and hmac.compare_digest(digest, self._admin):
-            return ADMIN
+            return self._admins
         found = self._known.get(digest)
         if found is None:
             raise Unauthenticated("The access token is unknown or was revoked.")
-        if found.expires_at is not None and found.expires_at <= rfc3339(time.time_ns() // 1_000_000):
+        lasts_s = found.lasts_s
+        if lasts_s is not None and lasts_s <= 0:
             raise Unauthenticated("The access token has expired.")
-        return Access(frozenset(found.scopes), found.name)
+        return found
 
     async def create(self, name: str, scopes: Sequence[str], expires_in_ms: int | None = None) -> str:
         """Make a token; gives the only copy of its text. ValidationFailed: a wrong name or scope, or the name is taken."""
@@ -174,7 +204,15 @@ class AccessTokens:
 
     async def _read(self) -> None:
         rows = await self._rows()
-        self._known = _readable(rows)
+        before, self._known = self._known, {}
+        for digest, token in _readable(rows).items():
+            scopes, expires_at = frozenset(token.scopes), token.expires_at
+            known = before.get(digest)
+            fresh = Access(scopes, token.name, None if expires_at is None else microseconds(expires_at) // 1000)
+            self._known[digest] = known if known is not None and known.scopes == scopes else fresh
+        for digest, access in before.items():
+            if self._known.get(digest) is not access:
+                access.end()
         if rows or (self._door is not None and await self._store.call("EXISTS", keys.TOKEN_CHANGES)):
             self._shut()
 
@@ -191,6 +229,7 @@ class AccessTokens:
         if self._door is not None:
             self._door.shut()
         self._door, self.open = None, False
+        self.anyone.end()
 
     async def _follow(self) -> None:
         watch = Watch(self._store, {keys.TOKEN_CHANGES: "0-0"})

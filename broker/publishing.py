@@ -19,6 +19,8 @@ Status = Literal["created", "updated", "deleted", "unchanged", "stale", "duplica
 MAX_MESSAGE_BYTES = 1 << 20
 LINES_A_CHUNK = 250  # more do not fit into the buffer of a socket, and wait there while the next are read
 BYTES_A_CHUNK = 1 << 20
+# In place of a line: none has come for a moment, so those before it need not wait for it.
+PAUSE = b"\n"
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -139,12 +141,19 @@ class Publisher:
                 raise fault
         except BrokerError as exc:
             raise PublishFailed(exc, stored) from exc
+        finally:
+            fault = None  # else it would hold this frame, which holds it, and with it the lines that have come
 
     async def _chunks(self, stream: str, known: Known, lines: AsyncIterator[bytes]) -> AsyncIterator[list[Outgoing]]:
         """The messages of the lines, some hundred at a time; at a bad line, those before it and then the error."""
         ready: list[Outgoing] = []
         size = number = 0
         async for line in lines:
+            if line is PAUSE:
+                if ready:
+                    yield ready
+                    ready, size = [], 0
+                continue
             number += 1
             if number == 1:
                 line = line.removeprefix(BOM_UTF8)

@@ -252,7 +252,7 @@ class Waiting:
     ) -> Batch:  # fmt: skip
         """Settle and deliver up to `batch_size` messages, waiting up to `wait_ms` until `min_batch` are deliverable.
 
-        TooManyWaiting: max_waiting calls of the consumer wait here already. CallerGone: `gone` returned while it waited.
+        TooManyWaiting: max_waiting calls of the consumer wait here already. It ends empty when `gone` returns while it waits.
         A call that has settled something does not fail any more, for its caller would take that for not done; but where it may have
         delivered something, OutcomeUnknown says so of both.
         """
@@ -264,6 +264,8 @@ class Waiting:
             return batch
         try:
             answer = await self._wait(consumer, batch_size, min_batch, wait_ms / 1000, batch, gone, worker)
+        except CallerGone:
+            return batch
         except BrokerError as exc:
             if isinstance(exc, OutcomeUnknown) or (not ack and not nack):
                 raise

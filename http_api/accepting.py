@@ -1,12 +1,14 @@
 """Which media type an answer has, by the Accept headers of a request (C1)."""
 
-from functools import lru_cache
-
 from starlette.requests import Request
+
+from http_api.remembering import remembered
 
 JSON = "application/json"
 # The name that is registered, and the one that was in use before.
 MSGPACK_NAMES = ("application/msgpack", "application/x-msgpack")
+
+_READ = 2048  # bytes of it; what comes after them counts for nothing
 
 
 def accepted(request: Request) -> str:
@@ -17,10 +19,10 @@ def accepted(request: Request) -> str:
             found = found + b"," + value if found else value
     if not found or found == b"*/*":
         return JSON
-    return _choose(found)
+    return _choose(found[:_READ])
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _choose(accept: bytes) -> str:
     """Of the types that we have, the one of the highest quality; of several, one that is named, and of these the first.
 

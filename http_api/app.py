@@ -7,26 +7,31 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import lru_cache
+from urllib.parse import parse_qsl
 
+import msgspec
 from starlette.requests import ClientDisconnect, Request
-from starlette.routing import Match, Route, Router
+from starlette.routing import Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.access import AccessTokens
 from broker.broker import Broker
-from broker.errors import NotFound, OutcomeUnknown
-from broker.waiting import CallerGone
+from broker.errors import InvalidRequest, NotFound, OutcomeUnknown
 from http_api import metrics, problems
 from http_api.auth import authenticate
 from http_api.codec import WHOLE
 from http_api.context import Context
 from http_api.openapi import describe
 from http_api.problems import MethodNotAllowed
-from http_api.routes import OPERATIONS
+from http_api.remembering import remembered
+from http_api.room import Room
+from http_api.routes import OPERATIONS, Operation
 from http_api.settings import Settings
+from http_api.visitors import Visitors
 
 _CUT_OFF = OutcomeUnknown("The server stopped before the call was done; it may have taken effect.")
+# So many pages are read, and lines of so many bodies are stored, at a time: either may be megabytes.
+_PAGES, _UPLOADS = 3, 8
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
 
@@ -44,36 +49,41 @@ def create_app(broker: Broker, tokens: AccessTokens, settings: Settings, *, owns
         await tokens.close()
         await broker.close()
 
-    router = Router(
-        routes=[Route(path, _Methods(path), name=path) for path in dict.fromkeys(o.path for o in OPERATIONS)],
-        redirect_slashes=False,
-        default=_nothing_here,
-        lifespan=lifespan,
-    )
-    return Surroundings(_Addresses(router), Context(broker, tokens, settings, describe()), owns_calls=owns_calls)
+    context = Context(
+        broker, tokens, settings, description=msgspec.json.encode(describe()), room=Room(settings.max_body_bytes),
+        pages=asyncio.Semaphore(_PAGES), uploads=asyncio.Semaphore(_UPLOADS),
+    )  # fmt: skip
+    return Surroundings(_Addresses(Router(lifespan=lifespan)), context, owns_calls=owns_calls)
 
 
 class _Addresses:
-    """Which endpoint serves an address, by Starlette's router. Workers repeat their addresses, so what it found is remembered."""
+    """Which endpoint serves an address. Workers repeat their addresses, so what was found is remembered."""
 
-    def __init__(self, router: Router) -> None:
-        self._router = router
-        self._find = lru_cache(maxsize=4096)(self._match)
+    def __init__(self, lifespan: ASGIApp) -> None:
+        self._lifespan = lifespan
+        self._endpoints = [(_pattern(path), _Methods(path)) for path in dict.fromkeys(o.path for o in OPERATIONS)]
+        self._find = remembered(self._match)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = self._find(scope["path"]) if scope["type"] == "http" else None
-        if found is None:
-            await self._router(scope, receive, send)
-        else:
-            endpoint, scope["path_params"] = found
-            await endpoint(scope, receive, send)
+        if scope["type"] != "http":
+            await self._lifespan(scope, receive, send)
+            return
+        endpoint, scope["path_params"] = self._find(scope["path"])
+        await endpoint(scope, receive, send)
 
-    def _match(self, path: str) -> tuple[ASGIApp, dict[str, str]] | None:
-        for route in self._router.routes:
-            match, found = route.matches({"type": "http", "method": "GET", "path": path, "path_params": {}, "root_path": ""})
-            if match is Match.FULL:
-                return found["endpoint"], found["path_params"]
-        return None
+    def _match(self, path: str) -> tuple[ASGIApp, dict[str, str]]:
+        for pattern, endpoint in self._endpoints:
+            found = pattern.fullmatch(path)
+            if found:
+                return endpoint, found.groupdict()
+        return _nothing_here, {}
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """What addresses an operation's path stands for: a name between slashes, or a `path`, is of any characters."""
+    parts = re.split(r"\{(\w+)(:path)?\}", path)
+    named = (f"(?P<{name}>{'.+' if rest else '[^/]+'})" for name, rest in zip(parts[1::3], parts[2::3], strict=True))
+    return re.compile("".join(re.escape(text) + next(named, "") for text in parts[::3]), re.DOTALL)
 
 
 async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,8 +107,19 @@ class _Methods:
             reply.headers["Allow"] = ", ".join(self._operations)
         else:
             scope["operation"] = operation.name
+            if scope["query_string"] and not operation.ignores_unknown_query:
+                _check_query(scope["query_string"], operation)
             reply = await operation.endpoint(request)
         await reply(scope, receive, send)
+
+
+def _check_query(text: bytes, operation: Operation) -> None:
+    """InvalidRequest: a parameter is unknown. A filter that is mistyped must not answer with everything (C4)."""
+    known = [query.name for query in operation.query]
+    unknown = [name[:80] for name, _ in parse_qsl(text.decode("latin-1"), keep_blank_values=True) if name not in known]
+    if unknown:
+        there_are = f"there are {', '.join(known)}" if known else "there are none"
+        raise InvalidRequest(f"Unknown query parameters: {', '.join(dict.fromkeys(unknown[:10]))}; {there_are}.")
 
 
 class Surroundings:
@@ -108,6 +129,7 @@ class Surroundings:
         self._app = app
         self._owns_calls = owns_calls
         self._context = context
+        self._visitors = Visitors(context.settings.host)
         self._process, self._count = secrets.token_hex(6), itertools.count()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,15 +156,19 @@ class Surroundings:
                 message["headers"].append((b"x-request-id", request_id))
             if kind != WHOLE:
                 await send(message)
-            elif WHOLE not in scope.get("extensions", ()) or not scope["extensions"][WHOLE](message):
+            elif WHOLE in scope.get("extensions", ()):
+                scope["extensions"][WHOLE](message)
+            else:
                 await send({"type": "http.response.start", "status": status, "headers": message["headers"]})
                 await send({"type": "http.response.body", "body": message["body"]})
 
         try:
+            if self._context.tokens.open and not scope["path"].startswith("/health/"):
+                self._visitors.check(scope["headers"])
             if scope["path"].startswith("/v1"):
                 scope["access"] = authenticate(self._context.tokens, authorizations)
             await self._app(scope, receive, send_named)
-        except (CallerGone, ClientDisconnect):
+        except ClientDisconnect:
             return
         except asyncio.CancelledError:
             if not self._owns_calls:
@@ -154,5 +180,7 @@ class Surroundings:
                 raise
             await problems.response(Request(scope), exc)(scope, receive, send_named)
         finally:
+            if "room" in scope:
+                self._context.room.give_back(scope["room"])
             if "operation" in scope:
                 metrics.request_done(scope["operation"], status, time.perf_counter() - started)

@@ -2,14 +2,14 @@
 
 from starlette.requests import Request
 
-from broker.access import ADMIN, Access, AccessTokens
+from broker.access import Access, AccessTokens
 from broker.errors import Forbidden, Unauthenticated
 
 
 def authenticate(tokens: AccessTokens, headers: list[str]) -> Access:
     """What the bearer of these Authorization headers may do. Unauthenticated, with a distinct summary each."""
     if tokens.open:
-        return ADMIN
+        return tokens.anyone
     if not headers:
         raise Unauthenticated("The Authorization header is missing; send Authorization: Bearer <token>.")
     if len(headers) > 1:
@@ -18,7 +18,7 @@ def authenticate(tokens: AccessTokens, headers: list[str]) -> Access:
     if not scheme:
         raise Unauthenticated("The Authorization header is empty; send Authorization: Bearer <token>.")
     if scheme.lower() == "bearer" and not token.strip():
-        raise Unauthenticated("The Authorization header has no token behind Bearer.")
+        raise Unauthenticated("The Authorization header has no token after Bearer.")
     if scheme.lower() != "bearer":
         raise Unauthenticated("The Authorization header has another scheme than Bearer.")
     return tokens.access(token.strip())

@@ -4,24 +4,36 @@ There is one path: a MessagePack body becomes JSON at the door, and JSON becomes
 """
 
 import asyncio
-import json
 from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
-import msgpack
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from broker.errors import BrokerError, InvalidRequest, PayloadTooLarge
+from broker.publishing import PAUSE
 from broker.times import duration_ms
 from http_api.accepting import JSON, MSGPACK_NAMES, accepted
+from http_api.edge.refusals import RequestTimeout
 from http_api.packing import pack
+from http_api.room import FREE, Room
+from http_api.unpacking import json_of
 
 T = TypeVar("T")
-NDJSON = "application/x-ndjson"
+# ASGI extensions of this server: the call that sends a message of this type, which is a response, head and body,
+WHOLE = "broker.response.whole"
+# and the one that tells whether a client that sends no more still reads.
+STILL_THERE = "broker.client.still_there"
+_ASK_S = 0.2
+# Lines: what has come so far is stored when nothing comes for so long, or a turn is over.
+PAUSE_S, _TURN_S = 0.2, 1.0
+NDJSON_NAMES = ("application/x-ndjson", "application/ndjson")
+_TAKEN = f"Send {JSON} or {MSGPACK_NAMES[0]}, or to publish also {NDJSON_NAMES[0]}."
+# A body that is taken whole must come faster: room for many is kept free.
+_SLOWEST_S, _SLOWEST_RATE = 30.0, 1 << 16
 
 
 class UnsupportedMediaType(BrokerError):
@@ -40,15 +52,31 @@ def header(request: Request, name: bytes) -> str:
 
 
 def content_type(request: Request) -> str:
-    """The media type of the body, without parameters; JSON where none is named."""
-    return header(request, b"content-type").partition(";")[0].strip().lower() or JSON
+    """The media type of the body, without parameters; JSON where there is no body. UnsupportedMediaType."""
+    encoding = header(request, b"content-encoding").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMediaType(f"The content encoding {encoding[:80]!r} is not supported. {_TAKEN}")
+    kind = header(request, b"content-type").partition(";")[0].strip().lower()
+    if kind:
+        return kind
+    if header(request, b"transfer-encoding") or header(request, b"content-length").strip("0 "):
+        raise UnsupportedMediaType(f"The body has no Content-Type. {_TAKEN}")
+    return JSON
 
 
 async def body_chunks(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes. ClientDisconnect: the client went away before its end."""
+    """The body as it comes; empty once where nothing comes for a moment. ClientDisconnect: the client left."""
     more = True
     while more:
-        chunk, more = await _next_chunk(request)
+        coming = asyncio.ensure_future(_next_chunk(request))
+        try:
+            if not (await asyncio.wait((coming,), timeout=PAUSE_S))[0]:
+                yield b""
+                await asyncio.wait((coming,))
+            chunk, more = coming.result()
+        finally:
+            coming.cancel()
+            del coming  # else an error of it would hold this frame, which holds it and the lines that have come
         yield chunk
 
 
@@ -62,19 +90,26 @@ async def _next_chunk(request: Request) -> tuple[bytes, bool]:
 
 async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """What work of many steps gives. ClientDisconnect: the client went away, and the work stopped after its current step."""
-    working, leaving = asyncio.create_task(work), asyncio.create_task(_disconnect(request))
+    working, leaving = asyncio.create_task(work), asyncio.create_task(disconnect(request))
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        # One that only sends no more still gets its answer.
+        still_there = request.scope.get("extensions", {}).get(STILL_THERE)
+        while still_there is not None and not working.done():
+            await asyncio.wait((working,), timeout=_ASK_S)
+            if not working.done() and not still_there():
+                break
         if not working.done():
             raise ClientDisconnect
         return working.result()
     finally:
         working.cancel()
         leaving.cancel()
+        del working, leaving  # else an error of theirs would hold this frame, which holds them
 
 
-async def _disconnect(request: Request) -> None:
-    """Return when the client has gone away."""
+async def disconnect(request: Request) -> None:
+    """Return when the client has gone away, or has said that it sends no more."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
@@ -83,27 +118,45 @@ async def _whole_body(request: Request, limit: int) -> bytes:
     declared = header(request, b"content-length")
     if declared.isdigit() and int(declared) > limit:
         raise PayloadTooLarge(f"The body has {declared} bytes; at most {limit} are allowed.")
-    chunks, size, more = [], 0, True
+    first, more = await _next_chunk(request)
+    if not more and len(first) <= limit:
+        return first
+    size = int(declared) if declared.isdigit() else limit
+    if size > FREE:
+        await request.scope["context"].room.take(size)
+        request.scope["room"] = size
+    seconds = _SLOWEST_S + size / _SLOWEST_RATE
+    try:
+        async with asyncio.timeout(seconds):
+            return await _rest_of_body(request, first, limit)
+    except TimeoutError as exc:
+        raise RequestTimeout(f"The body of {size} bytes did not come within {seconds:.0f} s.") from exc
+
+
+async def _rest_of_body(request: Request, first: bytes, limit: int) -> bytes:
+    chunks, size, more = [first], len(first), True
     while more:
-        chunk, more = await _next_chunk(request)
-        size += len(chunk)
         if size > limit:
             raise PayloadTooLarge(f"The body has more than {limit} bytes.")
+        chunk, more = await _next_chunk(request)
+        size += len(chunk)
         chunks.append(chunk)
+    if size > limit:
+        raise PayloadTooLarge(f"The body has more than {limit} bytes.")
     return b"".join(chunks)
 
 
 async def read_json(request: Request, limit: int) -> bytes:
     """The body as JSON text in UTF-8, without a byte order mark; empty where there is none.
 
-    UnsupportedMediaType, PayloadTooLarge; InvalidRequest: it is not valid MessagePack or not UTF-8.
+    UnsupportedMediaType, PayloadTooLarge, RequestTimeout; InvalidRequest: it is not valid MessagePack or not UTF-8.
     """
     kind = content_type(request)
     if kind != JSON and kind not in MSGPACK_NAMES:
-        raise UnsupportedMediaType(f"The content type {kind[:80]!r} is not supported; send {JSON} or {MSGPACK_NAMES[0]}.")
+        raise UnsupportedMediaType(f"The content type {kind[:80]!r} is not supported. {_TAKEN}")
     body = await _whole_body(request, limit)
     if kind != JSON and body:
-        return _from_msgpack(body)
+        return await json_of(body, limit)
     try:
         body.decode()
     except UnicodeDecodeError as exc:
@@ -111,42 +164,50 @@ async def read_json(request: Request, limit: int) -> bytes:
     return body.removeprefix(BOM_UTF8)
 
 
-async def lines(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
-    """Split a body at line ends. A line over `limit` bytes is given up to there: it is too long in any case."""
-    rest = b""
-    async for chunk in chunks:
-        parts = (rest + chunk).split(b"\n")
-        rest = parts.pop()
-        for part in parts:
-            yield part
-        if len(rest) > limit:
-            break
-    if rest:
-        yield rest
+async def lines(
+    chunks: AsyncIterator[bytes], limit: int, room: Room, turns: asyncio.Semaphore
+) -> AsyncIterator[bytes]:
+    """Split a body at line ends; PAUSE where those before must not wait for more.
 
-
-def _from_msgpack(body: bytes) -> bytes:
+    So few are read at a time as have a turn, and who is slow gives it up. A line over `limit` bytes is given up to there: it
+    is too long in any case. RequestTimeout: a long line comes too slowly.
+    """
+    rest, taken, until, turn_ends = b"", 0, 0.0, 0.0
+    loop = asyncio.get_running_loop()
     try:
-        value = msgpack.unpackb(body, strict_map_key=True)
-        return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
-    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as exc:
-        raise InvalidRequest(_unpackable(exc)) from exc
-
-
-def _unpackable(error: Exception) -> str:
-    """The libraries' words are about their own settings; these are about the body."""
-    words = str(error)
-    if isinstance(error, UnicodeError):
-        return "The body is MessagePack with a string that is not valid UTF-8."
-    if isinstance(error, msgpack.StackError | RecursionError):
-        return "The body is nested too deeply."
-    if "map key" in words or "keys must be" in words:
-        return "The body is MessagePack with a map whose keys are not all strings."
-    if "JSON serializable" in words:
-        return "The body is MessagePack with binary data or an extension type, which JSON has not."
-    if "Out of range float" in words:
-        return "The body is MessagePack with a number that is not finite, which JSON has not."
-    return "The body is not valid MessagePack."
+        async for chunk in chunks:
+            if turn_ends and (not chunk or loop.time() > turn_ends):
+                yield PAUSE
+                turns.release()
+                turn_ends = 0.0
+            if chunk and not turn_ends:
+                await turns.acquire()
+                turn_ends = loop.time() + _TURN_S
+            parts = (rest + chunk).split(b"\n")
+            rest = parts.pop()
+            for part in parts:
+                yield part
+            if taken and (parts or loop.time() > until):
+                room.give_back(taken)
+                taken = 0
+                if not parts:
+                    raise RequestTimeout(f"A line of more than {FREE} bytes did not come within {_SLOWEST_S:g} s.")
+            if len(rest) > limit:
+                break
+            if len(rest) > FREE and not taken:
+                if not room.has(limit) and turn_ends:
+                    yield PAUSE
+                    turns.release()
+                    turn_ends = 0.0
+                await room.take(limit)
+                taken, until = limit, loop.time() + _SLOWEST_S
+        if rest:
+            yield rest
+    finally:
+        if taken:
+            room.give_back(taken)
+        if turn_ends:
+            turns.release()
 
 
 _JSON_TYPE = (b"content-type", JSON.encode())
@@ -155,8 +216,6 @@ _JSON_TYPE = (b"content-type", JSON.encode())
 _VARY = (b"vary", b"Accept")
 
 
-# An ASGI extension of this server: a message of this type is a response, head and body.
-WHOLE = "broker.response.whole"
 
 
 class _Text(Response):

@@ -1,23 +1,27 @@
 """What the endpoints of one server share."""
 
+import asyncio
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.requests import Request
 
 from broker.access import AccessTokens
 from broker.broker import Broker
+from http_api.room import Room
 from http_api.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The broker, who may use it, how the server runs, and the API description."""
+    """The broker, who may use it, how the server runs, the API description as JSON, and room for bodies."""
 
     broker: Broker
     tokens: AccessTokens
     settings: Settings
-    description: dict[str, Any]
+    description: bytes
+    room: Room
+    pages: asyncio.Semaphore  # who may read a page at a time
+    uploads: asyncio.Semaphore  # and who may send lines
 
 
 def context(request: Request) -> Context:

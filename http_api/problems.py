@@ -32,6 +32,7 @@ from broker.errors import (
 )
 from broker.publishing import PublishFailed, Repeatable, Unconfirmed
 from http_api.codec import UnsupportedMediaType, answer
+from http_api.edge.refusals import HeadersTooLarge, RequestTimeout, UriTooLong
 
 logger = logging.getLogger("broker")
 
@@ -64,13 +65,16 @@ STATUS: dict[type[BrokerError], int] = {
     MessageNotFound: 404,
     EventNotFound: 404,
     MethodNotAllowed: 405,
+    RequestTimeout: 408,
     StreamExists: 409,
     ConsumerExists: 409,
     StreamInUse: 409,
     PayloadTooLarge: 413,
+    UriTooLong: 414,
     UnsupportedMediaType: 415,
     ValidationFailed: 422,
     TooManyWaiting: 429,
+    HeadersTooLarge: 431,
     BrokerError: 500,
     StoreUnavailable: 503,
     OutcomeUnknown: 504,
@@ -87,7 +91,13 @@ _HEADERS: dict[int, dict[str, str]] = {
     429: {"Retry-After": "1"},
     503: {"Retry-After": "1"},
 }
+_LONGEST, _LONGEST_PATH = 1000, 200  # characters of a text, and of a field's path
 _FAULT = BrokerError("The server made a mistake; its log says which.")
+
+
+def _short(text: str, longest: int) -> str:
+    """What a client sent is not sent back whole: a name that is unknown may be as long as the body."""
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def response(request: Request, error: Exception) -> Response:
@@ -97,18 +107,20 @@ def response(request: Request, error: Exception) -> Response:
     else:
         summary = error.summary if isinstance(error, BrokerError) else ""
     if type(error) not in STATUS or type(error) is BrokerError:
-        logger.error("fault in %s %s", request.method, request.url.path, exc_info=error)
+        logger.error("fault in %s %s", request.method, request.scope["path"][:200], exc_info=error)
         error, summary = _FAULT, _FAULT.summary
     assert isinstance(error, BrokerError)  # noqa: S101 - the branch above saw to it
     status = STATUS[type(error)]
-    fields: dict[str, Any] = {"code": error.code, "summary": summary}
+    fields: dict[str, Any] = {"code": error.code, "summary": _short(summary, _LONGEST)}
     if isinstance(error, ValidationFailed):
-        fields["validation_errors"] = error.errors
+        fields["validation_errors"] = {
+            _short(path, _LONGEST_PATH): [_short(reason, _LONGEST) for reason in reasons] for path, reasons in error.errors.items()
+        }
     if isinstance(error, Unconfirmed):
         fields["data"] = error.messages
     reply = answer(request, fields, status)
     for name, value in _HEADERS.get(status, {}).items():
         reply.headers[name] = value
-    if request.url.path.endswith("/next"):
+    if request.scope["path"].endswith("/next"):
         reply.headers["Cache-Control"] = "no-store"  # C7, also of what never came as far as `next`
     return reply

@@ -40,6 +40,7 @@ class Operation:
     query: tuple[Query, ...] = ()
     public: bool = False
     heads: bool = True  # whether HEAD does the same: not where GET takes something
+    ignores_unknown_query: bool = False
 
 
 _AFTER = Query("after", {"type": "string"}, "The `next` of the page before.")
@@ -69,10 +70,11 @@ _BODY = (413, 415, 422)
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "GET", _CONSUMER + "/next", deliveries.next_, "next", shapes.NextAnswer, errors=(404, 429), query=_NEXT_QUERY, heads=False,
+        ignores_unknown_query=True,
     ),
     Operation(
         "POST", _CONSUMER + "/next", deliveries.next_, "nextByPost", shapes.NextAnswer, shapes.NextRequest,
-        errors=(404, 413, 415, 429), query=_NEXT_QUERY,
+        errors=(404, 413, 415, 429), query=_NEXT_QUERY, ignores_unknown_query=True,
     ),
     Operation("POST", _CONSUMER + "/ack", deliveries.ack, "ack", shapes.Acked, shapes.AckRequest, errors=(404, 413, 415)),
     Operation("POST", _CONSUMER + "/nack", deliveries.nack, "nack", shapes.Nacked, shapes.NackRequest, errors=(404, 413, 415)),

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -25,7 +26,9 @@ from broker.promises import Promises, examine
 from broker.store import Store
 from http_api import metrics
 from http_api.app import create_app
-from http_api.protocol import Protocol
+from http_api.edge.connection import Connection
+from http_api.edge.held import Held
+from http_api.edge.limits import DEFAULT
 from http_api.settings import SHORTEST_ADMIN_TOKEN, Settings, WrongSetting
 from http_api.supervisor import supervise
 
@@ -66,8 +69,8 @@ def serve_worker(settings: Settings, listener: socket.socket, door: Door | None)
         broker = Broker.from_url(url, max_message_bytes=settings.max_message_bytes, max_answer_bytes=settings.max_answer_bytes)
         app = create_app(broker, AccessTokens(broker.store, settings.admin_token, door), settings, owns_calls=True)
         config = uvicorn.Config(
-            app, http=Protocol, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=GRACE_S, backlog=_BACKLOG,
-            server_header=False, date_header=False, proxy_headers=False, timeout_keep_alive=75,
+            app, http=partial(Connection, held=Held(DEFAULT.held_bytes)), ws="none", log_config=None, access_log=False, lifespan="on",  # type: ignore[arg-type]
+            timeout_graceful_shutdown=GRACE_S, backlog=_BACKLOG, proxy_headers=False,
         )  # fmt: skip
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         showing = asyncio.create_task(_show_waiting(broker)) if settings.workers > 1 else None

@@ -80,7 +80,7 @@ async def http(broker: Broker) -> AsyncIterator[httpx.AsyncClient]:
     tokens = AccessTokens(broker.store, door=Door())
     await tokens.start()
     app = create_app(broker, tokens, Settings())
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         yield client
     await tokens.close()
 

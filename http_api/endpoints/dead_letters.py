@@ -26,9 +26,10 @@ async def page(request: Request) -> Response:
     """GET /v1/http-consumers/{consumer}/dead-letters."""
     name = request.path_params["consumer"]
     require(request, "consume", name, read=True)
-    found, cursor = await while_there(request, context(request).broker.dead_letters.page(
-        name, *page_query(request), query(request, "collection_id"), query(request, "reason")
-    ))  # fmt: skip
+    async with context(request).pages:
+        found, cursor = await while_there(request, context(request).broker.dead_letters.page(
+            name, *page_query(request), query(request, "collection_id"), query(request, "reason")
+        ))  # fmt: skip
     return answer(request, page_json([_row(letter) for letter in found], cursor))
 
 

@@ -1,8 +1,9 @@
 """next, ack, nack, extend, and what is out and next (sections 6 and 7)."""
 
+import asyncio
 import re
 from collections.abc import Mapping
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, get_args
 from urllib.parse import parse_qsl
 
@@ -10,13 +11,15 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broker.access import Access
 from broker.batches import Batch, Nack, Outcome
-from broker.errors import InvalidAckToken, InvalidRequest, ValidationFailed
+from broker.errors import InvalidAckToken, InvalidRequest, Unauthenticated, ValidationFailed
 from broker.validation import decode
 from http_api import metrics
 from http_api.auth import require
-from http_api.codec import answer, integer, milliseconds, page_query, read_json, while_there
+from http_api.codec import answer, disconnect, integer, milliseconds, page_query, read_json, while_there
 from http_api.context import context
+from http_api.remembering import remembered
 from http_api.shapes import Acked, Extended, Nacked, PendingPage, Released, ReleaseRequest, RetryingPage
 
 MAX_WAIT_MS = 300_000
@@ -86,7 +89,7 @@ def _limits(asked: Mapping[str, Any]) -> tuple[int, int, int, str]:
     return batch_size, min_batch, milliseconds(asked.get("wait_for", 0), "wait_for", MAX_WAIT_MS), worker
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _limits_of(query: bytes) -> tuple[int, int, int, str]:
     """The same of a query string alone. Workers repeat theirs."""
     return _limits(_query(query))
@@ -100,9 +103,11 @@ async def next_(request: Request) -> Response:
     batch_size, min_batch, wait_ms, worker = _limits(_query(query) | fields) if fields else _limits_of(query)
     ack, nack = _strings(fields.get("ack", []), "ack", 0), _nacks(fields.get("nack", []), "nack", 0)
     batch = await context(request).broker.next(
-        name, batch_size, min_batch=min_batch, wait_ms=wait_ms, ack=ack, nack=nack, gone=partial(_disconnect, request),
+        name, batch_size, min_batch=min_batch, wait_ms=wait_ms, ack=ack, nack=nack, gone=partial(_leaving, request),
         worker=worker,
     )  # fmt: skip
+    if request.scope["access"].ended and not batch.deliveries:
+        raise Unauthenticated("The access token was revoked or has expired while the call waited.")
     metrics.delivered(name, len(batch.deliveries))
     metrics.settled(name, "ack", batch.settled.acked)
     metrics.settled(name, "nack", batch.settled.nacked)
@@ -112,10 +117,17 @@ async def next_(request: Request) -> Response:
     return answer(request, text, cache_control="no-store")
 
 
-async def _disconnect(request: Request) -> None:
-    """Return when the client has gone away."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+async def _leaving(request: Request) -> None:
+    """Return when the client has gone away, or its access token was revoked."""
+    access: Access = request.scope["access"]
+    this = asyncio.current_task()
+    assert this is not None  # noqa: S101 - a waiting call watches in a task
+    with access.watched(this.cancel):
+        try:
+            await disconnect(request)
+        except asyncio.CancelledError:
+            if not access.ended:
+                raise
 
 
 def _strings(tokens: object, name: str, fewest: int = 1) -> list[str]:
@@ -211,7 +223,8 @@ async def peek(request: Request) -> Response:
     """GET /v1/http-consumers/{consumer}/peek."""
     name = _consumer(request, read=True)
     limit = integer(request.query_params.get("limit", 10), "limit", 1, 1000)
-    found = await context(request).broker.deliveries.peek(name, limit)
+    async with context(request).pages:
+        found = await context(request).broker.deliveries.peek(name, limit)
     rows = [
         b'{"id":"%b","deliver_count":%d,"%b":%b}' % (m.id.encode(), m.deliver_count, m.label.encode(), m.json) for m in found
     ]

@@ -93,7 +93,8 @@ async def messages(request: Request) -> Response:
         from_ms=_instant(request, "from"), to_ms=_instant(request, "to"), newest_first=order == "desc",
         **{name: query(request, name) for name in ("collection_id", "id", "upstream_id", "resource_id", "key", "contains")},
     )  # fmt: skip
-    page = await while_there(request, context(request).broker.streams.messages(_stream_name(request), after, limit, what=what))
+    async with context(request).pages:
+        page = await while_there(request, context(request).broker.streams.messages(_stream_name(request), after, limit, what=what))
     text = page_json([message_json(m) for m in page.messages], page.next)
     return answer(request, b'%b,"scanned":%d}' % (text[:-1], page.scanned))
 
@@ -139,7 +140,7 @@ async def publish(request: Request) -> Response:
     """POST /v1/streams/{stream}/messages."""
     name = _stream_name(request)
     require(request, "publish", name)
-    if codec.content_type(request) == codec.NDJSON:
+    if codec.content_type(request) in codec.NDJSON_NAMES:
         return await _publish_lines(request, name)
     body = await read_json(request, context(request).settings.max_body_bytes)
     results = await context(request).broker.publish_json(name, body)
@@ -154,7 +155,7 @@ async def _publish_lines(request: Request, name: str) -> Response:
     The status is known only at the end, for a bad line turns it into an error.
     """
     limit = context(request).settings.max_message_bytes + 8192
-    lines = codec.lines(codec.body_chunks(request), limit)
+    lines = codec.lines(codec.body_chunks(request), limit, context(request).room, context(request).uploads)
     counts: Counter[str] = Counter()
     rows = Overflow(_IN_MEMORY)
     try:

@@ -46,7 +46,7 @@ async def serving(broker: Broker, door: Door | None, admin_token: str | None = N
     await tokens.start()
     app = create_app(broker, tokens, Settings())
     try:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             yield Server(client)
     finally:
         await tokens.close()

@@ -46,7 +46,7 @@ async def api(small: Broker) -> AsyncIterator[HttpApi]:
         assert len(await reply.aread()) <= ROOM or reply.request.url.path.endswith("/alone/next")
 
     transport = httpx.ASGITransport(create_app(small, tokens, Settings()))
-    async with httpx.AsyncClient(transport=transport, base_url="http://test", event_hooks={"response": [measure]}) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", event_hooks={"response": [measure]}) as client:
         yield HttpApi(client)
     await tokens.close()
 

@@ -14,7 +14,7 @@ HUGE = ["9" * 309, "-" + "9" * 4301, "1E400", "1e-400", "[" * 900 + "]" * 900]
 @pytest.mark.parametrize("stream", ["events", "records"])
 async def test_c1_c20_numbers_and_nesting_of_any_size_reach_readers_of_messagepack(http: httpx.AsyncClient, stream: str) -> None:
     messages = ",".join(f'{{"id":"{i}","collection_id":"a:b","data":{text}}}' for i, text in enumerate(HUGE))
-    published = await http.post(f"/v1/streams/{stream}/messages", content=f'{{"messages":[{messages}]}}')
+    published = await http.post(f"/v1/streams/{stream}/messages", content=f'{{"messages":[{messages}]}}', headers=AS_JSON)
     assert (published.status_code, published.json()["info"]) == (200, {"created": len(HUGE)})
     await http.post("/v1/http-consumers", json={"name": "c", "stream_id": stream})
     packed = {"Accept": "application/msgpack"}
@@ -31,13 +31,14 @@ async def test_c1_c20_numbers_and_nesting_of_any_size_reach_readers_of_messagepa
 async def test_c1_metadata_with_a_huge_number_leaves_lists_as_they_are(http: httpx.AsyncClient) -> None:
     content = f'{{"name":"big","metadata":{{"n":{"9" * 400}}}}}'
     for path in ("/v1/streams", "/v1/http-consumers"):
-        assert (await http.post(path, content=content)).status_code == 201
+        assert (await http.post(path, content=content, headers=AS_JSON)).status_code == 201
         assert (await http.get(path)).status_code == 200
         listed = msgpack.unpackb((await http.get(path, headers={"Accept": "application/msgpack"})).content)
         assert [row["metadata"]["n"] for row in listed["data"] if row["name"] == "big"] == [math.inf]
 
 
 BAD_UTF8 = [b"\xff", b"\xed\xa0\x80", b"\xc3", b"\xc0\x80"]
+AS_JSON = {"Content-Type": "application/json"}
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
@@ -60,8 +61,8 @@ BOM = b"\xef\xbb\xbf"
 async def test_c1_a_byte_order_mark_before_a_body_is_passed_over(http: httpx.AsyncClient) -> None:
     message = b'{"collection_id":"a","data":1}'
     path = "/v1/streams/events/messages"
-    assert (await http.post("/v1/http-consumers", content=BOM + b'{"name":"c"}')).status_code == 201
-    assert (await http.post(path, content=BOM + b'{"messages":[%b]}' % message)).json()["info"] == {"created": 1}
+    assert (await http.post("/v1/http-consumers", content=BOM + b'{"name":"c"}', headers=AS_JSON)).status_code == 201
+    assert (await http.post(path, content=BOM + b'{"messages":[%b]}' % message, headers=AS_JSON)).json()["info"] == {"created": 1}
     assert (await http.post(path, content=BOM + b"%b\n%b" % (message, message), headers=NDJSON)).json()["info"] == {"created": 2}
     assert (await http.post(path, content=BOM, headers=NDJSON)).json()["info"] == {}
     inside = await http.post(path, content=b"%b\n%b%b" % (message, BOM, message), headers=NDJSON)

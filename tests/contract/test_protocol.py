@@ -50,7 +50,7 @@ async def test_c7_errors_of_next_are_not_stored_by_caches(http: httpx.AsyncClien
     replies = [
         await http.get("/v1/http-consumers/none/next"),
         await http.get("/v1/http-consumers/c/next?batch_size=0"),
-        await http.post("/v1/http-consumers/c/next", content=b"["),
+        await http.post("/v1/http-consumers/c/next", content=b"[", headers={"Content-Type": JSON}),
         await http.head("/v1/http-consumers/c/next"),
     ]
     assert [reply.status_code for reply in replies] == [404, 400, 400, 405]

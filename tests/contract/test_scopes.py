@@ -24,7 +24,7 @@ async def guarded(broker: Broker) -> AsyncIterator[tuple[httpx.AsyncClient, dict
     await tokens.revoke("gone")
     await tokens.start()
     app = create_app(broker, tokens, Settings())
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         yield client, texts
     with anyio.fail_after(10):
         await tokens.close()

@@ -21,7 +21,7 @@ async def serving(url: str, settings: Settings | None = None, timeout: float = 5
     await tokens.start()
     app = create_app(broker, tokens, settings)
     try:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             yield client
     finally:
         await tokens.close()

@@ -13,7 +13,8 @@ async def _slow_sender(url: str, path: str, done: asyncio.Event) -> bytes:
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     body = json.dumps({"messages": [{"collection_id": "a:b", "data": "x" * 1000}]}).encode()
-    writer.write(f"POST {path} HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+    lines = (f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json", f"Content-Length: {len(body)}", "", "")
+    writer.write("\r\n".join(lines).encode())
     while body and not done.is_set():
         writer.write(body[:1])
         body = body[1:]
@@ -32,7 +33,7 @@ async def _slow_reader(url: str, path: str, done: asyncio.Event) -> Any:
     connection.setblocking(False)
     await asyncio.get_running_loop().sock_connect(connection, (host, int(port)))
     reader, writer = await asyncio.open_connection(sock=connection, limit=4096)
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n".encode())
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     await done.wait()
     _, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
     writer.close()

@@ -1,0 +1,43 @@
+"""Room in memory for large bodies that come slowly (C52)."""
+
+import asyncio
+from collections import deque
+
+# Smaller bodies need none.
+FREE = 1 << 16
+_ALL = 40 << 20
+
+
+class Room:
+    """So many bytes of bodies are read at a time. Who finds no room waits in line, and its client is held back."""
+
+    def __init__(self, largest: int) -> None:
+        self._left = max(_ALL, largest)
+        self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def has(self, size: int) -> bool:
+        """There is room for so many bytes now."""
+        return not self._line and size <= self._left
+
+    async def take(self, size: int) -> None:
+        """Return when there is room for so many bytes. They must be given back."""
+        if self.has(size):
+            self._left -= size
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append((size, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give_back(size)
+            raise
+
+    def give_back(self, size: int) -> None:
+        """Somebody else may have it."""
+        self._left += size
+        while self._line and (self._line[0][0] <= self._left or self._line[0][1].done()):
+            wanted, turn = self._line.popleft()
+            if not turn.done():
+                self._left -= wanted
+                turn.set_result(None)
