@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, Self
 
+from broker import keys
 from broker.batches import Batch, Nack, Settled
 from broker.consumers import Consumers
 from broker.dead_letters import DeadLetters
