@@ -172,7 +172,6 @@ class _Queue:
             asyncio.get_running_loop().call_later(PAUSE_S, self._expect)
 
     def _answered(self, waiter: _Waiter, asked: asyncio.Future[Batch]) -> None:
-        waiter.asked = False
         self._asked -= 1
         exc = asyncio.CancelledError() if asked.cancelled() else asked.exception()
         if exc is None:
@@ -188,8 +187,10 @@ class _Queue:
             for each in self.waiters:
                 each.fail(exc)
             self.waiters.clear()
-        if waiter.over:
-            waiter.end()
+        if waiter in self.waiters:  # else it is about to get what it was asked for, though its time is over
+            waiter.asked = False
+            if waiter.over:
+                waiter.end()
         if self._asked:
             return
         if not self.waiters:

@@ -211,3 +211,19 @@ async def test_c45_no_call_begins_to_wait_in_a_drain(broker: Broker, turns: int)
         await asyncio.sleep(0)
     broker.waiting.drain()
     assert len((await call).deliveries) == 0
+
+
+@pytest.mark.parametrize("handed_on", [False, True])
+async def test_c21_a_call_whose_time_is_over_while_it_is_asked_for_gets_what_there_is(
+    broker: Broker, handed_on: bool
+) -> None:
+    await make(broker)
+    [call] = await begin(broker)
+    queue = broker.waiting._queues["c"]
+    [waiter] = queue.waiters
+    [published] = await publish(broker, 1)
+    while waiter in queue.waiters if handed_on else not waiter.asked:  # noqa: ASYNC110 - turns of the event loop
+        await asyncio.sleep(0)
+    waiter.end()
+    batch = await call
+    assert [(d.id, d.ack_token.split(".")[1]) for d in batch.deliveries] == [(published, "1")]
