@@ -28,7 +28,11 @@ class Proxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        up_reader, up_writer = await asyncio.open_unix_connection(str(self._upstream))
+        try:
+            up_reader, up_writer = await asyncio.open_unix_connection(str(self._upstream))
+        except OSError:  # it is down
+            writer.close()
+            return
         back = asyncio.create_task(self._pump(up_reader, writer))
         try:
             while data := await reader.read(1 << 16):
@@ -54,6 +58,7 @@ class Proxy:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(1 << 16):
                 writer.write(data)
+        writer.close()
 
     async def close(self) -> None:
         """Cut all."""
