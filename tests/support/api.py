@@ -46,6 +46,8 @@ class Api(Protocol):
     async def delete_consumer(self, name: str) -> None: ...
     async def list_consumers(self, **query: Any) -> Json: ...
     async def reset_consumer(self, name: str, deliver_policy: str) -> Json: ...
+    async def pause_consumer(self, name: str) -> Json: ...
+    async def resume_consumer(self, name: str) -> Json: ...
     async def next(self, consumer: str, batch_size: int = 1, min_batch: int = 1, wait_ms: int = 0) -> Json: ...
     async def settle_and_fetch(self, consumer: str, batch_size: int, ack: list[str], nack: list[Json]) -> Json: ...
     async def ack(self, consumer: str, tokens: list[str]) -> Json: ...
@@ -124,6 +126,12 @@ class HttpApi:
 
     async def reset_consumer(self, name: str, deliver_policy: str) -> Json:
         return await self.call("POST", f"/http-consumers/{name}/reset", json={"deliver_policy": deliver_policy})  # type: ignore[no-any-return]
+
+    async def pause_consumer(self, name: str) -> Json:
+        return await self.call("POST", f"/http-consumers/{name}/pause", json={"until": None})  # type: ignore[no-any-return]
+
+    async def resume_consumer(self, name: str) -> Json:
+        return await self.call("POST", f"/http-consumers/{name}/resume")  # type: ignore[no-any-return]
 
     async def next(self, consumer: str, batch_size: int = 1, min_batch: int = 1, wait_ms: int = 0) -> Json:
         params = {"batch_size": batch_size, "min_batch": min_batch, "wait_for": wait_ms}
@@ -232,6 +240,14 @@ class LibraryApi:
     async def reset_consumer(self, name: str, deliver_policy: str) -> Json:
         with _refusals():
             return _json(await self._broker.consumers.reset(name, deliver_policy))
+
+    async def pause_consumer(self, name: str) -> Json:
+        with _refusals():
+            return _json(await self._broker.consumers.pause(name))
+
+    async def resume_consumer(self, name: str) -> Json:
+        with _refusals():
+            return _json(await self._broker.consumers.resume(name))
 
     async def next(self, consumer: str, batch_size: int = 1, min_batch: int = 1, wait_ms: int = 0) -> Json:
         with _refusals():
