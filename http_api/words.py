@@ -88,6 +88,7 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "paused": ("Whether the consumer is paused.", True),
     "paused_until": ("Until when; null = until it is resumed.", "2026-01-31T13:00:00.000Z"),
     "provider": ("What stands before the first `:` of the collection.", "stripe"),
+    "publishing": ("Whether messages can be published; false at Redis' memory limit.", False),
     "purged": ("How many dead letters were deleted.", 1),
     "reason": ("Why, in the words of the worker.", "no such shop"),
     "record": ("The record, where the stream is one of records.", None),

@@ -83,7 +83,7 @@ async def engine_lanes(url: str, engine: Scripts, functions: str) -> AsyncIterat
         await tokens.start()
         stack.push_async_callback(tokens.close)
         transport = httpx.ASGITransport(create_app(served, tokens, Settings()))
-        client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://test"))
+        client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://localhost"))
         lanes: dict[str, Api] = {
             "http": HttpApi(client),
             "library": LibraryApi(own),
