@@ -13,10 +13,10 @@ from types import FrameType
 from broker import __version__
 from broker.embedded import EmbeddedFailed
 from broker.errors import BrokerError
-from http_api.cli import consume, demo, objects, publish, store
+from http_api.cli import consume, demo, looking, objects, publish, store
 from http_api.cli.client import Refused, at_server
 from http_api.cli.groups import consumer_commands, dead_letter_commands, function_commands, stream_commands, token_commands
-from http_api.cli.options import SERVE_OPTIONS, Parser, client_options, command, fail, name, setting_options, store_options
+from http_api.cli.options import SERVE_OPTIONS, Parser, client_options, command, fail, name, number, setting_options, store_options
 from http_api.cli.store import Where
 from http_api.settings import SOURCES, Settings, WrongSetting, load
 
@@ -114,6 +114,16 @@ def parser() -> argparse.ArgumentParser:
     recording.add_argument("stream", metavar="STREAM", type=name)
     recording.add_argument("id", metavar="ID")
     client_options(recording)
+
+    looking_at = command(commands, "message", "print a message, and what it is to each consumer", at_server(looking.message))
+    looking_at.add_argument("stream", metavar="STREAM", type=name)
+    looking_at.add_argument("id", metavar="ID", help="its message id, such as 1718000000000-0")
+    client_options(looking_at)
+
+    topping = command(commands, "top", "a live table of consumers: backlog, rates, ages", at_server(looking.top))
+    topping.add_argument("--once", action="store_true", help="print it once (default: again and again)")
+    topping.add_argument("--every", type=number, default=2, metavar="SECONDS", help="how often (default: 2)")
+    client_options(topping)
 
     for group in (stream_commands, consumer_commands, dead_letter_commands, token_commands, function_commands):
         group(commands)

@@ -6,7 +6,7 @@ from typing import Any
 from broker.access import SCOPES
 from broker.consumers import ConsumerSpec
 from broker.streams import StreamSpec
-from http_api.cli import functions, objects, store
+from http_api.cli import functions, looking, objects, store
 from http_api.cli.client import at_server
 from http_api.cli.options import (
     START,
@@ -36,10 +36,18 @@ def stream_commands(commands: Any) -> None:
     creating.add_argument("--kind", choices=("records", "events"), help=f"records or events {default_of(StreamSpec, 'kind')}")
     updating = add("update", "change a stream's limits or metadata", run)
     listing, showing = add("list", "list streams and what they hold", run), add("show", "show a stream", run)
-    printing = add("messages", "print messages of a stream, oldest first", run)
+    printing = add("messages", "print messages of a stream, or search them", run)
+    printing.add_argument("--newest-first", action="store_true", help="begin with the newest (default: with the oldest)")
+    printing.add_argument("--from", dest="since", metavar="TIME", help="appended then or later: a time, or 1h = an hour ago")
+    printing.add_argument("--to", dest="until", metavar="TIME", help="appended then or earlier: a time, or 5m = five minutes ago")
+    printing.add_argument("--contains", metavar="TEXT", help="with this text in the JSON of data")
+    for field in ("id", "upstream-id", "resource-id", "key"):
+        printing.add_argument(f"--{field}", metavar=field.upper(), help=f"with this {field.replace('-', '_')}")
     printing.add_argument("--after", metavar="ID", help="only what came after this message (default: from the first one)")
     printing.add_argument("--limit", type=number, default=100, metavar="N", help="N at most (default: 100)")
     printing.add_argument("--collection-id", metavar="COLLECTION", help="only of this collection (default: of all)")
+    waiting = add("scheduled", "list events that wait for their deliver_at", run)
+    cancelling = add("cancel", "take back an event that waits for its deliver_at", run)
     deleting = add("delete", "delete a stream and its messages", run)
     deleting.add_argument("--force", action="store_true", help="delete its consumers too (default: refuse while there are any)")
     for parser, limit, said in ((creating, int, ""), (updating, number_or_none, _CLEARED)):
@@ -65,9 +73,10 @@ def stream_commands(commands: Any) -> None:
         parser.add_argument(
             "--metadata", type=json_object, metavar="JSON", help="an object of your own" + _default(parser, creating, "metadata")
         )
-    for parser in (updating, showing, printing, deleting):
+    for parser in (updating, showing, printing, waiting, cancelling, deleting):
         parser.add_argument("name", metavar="NAME", type=name)
-    for parser in (creating, updating, listing, showing, printing, deleting):
+    cancelling.add_argument("id", metavar="ID", help="the event's id")
+    for parser in (creating, updating, listing, showing, printing, waiting, cancelling, deleting):
         client_options(parser)
 
 
@@ -114,6 +123,12 @@ def consumer_commands(commands: Any) -> None:
     peeking.add_argument("--limit", type=number, default=10, metavar="N", help="N at most (default: 10)")
     named = [add("show", "show a consumer", run), add("delete", "delete a consumer", run), updating, pausing, resetting, peeking]
     named += [add("resume", "deliver again", run), add("pending", "list what is out", run)]
+    releasing = add("release", "make what is out deliverable again at once, uncounted", run)
+    chosen = releasing.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("--id", dest="ids", action="append", metavar="ID", help="this message; repeat for more")
+    chosen.add_argument("--worker", metavar="WORKER", help="all that this worker has")
+    named += [releasing, add("retrying", "list what failed and waits to be delivered again", run)]
+    named.append(add("why", "say why nothing comes, and what to do", at_server(looking.why)))
     for parser in named:
         parser.add_argument("name", metavar="NAME", type=name)
     for parser in (creating, listing, *named):
@@ -127,7 +142,7 @@ def dead_letter_commands(commands: Any) -> None:
     listing = add("list", "list dead letters", run)
     redriving = add("redrive", "put dead letters back for their consumer, all or some", run)
     purging = add("purge", "delete dead letters", run)
-    for parser in (listing, redriving, purging):
+    for parser in (listing, redriving, purging, add("summary", "count dead letters by reason and collection", run)):
         parser.add_argument("consumer", metavar="CONSUMER", type=name)
         client_options(parser)
     for parser in (listing, redriving):

@@ -1,6 +1,7 @@
 """`broker stream`, `consumer`, `record` and `dead-letters`: what an operator does."""
 
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Iterable
 from itertools import islice
@@ -9,6 +10,7 @@ from urllib.parse import quote
 
 from msgspec import UNSET
 
+from broker.times import duration_ms, rfc3339
 from http_api.cli.client import Client, show, show_rows
 from http_api.settings import WrongSetting
 
@@ -18,11 +20,21 @@ _STREAM_COLUMNS = {
     "created": "created_at",
 }  # fmt: skip
 _CONSUMER_COLUMNS = {
-    "name": "name", "stream": "stream_id", "pending": "info.num_pending", "out": "info.num_ack_pending", "dead": "info.num_dead",
+    "name": "name", "stream": "stream_id", "pending": "info.num_pending", "out": "info.num_ack_pending", "retrying": "info.num_retrying",
+    "dead": "info.num_dead", "oldest": "info.oldest_pending_at",
     "filters": "filters", "ack wait (ms)": "ack_wait_ms", "max deliver": "max_deliver", "ordering": "ordering", "created": "created_at",
 }  # fmt: skip
 _OUT_COLUMNS = {
-    "id": "id", "deliveries": "deliver_count", "delivered": "delivered_at", "expires": "expires_at", "reason": "reason",
+    "id": "id", "worker": "worker", "deliveries": "deliver_count", "delivered": "delivered_at", "expires": "expires_at",
+    "expired": "expired", "reason": "reason",
+}  # fmt: skip
+_RETRY_COLUMNS = {
+    "id": "id", "deliveries": "deliver_count", "due": "due_at", "key": "key", "blocked": "blocked", "reason": "reason",
+}  # fmt: skip
+_SCHEDULED_COLUMNS = {"id": "id", "collection": "collection_id", "key": "key", "deliver at": "deliver_at"}
+_GROUP_COLUMNS = {
+    "count": "count", "why": "reason", "last reason": "last_nack_reason", "collection": "collection_id", "first": "first_dead_at",
+    "last": "last_dead_at",
 }  # fmt: skip
 _MESSAGE = {"collection": "message.collection_id", "message": "message.id", "upstream id": "message.upstream_id"}
 _MESSAGE_COLUMNS = {"id": "id", **_MESSAGE, "inserted": "message.inserted_at"}
@@ -60,16 +72,34 @@ def stream(client: Client, args: Namespace) -> None:
             show(client.json("GET", f"/v1/streams/{args.name}"))
         case "messages":
             page = str(min(args.limit, 1000))
-            rows = client.pages(f"/v1/streams/{args.name}/messages", args.after, limit=page, collection_id=args.collection_id)
+            query = _given(args, "collection_id", "id", "upstream_id", "resource_id", "key", "contains")
+            query |= {name: _time(text) for name, text in (("from", args.since), ("to", args.until)) if text is not None}
+            order = {"order": "desc"} if args.newest_first else {}
+            rows = client.pages(f"/v1/streams/{args.name}/messages", args.after, limit=page, **query | order)
             show_rows(_flat(islice(rows, args.limit)), _MESSAGE_COLUMNS)
+        case "scheduled":
+            show_rows(client.pages(f"/v1/streams/{args.name}/scheduled"), _SCHEDULED_COLUMNS)
+        case "cancel":
+            show(client.json("DELETE", f"/v1/streams/{args.name}/scheduled/{_in_path(args.id)}"))
         case "delete":
             show(client.json("DELETE", f"/v1/streams/{args.name}", params={"force": "true"} if args.force else {}))
 
 
 def record(client: Client, args: Namespace) -> None:
     """The current version of a record."""
-    # A dot alone would lead elsewhere in an address.
-    show(client.json("GET", f"/v1/streams/{args.stream}/records/{quote(args.id, safe='').replace('.', '%2E')}"))
+    show(client.json("GET", f"/v1/streams/{args.stream}/records/{_in_path(args.id)}"))
+
+
+def _in_path(text: str) -> str:
+    return quote(text, safe="").replace(".", "%2E")  # a dot alone would lead elsewhere in an address
+
+
+def _time(text: str) -> str:
+    """A time as it is given, or so long ago. The server says what is wrong with it."""
+    try:
+        return rfc3339(time.time_ns() // 1_000_000 - duration_ms(text))
+    except ValueError:
+        return text
 
 
 def consumer(client: Client, args: Namespace) -> int | None:
@@ -100,6 +130,10 @@ def consumer(client: Client, args: Namespace) -> int | None:
             return _reset(client, path, args)
         case "pending":
             show_rows(client.pages(path + "/pending"), _OUT_COLUMNS)
+        case "retrying":
+            show_rows(client.pages(path + "/retrying"), _RETRY_COLUMNS)
+        case "release":
+            show(client.json("POST", path + "/pending/release", json=_given(args, "ids", "worker")))
         case "peek":
             found = client.json("GET", path + "/peek", params={"limit": args.limit})
             show_rows(_flat(found.get("data", ())), _PEEK_COLUMNS)
@@ -129,7 +163,7 @@ def _reset(client: Client, path: str, args: Namespace) -> int | None:
 def dead_letters(client: Client, args: Namespace) -> None:
     """One of the dead-letters commands."""
     path = f"/v1/http-consumers/{args.consumer}/dead-letters"
-    chosen = _given(args, "collection_id", "reason") if args.action != "purge" else {}
+    chosen = _given(args, "collection_id", "reason") if args.action in ("list", "redrive") else {}
     match args.action:
         case "list":
             show_rows(_flat(client.pages(path, **chosen)), _DEAD_COLUMNS)
@@ -137,6 +171,12 @@ def dead_letters(client: Client, args: Namespace) -> None:
             body = chosen | _given(args, "ids", "limit")
             done = client.json("POST", path + "/redrive", json=body | {"dry_run": args.dry_run})
             show({f"would_be_{name}": count for name, count in done.items()} if args.dry_run else done)
+        case "summary":
+            found = client.json("GET", path + "/summary")
+            if sys.stdout.isatty():
+                show_rows(found["groups"], _GROUP_COLUMNS)
+            else:
+                show(found)
         case "purge":
             show(client.json("DELETE", path, params={"ids": ",".join(args.ids)} if args.ids else {"all": "true"}))
 

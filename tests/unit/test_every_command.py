@@ -29,11 +29,15 @@ AT_A_SERVER: dict[str, tuple[list[str], list[str], int]] = {
     "publish": (["s", "FILE"], ["s", "no/such/file"], 1),
     "consume": (["c", "--no-ack", "--deliveries"], ["no such name"], 2),
     "record": (["r", "id/1"], ["r", "nothing"], 1),
+    "message": (["s", "MESSAGE"], ["s", "nothing"], 1),
+    "top": (["--once"], ["--every", "0"], 2),
     "stream create": (["new", "--kind", "events"], ["new", "--max-messages", "5"], 1),
     "stream update": (["s", "--max-messages", "none", "--no-fsync"], ["s"], 2),
     "stream list": ([], ["extra"], 2),
     "stream show": (["s"], ["nothing"], 1),
     "stream messages": (["s", "--limit", "1"], ["s", "--limit", "0"], 2),
+    "stream scheduled": (["s"], ["nothing"], 1),
+    "stream cancel": (["s", "later"], ["s", "nothing"], 1),
     "stream delete": (["gone"], ["s"], 1),
     "consumer create": (["new", "--stream", "s"], ["new", "--ack-wait-ms", "1"], 1),
     "consumer update": (["c", "--max-deliver", "7"], ["c"], 2),
@@ -45,7 +49,11 @@ AT_A_SERVER: dict[str, tuple[list[str], list[str], int]] = {
     "consumer reset": (["again", "--yes"], ["again"], 2),  # there is no terminal to ask
     "consumer peek": (["c", "--limit", "2"], ["c", "--limit", "all"], 2),
     "consumer pending": (["c"], ["nobody"], 1),
+    "consumer retrying": (["c"], ["nobody"], 1),
+    "consumer release": (["c", "--worker", "w"], ["c"], 2),
+    "consumer why": (["c"], ["nobody"], 1),
     "dead-letters list": (["c", "--reason", "rejected"], ["c", "--reason", "old"], 2),
+    "dead-letters summary": (["c"], ["nobody"], 1),
     "dead-letters redrive": (["c", "--dry-run"], ["c", "--id", "yesterday"], 1),
     "dead-letters purge": (["c", "--all"], ["c"], 2),
 }
@@ -85,6 +93,9 @@ def server(data_dir: Path) -> Iterator[ServeProcess]:
                 client.post("/v1/http-consumers", json={"name": name, "stream_id": "s"}).raise_for_status()
             record = {"messages": [{"collection_id": "a:b", "id": "id/1", "data": 1}]}
             client.post("/v1/streams/r/messages", json=record).raise_for_status()
+            later = {"collection_id": "a:b", "id": "later", "data": 1, "deliver_at": "2030-01-01T00:00:00Z"}
+            client.post("/v1/streams/s/messages", json={"messages": [{"collection_id": "a:b", "data": 1}, later]}).raise_for_status()
+            server.message_id = client.get("/v1/streams/s/messages").json()["data"][0]["id"]  # type: ignore[attr-defined]
         Cli(server.url).ok_or_warned("token", "create", "old", "--scope", "admin", "--data-dir", str(data_dir))
         Cli(server.url).ok_or_warned("functions", "load", "--data-dir", str(data_dir))
         yield server
@@ -131,7 +142,7 @@ def test_these_are_all_commands() -> None:
 
 def test_help_shows_the_default_of_every_option_and_its_choices(capfd: pytest.CaptureFixture[str]) -> None:
     # Options that are no more than said or not, and those that must be given.
-    plain = {"--help", "--token", "--redis", "--create", "--dry-run", "--scope", "--all"}
+    plain = {"--help", "--token", "--redis", "--create", "--dry-run", "--scope", "--all", "--expires", "--worker"}
     for command, of in commands().items():
         assert run(capfd, *command.split(), "--help")[0] == 0
         for action in of._actions:
@@ -149,13 +160,14 @@ def test_commands_at_a_server(
     (tmp_path / "FILE").write_bytes(b"\n".join(events([1, 2])))
     monkeypatch.chdir(tmp_path)
     there = ("--url", server.url, "--token", TOKEN)
+    good = [server.message_id if word == "MESSAGE" else word for word in good]  # type: ignore[attr-defined]
 
     refused(capfd, *command.split(), *wrong, *there, status=status)
     assert NOBODY in refused(capfd, *command.split(), *good, "--url", NOBODY, status=1)
     assert "UNAUTHENTICATED" in refused(capfd, *command.split(), *good, "--url", server.url, "--token", "wrong", status=1)
     found, out, err = run(capfd, *command.split(), *good, *there)
     assert (found, err) == (0, ""), err
-    for line in out.splitlines() if command != "publish" else ():
+    for line in out.splitlines() if command not in ("publish", "top", "consumer why") else ():
         json.loads(line)
 
 

@@ -31,7 +31,7 @@ LAYERS = [
     "http_api.accepting http_api.overflow http_api.visitors http_api.edge http_api.edge.held http_api.edge.limits http_api.edge.refusals",
     "http_api.cli.options http_api.cli.proxies",
     "http_api.cli.client",
-    "http_api.cli.consume http_api.cli.demo http_api.cli.objects http_api.cli.publish http_api.cli.store",
+    "http_api.cli.consume http_api.cli.demo http_api.cli.looking http_api.cli.objects http_api.cli.publish http_api.cli.store",
     "http_api.cli.functions",
     "http_api.cli.groups",
     # The facade.
