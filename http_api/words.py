@@ -188,6 +188,7 @@ FIELDS: dict[str, tuple[str, Any]] = {
 TYPES = {
     "Consumer": "A consumer. `paused` and `paused_until` are there only while it is paused.",
     "ConsumerInfo": "Counts, exact at the moment of the call.",
+    "PendingDelivery": "A delivery that is out.",
     "Published": "What became of one message. `message_id` is null while it is kept back by `deliver_at`.",
     "Repeatable": "A message that may be stored. Published again with this id it is stored once.",
 }

@@ -48,7 +48,7 @@ def explanation(consumer: dict[str, Any]) -> str:
         case "max_ack_pending":
             since = f" since {info['oldest_ack_pending_at']}" if info["oldest_ack_pending_at"] else ""
             return (
-                f"{name} has {out} deliveries out{since}, as many as max_ack_pending allows, with {_count(pending, 'message')} pending. "
+                f"{name} has as many deliveries out as max_ack_pending allows ({out}){since}, with {_count(pending, 'message')} pending. "
                 f"See who has them: broker consumer pending {name}. Ack faster, or raise it: "
                 f"broker consumer update {name} --max-ack-pending N"
             )
