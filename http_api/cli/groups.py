@@ -38,8 +38,9 @@ def stream_commands(commands: Any) -> None:
     listing, showing = add("list", "list streams and what they hold", run), add("show", "show a stream", run)
     printing = add("messages", "print messages of a stream, or search them", run)
     printing.add_argument("--newest-first", action="store_true", help="begin with the newest (default: with the oldest)")
-    printing.add_argument("--from", dest="since", metavar="TIME", help="appended then or later: a time, or 1h = an hour ago (default: the first one)")
-    printing.add_argument("--to", dest="until", metavar="TIME", help="appended then or earlier: a time, or 5m = five minutes ago (default: now)")
+    ago = "a time, or 1h = an hour ago"
+    printing.add_argument("--from", dest="since", metavar="TIME", help=f"appended then or later: {ago} (default: the first one)")
+    printing.add_argument("--to", dest="until", metavar="TIME", help=f"appended then or earlier: {ago} (default: now)")
     printing.add_argument("--contains", metavar="TEXT", help="with this text in the JSON of data (default: any)")
     for field in ("id", "upstream-id", "resource-id", "key"):
         printing.add_argument(f"--{field}", metavar=field.upper(), help=f"with this {field.replace('-', '_')} (default: any)")
@@ -125,7 +126,9 @@ def consumer_commands(commands: Any) -> None:
     named += [add("resume", "deliver again", run), add("pending", "list what is out", run)]
     releasing = add("release", "make what is out deliverable again at once, uncounted", run)
     chosen = releasing.add_mutually_exclusive_group(required=True)
-    chosen.add_argument("--id", dest="ids", action="append", metavar="ID", help="this message; repeat for more (default: those of the worker)")
+    chosen.add_argument(
+        "--id", dest="ids", action="append", metavar="ID", help="this message; repeat for more (default: those of the worker)"
+    )
     chosen.add_argument("--worker", metavar="WORKER", help="all that this worker has")
     named += [releasing, add("retrying", "list what failed and waits to be delivered again", run)]
     named.append(add("why", "say why nothing comes, and what to do", at_server(looking.why)))
