@@ -106,7 +106,7 @@ def decode_batch(kind: Kind, body: bytes) -> Sequence[RecordMessage | EventMessa
     try:
         batch = decode(_BATCHES[kind], body)
     except ValidationFailed as exc:
-        if _is_wrapped(body):
+        if any(path.startswith("messages[") for path in exc.errors) or _is_wrapped(body):
             raise
         others = {path: reasons for path, reasons in exc.errors.items() if path != "messages"}
         raise ValidationFailed({"messages": [f"required: {_WHAT_TO_WRITE}"]} | others) from exc

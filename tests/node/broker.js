@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 
 // Letters of fields that a stored body lacks -> what they are then.
 const LACKING = {
+  h: ["headers", null],
   r: ["resource_id", null],
   u: ["upstream_id", null],
   k: ["key", null],
