@@ -1,0 +1,1 @@
+"""The documentation: what it shows happens, and what it names exists."""
