@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.processes import free_port
 
 _BLOCK = re.compile(
-    r'(?:^<!-- not run: (?P<reason>[^>]+) -->\n+)?'
+    r"(?:^<!-- not run: (?P<reason>[^>]+) -->\n+)?"
     r'^(?P<indent> *)```(?P<language>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^(?P=indent)```$',
     re.MULTILINE | re.DOTALL,
 )

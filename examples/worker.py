@@ -1,0 +1,83 @@
+"""A worker that lasts, with the standard library alone: `python worker.py CONSUMER`."""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+SERVER = os.environ.get("BROKER_URL", "http://127.0.0.1:8080")
+TOKEN = os.environ.get("BROKER_TOKEN", "")
+WAIT = os.environ.get("WORKER_WAIT", "20s")  # it stops no later than this after SIGTERM
+
+
+class Worker:
+    """Pulls messages of one consumer until it is told to stop."""
+
+    def __init__(self, consumer: str) -> None:
+        self.address = f"{SERVER}/v1/http-consumers/{consumer}"
+        self.name = f"{os.uname().nodename}-{os.getpid()}"
+        self.stopping = False
+
+    def stop(self, *_: object) -> None:
+        """Finish what is at hand, then end."""
+        self.stopping = True
+
+    def run(self) -> None:
+        """Fetch, work, settle; a batch is settled by the call that fetches the next one."""
+        settled: dict[str, Any] = {}
+        while not self.stopping:
+            wanted = {"batch_size": 10, "wait_for": WAIT, "worker": self.name}
+            settled = self.work(self.call("/next", wanted | settled)["data"])
+        if settled.get("ack"):
+            self.call("/ack", {"ack_tokens": settled["ack"]})
+        if settled.get("nack"):
+            self.call("/nack", {"nacks": settled["nack"]})
+
+    def work(self, batch: list[dict[str, Any]]) -> dict[str, Any]:
+        """Handle each message; what fails is nacked with the reason."""
+        acks, nacks = [], []
+        for delivery in batch:
+            try:
+                if self.stopping:
+                    nacks.append({"ack_token": delivery["ack_token"], "outcome": "release"})
+                    continue
+                handle(delivery.get("record") or delivery["event"])
+                acks.append(delivery["ack_token"])
+            except Exception as exc:
+                nacks.append({"ack_token": delivery["ack_token"], "reason": f"{type(exc).__name__}: {exc}"[:1024]})
+        return {"ack": acks, "nack": nacks}
+
+    def call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a POST. Every call here may be repeated, so it is, until the server answers."""
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {TOKEN}"} if TOKEN else {})
+        pause = 0.5
+        while True:
+            request = urllib.request.Request(self.address + path, json.dumps(body).encode(), headers)
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    found: dict[str, Any] = json.load(answer)
+                    return found
+            except urllib.error.HTTPError as exc:
+                if exc.code != 429 and exc.code < 500:
+                    raise SystemExit(f"{exc.code}: {exc.read().decode()}") from exc
+            except OSError as exc:
+                print(f"no answer: {exc}", file=sys.stderr)
+            time.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(2 * pause, 30)
+
+
+def handle(message: dict[str, Any]) -> None:
+    """The work. Make it idempotent: a message may come more than once."""
+    print(message["id"], json.dumps(message["data"]), flush=True)
+
+
+if __name__ == "__main__":
+    worker = Worker(sys.argv[1])
+    signal.signal(signal.SIGTERM, worker.stop)
+    signal.signal(signal.SIGINT, worker.stop)
+    worker.run()
