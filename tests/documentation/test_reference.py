@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from http_api.command_line import _parser
+from http_api.command_line import parser
 from http_api.problems import CODES
 from http_api.routes import OPERATIONS
 from http_api.settings import SOURCES, Settings
@@ -59,14 +59,14 @@ def test_the_settings_are_those_of_the_source() -> None:
         assert table.get(variable) == (option, shown), f"settings.md lacks {variable}, or tells another option or default"
 
 
-def commands(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """The commands below a parser, as they are typed."""
-    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+def commands(of: argparse.ArgumentParser) -> Iterator[str]:
+    """The commands of a parser, as they are typed."""
+    below = [action for action in of._actions if isinstance(action, argparse._SubParsersAction)]
     for action in below:
         for found in action.choices.values():
             yield from commands(found)
     if not below:
-        yield parser.prog
+        yield of.prog
 
 
 def test_the_command_line_page_lists_every_command() -> None:
@@ -75,7 +75,7 @@ def test_the_command_line_page_lists_every_command() -> None:
         first, *others = re.findall(r"`([^`]*)`", cell)
         words = [word for word in first.split() if word == word.lower()]
         listed |= {" ".join(words), *(" ".join([*words[:-1], other]) for other in others)}
-    assert {name for name in commands(_parser()) if name not in listed} == set()
+    assert {name for name in commands(parser()) if name not in listed} == set()
 
 
 def test_the_errors_page_lists_every_code_with_its_status() -> None:
