@@ -26,7 +26,7 @@ def run() -> None:
         _workers(client)
         _redelivery(client)
         _dead_letters(client)
-        _say("That was the main job. `broker serve` keeps a server; the README has the same calls with curl.")
+        _say("That was the main job. `broker serve` keeps a server; docs/start.md has the same calls with curl.")
 
 
 @contextlib.contextmanager

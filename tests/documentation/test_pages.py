@@ -1,11 +1,15 @@
 """README, the tutorial and the guides, executed: each command works on a real server, and prints what the page shows."""
 
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from benchmarks.processes import serving
+from http_api.routes import OPERATIONS
 from tests.support.walkthrough import agrees, steps, walk
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +32,17 @@ def test_a_page_does_what_it_says(page: Path, tmp_path_factory: pytest.TempPathF
         if it.status != 0 or (it.step.output is not None and not agrees(it.printed, it.step.output))
     ]
     assert not wrong, "\n\n".join(wrong)
+
+
+def test_the_manifest_for_kubernetes_probes_what_is_there() -> None:
+    (manifest,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "guides" / "deploying.md").read_text(encoding="utf-8"), re.DOTALL)
+    deployment, service = (msgspec.yaml.decode(part, type=dict[str, Any]) for part in manifest.split("---\n"))
+    pod = deployment["spec"]["template"]
+    assert pod["metadata"]["labels"] == deployment["spec"]["selector"]["matchLabels"] == service["spec"]["selector"]
+    (container,) = pod["spec"]["containers"]
+    probes = {container[probe]["httpGet"]["path"] for probe in ("readinessProbe", "livenessProbe")}
+    assert probes <= {operation.path for operation in OPERATIONS}
+    assert service["spec"]["ports"][0]["targetPort"] == container["ports"][0]["containerPort"]
 
 
 def test_an_output_is_compared_without_its_spaces_ids_and_times() -> None:
