@@ -108,7 +108,7 @@ class Nack(msgspec.Struct, frozen=True):
 
 
 class PendingDelivery(msgspec.Struct, frozen=True):
-    """What is out. `expired`: its ack wait is over, and it is delivered again. `worker`: who has it, None where nobody gave a name."""
+    """What is out. `expired`: its ack wait is over, and it is delivered again. `worker`: who has it, null where nobody gave a name."""
 
     id: str
     deliver_count: int

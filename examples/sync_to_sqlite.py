@@ -1,7 +1,7 @@
 """A copy of a record stream in SQLite: `python sync_to_sqlite.py CONSUMER FILE`. It ends when the copy is complete.
 
 The table and the acks are not one transaction, so a message may come twice. The upsert is guarded by `updated_idx`: older
-versions never overwrite newer ones, whatever comes twice and in whatever order.
+versions never overwrite newer ones, even if messages repeat or come out of order.
 """
 
 import json

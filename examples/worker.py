@@ -16,7 +16,7 @@ WAIT = os.environ.get("WORKER_WAIT", "20s")  # it stops no later than this after
 
 
 class Worker:
-    """Pulls messages of one consumer until it is told to stop."""
+    """Pulls messages of one consumer until it gets a signal."""
 
     def __init__(self, consumer: str) -> None:
         self.address = f"{SERVER}/v1/http-consumers/{consumer}"
