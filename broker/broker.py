@@ -11,6 +11,7 @@ from broker.delivery import Deliveries
 from broker.engine import Engine
 from broker.errors import BrokerError, StoreFull
 from broker.inspection import Inspection
+from broker.overview import Overview, look
 from broker.publishing import MAX_MESSAGE_BYTES, Published, Publisher
 from broker.scripts import MAX_ANSWER_BYTES, Scripts
 from broker.store import Store
@@ -46,7 +47,7 @@ class Broker:
         scripts: Scripts | None = None,
     ) -> None:
         self.store = store
-        engine = Engine(store, scripts or Scripts(max_answer_bytes=max_answer_bytes))
+        engine = self._engine = Engine(store, scripts or Scripts(max_answer_bytes=max_answer_bytes))
         self.streams = Streams(engine)
         self.consumers = Consumers(engine)
         self.deliveries = Deliveries(engine)
@@ -76,6 +77,10 @@ class Broker:
         """The names of all streams, and of all consumers."""
         streams, consumers = [await self.store.call("HKEYS", key) for key in (keys.STREAMS, keys.CONSUMERS)]
         return frozenset(map(bytes.decode, streams)), frozenset(map(bytes.decode, consumers))
+
+    async def overview(self, most: int = 1000, timeout: float = 5.0) -> Overview:
+        """The counts of all streams, and of the first `most` consumers by name, as far as they can be read in `timeout` seconds."""
+        return await look(self._engine, most, timeout)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -80,6 +80,16 @@ LetterRows = NamedTuple(  # numbers and times in ms as text
 StreamInfoHead = NamedTuple(
     "StreamInfoHead", [("messages", int), ("bytes", int), ("first_id", bytes), ("last_id", bytes), ("consumers", int)]
 )
+StreamCountsHead = NamedTuple(
+    "StreamCountsHead", [("behind", int), ("messages", int), ("appended", int), ("looked", int), ("after", bytes), ("now", int)]
+)
+CountRows = NamedTuple(  # oldest_pending in ms, -1 = none
+    "CountRows",
+    [
+        ("consumer", Column), ("num_pending", Column), ("num_ack_pending", Column), ("num_retrying", Column), ("num_dead", Column),
+        ("oldest_pending", Column),
+    ],
+)  # fmt: skip
 FieldRows = NamedTuple("FieldRows", [("name", Column), ("value", Column)])
 
 # The shape of each command's reply: its head, and its rows.
@@ -96,6 +106,7 @@ SHAPES: dict[str, tuple[Any, Any]] = {
     "message": (Behind, StateRows),
     "consumer_info": (ConsumerInfoHead, FieldRows),
     "stream_info": (StreamInfoHead, FieldRows),
+    "stream_counts": (StreamCountsHead, CountRows),
 }
 
 

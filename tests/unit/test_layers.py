@@ -20,7 +20,7 @@ LAYERS = [
     "broker.functions broker.disk",
     "broker.engine broker.batches broker.messages broker.promises broker.watching broker.durability broker.replies",
     "broker.fast_read broker.search",
-    "broker.streams broker.access",
+    "broker.streams broker.access broker.overview",
     "broker.consumers broker.delivery broker.publishing",
     "broker.dead_letters broker.inspection",
     "broker.waiting",
