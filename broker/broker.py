@@ -112,13 +112,15 @@ class Broker:
         nack: Sequence[Nack] = (),
         gone: Callable[[], Coroutine[Any, Any, None]] | None = None,
         worker: str = "",
+        waited: Callable[[float], None] | None = None,
     ) -> Batch:
         """Deliver up to `batch_size` messages, waiting up to `wait_ms` until `min_batch` are deliverable (C21).
 
         `ack` and `nack` are settled first, in the same atomic step as the fetch (C35). `gone` returns when the caller has
-        gone away: then waiting ends empty, and no message is taken. `worker` names who asks (C59).
+        gone away: then waiting ends empty, and no message is taken. `worker` names who asks (C59). `waited` is given the
+        seconds that the call waited, however it ends.
         """
-        return await self.waiting.next(consumer, batch_size, min_batch, wait_ms, ack, nack, gone, worker)
+        return await self.waiting.next(consumer, batch_size, min_batch, wait_ms, ack, nack, gone, worker, waited)
 
     async def ack(self, consumer: str, tokens: Sequence[str]) -> Settled:
         """Settle deliveries as done (C24)."""

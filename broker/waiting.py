@@ -8,6 +8,7 @@ waiting calls cost one look, not ten thousand. While there is more, several are 
 import asyncio
 import logging
 import math
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
@@ -32,6 +33,8 @@ PAUSED_S = 1.0
 
 # Returns when the caller has gone away.
 Gone = Callable[[], Coroutine[Any, Any, None]]
+# Is given seconds.
+Waited = Callable[[float], None]
 
 
 class CallerGone(Exception):
@@ -249,10 +252,11 @@ class Waiting:
 
     async def next(
         self, consumer: str, batch_size: int = 1, min_batch: int = 1, wait_ms: int = 0, ack: Sequence[str] = (),
-        nack: Sequence[Nack] = (), gone: Gone | None = None, worker: str = "",
+        nack: Sequence[Nack] = (), gone: Gone | None = None, worker: str = "", waited: Waited | None = None,
     ) -> Batch:  # fmt: skip
         """Settle and deliver up to `batch_size` messages, waiting up to `wait_ms` until `min_batch` are deliverable.
 
+        `waited` is given the seconds that it waited, however that ended, once or twice.
         TooManyWaiting: max_waiting calls of the consumer wait here already. It ends empty when `gone` returns while it waits.
         A call that has settled something does not fail any more, for its caller would take that for not done; but where it may have
         delivered something, OutcomeUnknown says so of both.
@@ -264,7 +268,7 @@ class Waiting:
         if batch.deliveries or not waits:
             return batch
         try:
-            answer = await self._wait(consumer, batch_size, min_batch, wait_ms / 1000, batch, gone, worker)
+            answer = await self._wait(consumer, batch_size, min_batch, wait_ms / 1000, batch, gone, worker, waited)
         except CallerGone:
             return batch
         except BrokerError as exc:
@@ -274,22 +278,25 @@ class Waiting:
         return msgspec.structs.replace(answer, settled=batch.settled) if answer is not None else batch
 
     async def _wait(
-        self, consumer: str, batch_size: int, min_batch: int, seconds: float, batch: Batch, gone: Gone | None, worker: str
-    ) -> Batch | None:
+        self, consumer: str, batch_size: int, min_batch: int, seconds: float, batch: Batch, gone: Gone | None, worker: str,
+        waited: Waited | None,
+    ) -> Batch | None:  # fmt: skip
         """Wait after an empty batch; None: the time is over, and there is nothing newer to tell."""
         if batch.paused:
             held = min(seconds, PAUSED_S)
-            await self._stand(consumer, _Waiter(), held, batch, gone)
+            await self._stand(consumer, _Waiter(), held, batch, gone, waited)
             seconds -= held
             if self._draining:
                 return None
             batch = await self.deliveries.next(consumer, batch_size, min_batch if seconds > 0 else 1, worker=worker)
             if batch.deliveries or batch.paused or seconds <= 0:
                 return batch
-        answer = await self._stand(consumer, _Waiter(batch_size, min_batch, worker), seconds, batch, gone)
+        answer = await self._stand(consumer, _Waiter(batch_size, min_batch, worker), seconds, batch, gone, waited)
         return answer if answer is not None or self._draining else await self.deliveries.next(consumer, batch_size, worker=worker)
 
-    async def _stand(self, consumer: str, waiter: _Waiter, seconds: float, batch: Batch, gone: Gone | None) -> Batch | None:
+    async def _stand(
+        self, consumer: str, waiter: _Waiter, seconds: float, batch: Batch, gone: Gone | None, waited: Waited | None
+    ) -> Batch | None:
         """Wait in the consumer's queue. None: the time is over, and no message was taken."""
         if self._draining:
             return None
@@ -297,6 +304,7 @@ class Waiting:
         if len(queue) >= batch.max_waiting:
             raise TooManyWaiting(f"{batch.max_waiting} calls of the consumer {consumer!r} wait already; try again later.")
         queue.add(waiter, batch)
+        began = time.monotonic()
         timer = asyncio.get_running_loop().call_later(seconds, waiter.end)
         leaving = asyncio.create_task(gone()) if gone is not None else None
         if leaving is not None:
@@ -311,6 +319,8 @@ class Waiting:
                 await asyncio.shield(self.give_back(consumer, waiter.answer.result()))
             raise
         finally:
+            if waited is not None:
+                waited(time.monotonic() - began)
             timer.cancel()
             if leaving is not None:
                 leaving.cancel()

@@ -26,6 +26,7 @@ from http_api.problems import MethodNotAllowed
 from http_api.remembering import remembered
 from http_api.room import Room
 from http_api.routes import OPERATIONS, Operation
+from http_api.scraping import Scraper
 from http_api.settings import Settings
 from http_api.visitors import Visitors
 
@@ -51,7 +52,7 @@ def create_app(broker: Broker, tokens: AccessTokens, settings: Settings, *, owns
 
     context = Context(
         broker, tokens, settings, description=msgspec.json.encode(describe()), room=Room(settings.max_body_bytes),
-        pages=asyncio.Semaphore(_PAGES), uploads=asyncio.Semaphore(_UPLOADS),
+        pages=asyncio.Semaphore(_PAGES), uploads=asyncio.Semaphore(_UPLOADS), scraper=Scraper(broker),
     )  # fmt: skip
     return Surroundings(_Addresses(Router(lifespan=lifespan)), context, owns_calls=owns_calls)
 
@@ -183,4 +184,4 @@ class Surroundings:
             if "room" in scope:
                 self._context.room.give_back(scope["room"])
             if "operation" in scope:
-                metrics.request_done(scope["operation"], status, time.perf_counter() - started)
+                metrics.request_done(scope["operation"], status, time.perf_counter() - started, scope.get("waited"))

@@ -8,12 +8,13 @@ from starlette.requests import Request
 from broker.access import AccessTokens
 from broker.broker import Broker
 from http_api.room import Room
+from http_api.scraping import Scraper
 from http_api.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The broker, who may use it, how the server runs, the API description as JSON, and room for bodies."""
+    """The broker, who may use it, how the server runs, the API description as JSON, room for bodies, and what is asked at scrapes."""
 
     broker: Broker
     tokens: AccessTokens
@@ -22,6 +23,7 @@ class Context:
     room: Room
     pages: asyncio.Semaphore  # who may read a page at a time
     uploads: asyncio.Semaphore  # and who may send lines
+    scraper: Scraper
 
 
 def context(request: Request) -> Context:

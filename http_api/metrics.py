@@ -1,33 +1,39 @@
-"""What the server counts, in Prometheus' format."""
+"""What a server counts: http_api/exposition.py shows it."""
 
 import contextlib
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import get_args
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.metrics_core import Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from broker.batches import Outcome
 from broker.publishing import Status
 
-_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_WAITS = (0.01, 0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 
-_COUNTS_AT = "PROMETHEUS_MULTIPROC_DIR"
+# Names to worker processes where they keep their counts, so that any of them can show all.
+COUNTS_AT = "PROMETHEUS_MULTIPROC_DIR"
+_PROCESS = "process-"  # a file a worker process
+disable_created_metrics()  # type: ignore[no-untyped-call]
 _REGISTRY = CollectorRegistry()
 _REQUESTS = Histogram(
-    "broker_request_seconds", "Time of a request, waiting included.", ["operation", "status"], buckets=_BUCKETS, registry=_REGISTRY
-)
-_PUBLISHED = Counter("broker_published", "Messages published, by what became of them.", ["stream", "status"], registry=_REGISTRY)
-_DELIVERED = Counter("broker_delivered", "Messages delivered.", ["consumer"], registry=_REGISTRY)
-_SETTLED = Counter("broker_settled", "Deliveries settled.", ["consumer", "outcome"], registry=_REGISTRY)
-_WAITING = Gauge("broker_waiting_calls", "Calls of next that wait now.", registry=_REGISTRY, multiprocess_mode="livesum")
-# Each process sets it at a scrape; the one that was asked last knows best.
-_PUBLISHING = Gauge(
-    "broker_publishing", "1: messages can be published. 0: Redis is at its memory limit, or cannot be written at all.",
-    registry=_REGISTRY, multiprocess_mode="mostrecent",
+    "broker_request_seconds", "Time of a request, without what it waited for messages.", ["operation", "status"],
+    buckets=_BUCKETS, registry=_REGISTRY,
 )  # fmt: skip
+_WAITS_ENDED = Histogram(
+    "broker_wait_seconds", "How long a call of next waited for messages, of those that waited.", buckets=_WAITS, registry=_REGISTRY
+)
+_PUBLISHED = Counter(
+    "broker_published", "Messages published through this server, by what became of them.", ["stream", "status"], registry=_REGISTRY
+)
+_DELIVERED = Counter("broker_delivered", "Messages delivered through this server.", ["consumer"], registry=_REGISTRY)
+_SETTLED = Counter("broker_settled", "Deliveries settled through this server.", ["consumer", "outcome"], registry=_REGISTRY)
+_WAITING = Gauge("broker_waiting_calls", "Calls of next that wait now.", registry=_REGISTRY, multiprocess_mode="livesum")
 
 
 # Looking a row up by its labels costs more than counting in it.
@@ -46,8 +52,11 @@ def _settled(consumer: str, outcome: str) -> Counter:
     return _SETTLED.labels(consumer, outcome)
 
 
-def request_done(operation: str, status: int, seconds: float) -> None:
-    """A request was answered."""
+def request_done(operation: str, status: int, seconds: float, waited: float | None) -> None:
+    """A request was answered, or its client went away. `waited`: how many of the seconds it waited for messages; None: it did not."""
+    if waited is not None:
+        _WAITS_ENDED.observe(waited)
+        seconds -= waited
     _request(operation, status).observe(seconds)
 
 
@@ -64,27 +73,27 @@ def delivered(consumer: str, count: int) -> None:
 
 
 def settled(consumer: str, outcome: str, count: int) -> None:
-    """Deliveries were settled."""
+    """Deliveries were settled: `ack`, or an `Outcome`."""
     if count:
         _settled(consumer, outcome).inc(count)
 
 
 def consumer_deleted(consumer: str) -> None:
-    """Leave a consumer out that is gone, in this process."""
+    """Forget a consumer that is gone, in this process."""
     _forget(_DELIVERED, [(consumer,)])
-    _forget(_SETTLED, [(consumer, outcome) for outcome in ("ack", "nack")])
+    _forget(_SETTLED, [(consumer, outcome) for outcome in ("ack", *get_args(Outcome))])
     # These are looked up anew: a deletion is rare.
     _delivered.cache_clear()
     _settled.cache_clear()
 
 
 def stream_deleted(stream: str) -> None:
-    """Leave a stream out that is gone, likewise."""
+    """Forget a stream that is gone, in this process."""
     _forget(_PUBLISHED, [(stream, status) for status in get_args(Status)])
 
 
 def _forget(counter: Counter, rows: Iterable[tuple[str, ...]]) -> None:
-    if _COUNTS_AT in os.environ:
+    if COUNTS_AT in os.environ:
         return  # what several processes count is in files, of which nothing can be taken out
     for labels in rows:
         with contextlib.suppress(KeyError):
@@ -96,41 +105,28 @@ def waits_now(calls: int) -> None:
     _WAITING.set(calls)
 
 
-class _Existing:
-    """The metrics of a registry without the rows of streams and consumers that were deleted, by whichever server or process."""
-
-    def __init__(self, registry: CollectorRegistry, streams: Container[str], consumers: Container[str]) -> None:
-        self._registry, self._streams, self._consumers = registry, streams, consumers
-
-    def collect(self) -> Iterator[Metric]:
-        """What prometheus_client asks for."""
-        for metric in self._registry.collect():
-            metric.samples = [sample for sample in metric.samples if self._exists(sample.labels)]
-            yield metric
-
-    def _exists(self, labels: Mapping[str, str]) -> bool:
-        if "stream" in labels:
-            return labels["stream"] in self._streams
-        return "consumer" not in labels or labels["consumer"] in self._consumers
+def counts() -> CollectorRegistry:
+    """What was counted; by all worker processes where there are several."""
+    if COUNTS_AT not in os.environ:
+        return _REGISTRY
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
 
 
-def exposition(
-    waiting: int, publishing: bool, exist: tuple[Container[str], Container[str]] | None = None
-) -> tuple[bytes, str]:
-    """The text of /metrics and its content type; of all worker processes where there are several.
-
-    `exist`: the streams and the consumers that there are.
-    """
-    waits_now(waiting)
-    _PUBLISHING.set(publishing)
-    registry = _REGISTRY
-    if _COUNTS_AT in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    shown = registry if exist is None else _Existing(registry, *exist)
-    return generate_latest(shown), CONTENT_TYPE_LATEST
+def process_began(directory: str) -> None:
+    """Let all worker processes of the server know this one."""
+    Path(directory, f"{_PROCESS}{os.getpid()}").touch()
 
 
 def process_ended(pid: int, environment: Mapping[str, str]) -> None:
     """Leave a worker process that has ended out of what waits now. Its environment names where the counts lie."""
-    mark_process_dead(pid, environment[_COUNTS_AT])  # type: ignore[no-untyped-call]
+    mark_process_dead(pid, environment[COUNTS_AT])  # type: ignore[no-untyped-call]
+    Path(environment[COUNTS_AT], f"{_PROCESS}{pid}").unlink(missing_ok=True)
+
+
+def processes() -> list[int]:
+    """The processes of this server: of several workers they, and the one that supervises them."""
+    if COUNTS_AT not in os.environ:
+        return [os.getpid()]
+    return [os.getppid(), *(int(path.name.removeprefix(_PROCESS)) for path in Path(os.environ[COUNTS_AT]).glob(f"{_PROCESS}*"))]

@@ -73,7 +73,10 @@ def serve_worker(settings: Settings, listener: socket.socket, door: Door | None)
             timeout_graceful_shutdown=GRACE_S, backlog=_BACKLOG, proxy_headers=False,
         )  # fmt: skip
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-        showing = asyncio.create_task(_show_waiting(broker)) if settings.workers > 1 else None
+        showing = None
+        if settings.workers > 1:
+            metrics.process_began(os.environ[metrics.COUNTS_AT])
+            showing = asyncio.create_task(_show_waiting(broker))
         await _Server(config, broker).serve([listener])
         if showing is not None:
             showing.cancel()
@@ -228,9 +231,11 @@ def _run(settings: Settings, url: str, listener: socket.socket, *, is_open: bool
         environment = os.environ | {
             "BROKER_REDIS_URL": url,
             DOOR: str(mark),
-            "PROMETHEUS_MULTIPROC_DIR": shared_dir,
+            metrics.COUNTS_AT: shared_dir,
             "BROKER_HOST": settings.host,
             "BROKER_LOG_LEVEL": settings.log_level,
+            "BROKER_LOG_FORMAT": settings.log_format,
+            "BROKER_METRICS": settings.metrics,
             "BROKER_MAX_MESSAGE_BYTES": str(settings.max_message_bytes),
             "BROKER_MAX_BODY_BYTES": str(settings.max_body_bytes),
             "BROKER_MAX_ANSWER_BYTES": str(settings.max_answer_bytes),

@@ -15,7 +15,12 @@ from broker.topology import SCHEMES, WrongUrl
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://[^/]+:[0-9]+")
 # Guesses at a shorter token come too fast where others can reach the server.
 SHORTEST_ADMIN_TOKEN = 16
-LOG_LEVELS = ("debug", "info", "warning", "error")
+# What a setting of words may be.
+CHOICES = {
+    "log_level": ("debug", "info", "warning", "error"),
+    "log_format": ("text", "json"),
+    "metrics": ("open", "token", "off"),
+}
 
 
 class WrongSetting(Exception):
@@ -32,6 +37,8 @@ class Settings:
     data_dir: Path = Path("broker-data")
     workers: int = 1
     log_level: str = "info"
+    log_format: str = "text"
+    metrics: str = "open"
     admin_token: str | None = None
     max_message_bytes: int = 1 << 20
     max_body_bytes: int = 8 << 20
@@ -67,6 +74,8 @@ SOURCES = {
     "data_dir": ("--data-dir", "BROKER_DATA_DIR"),
     "workers": ("--workers", "BROKER_WORKERS"),
     "log_level": ("--log-level", "BROKER_LOG_LEVEL"),
+    "log_format": ("--log-format", "BROKER_LOG_FORMAT"),
+    "metrics": ("--metrics", "BROKER_METRICS"),
     "admin_token": ("", "BROKER_ADMIN_TOKEN"),
     "max_message_bytes": ("--max-message-bytes", "BROKER_MAX_MESSAGE_BYTES"),
     "max_body_bytes": ("--max-body-bytes", "BROKER_MAX_BODY_BYTES"),
@@ -100,9 +109,9 @@ def _parse(field: str, text: str, source: str) -> object:
             if not text:
                 raise WrongSetting(f"{source}: a directory must be named.")
             return Path(text)
-        case "log_level":
-            if text.lower() not in LOG_LEVELS:
-                raise WrongSetting(f"{source}: {text!r} is not one of {', '.join(LOG_LEVELS)}.")
+        case "log_level" | "log_format" | "metrics":
+            if text.lower() not in CHOICES[field]:
+                raise WrongSetting(f"{source}: {text!r} is not one of {', '.join(CHOICES[field])}.")
             return text.lower()
         case "redis_url":
             return check_redis_url(text, source)

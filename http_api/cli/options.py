@@ -12,7 +12,7 @@ import msgspec
 
 from broker.names import WHAT_IS_A_NAME, is_name
 from broker.times import duration_ms
-from http_api.settings import LOG_LEVELS, SOURCES, Settings
+from http_api.settings import CHOICES, SOURCES, Settings
 
 # A command gives its exit status, or None for 0.
 Run = Callable[[argparse.Namespace], int | None]
@@ -28,7 +28,9 @@ _HELP = {
     "redis_url": f"{REDIS_URLS}; without it an embedded Valkey runs in the data directory",
     "data_dir": "directory of the embedded Valkey",
     "workers": "processes that serve, one a core",
-    "log_level": f"how much to log: {', '.join(LOG_LEVELS)}",
+    "log_level": f"how much to log: {', '.join(CHOICES['log_level'])}",
+    "log_format": "text, or json: an object a line",
+    "metrics": "who may read /metrics: open = all, token = tokens of scope read or admin, off = nobody",
     "max_message_bytes": "largest message",
     "max_body_bytes": "largest JSON body",
     "max_answer_bytes": "largest answer with messages, though with one at least",

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, get_args
 from urllib.parse import parse_qsl
@@ -104,17 +105,33 @@ async def next_(request: Request) -> Response:
     ack, nack = _strings(fields.get("ack", []), "ack", 0), _nacks(fields.get("nack", []), "nack", 0)
     batch = await context(request).broker.next(
         name, batch_size, min_batch=min_batch, wait_ms=wait_ms, ack=ack, nack=nack, gone=partial(_leaving, request),
-        worker=worker,
+        worker=worker, waited=partial(_note_wait, request),
     )  # fmt: skip
     if request.scope["access"].ended and not batch.deliveries:
         raise Unauthenticated("The access token was revoked or has expired while the call waited.")
     metrics.delivered(name, len(batch.deliveries))
     metrics.settled(name, "ack", batch.settled.acked)
-    metrics.settled(name, "nack", batch.settled.nacked)
+    _count_nacks(name, nack, batch.settled.stale)
     text = batch_json(batch)
     if "ack" in fields or "nack" in fields:
         text = b'%b,"settled":%b}' % (text[:-1], msgspec.json.encode(batch.settled))
     return answer(request, text, cache_control="no-store")
+
+
+def _note_wait(request: Request, seconds: float) -> None:
+    request.scope["waited"] = request.scope.get("waited", 0.0) + seconds
+
+
+def _count_nacks(consumer: str, nacks: Sequence[Nack], stale: Sequence[str]) -> None:
+    """Count by outcome what was not stale. Of a token that comes twice the first one counted."""
+    left, outcomes = Counter(stale), Counter[str]()
+    for nack in reversed(nacks):
+        if left[nack.ack_token]:
+            left[nack.ack_token] -= 1
+        else:
+            outcomes[nack.outcome] += 1
+    for outcome, count in outcomes.items():
+        metrics.settled(consumer, outcome, count)
 
 
 async def _leaving(request: Request) -> None:
@@ -185,7 +202,7 @@ async def nack(request: Request) -> Response:
             delay_ms = integer(delay_ms, "delay_ms", 0, MAX_DELAY_MS)
         nacks += [Nack(token, delay_ms) for token in _strings(fields.get("ack_tokens"), "ack_tokens")]
     settled = await context(request).broker.nack(name, nacks)
-    metrics.settled(name, "nack", settled.count)
+    _count_nacks(name, nacks, settled.stale)
     return answer(request, Nacked(settled.count, settled.stale))
 
 

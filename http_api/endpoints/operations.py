@@ -1,18 +1,14 @@
 """Health, metrics and the API description: no token needed (section 9)."""
 
-import asyncio
-
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker.errors import BrokerError
-from http_api import metrics
+from broker.errors import NotFound
+from http_api.auth import authenticate, require
 from http_api.codec import answer
 from http_api.context import context
+from http_api.exposition import exposition
 from http_api.shapes import Health
-
-# A scrape waits no longer for a Redis that does not answer.
-_SCRAPE_S = 1.0
 
 
 async def live(request: Request) -> Response:
@@ -30,15 +26,13 @@ async def ready(request: Request) -> Response:
 
 async def show_metrics(request: Request) -> Response:
     """GET /metrics."""
-    broker = context(request).broker
-    publishing, exist = False, None  # without Redis, what was deleted meanwhile is shown
-    try:
-        async with asyncio.timeout(_SCRAPE_S):
-            publishing = (await broker.readiness()).publishing
-            exist = await broker.names()
-    except (BrokerError, TimeoutError):
-        pass
-    text, kind = metrics.exposition(broker.waiting.count, publishing, exist)
+    here = context(request)
+    if here.settings.metrics == "off":
+        raise NotFound("This server shows no metrics (BROKER_METRICS=off).")
+    if here.settings.metrics == "token":
+        request.scope["access"] = authenticate(here.tokens, request.headers.getlist("authorization"))
+        require(request, "admin", read=True)
+    text, kind = exposition(here.broker.waiting.count, await here.scraper.scrape())
     return Response(text, headers={"content-type": kind})
 
 

@@ -30,6 +30,8 @@ LAYERS = [
     "http_api http_api.settings http_api.metrics http_api.cli http_api.packing http_api.remembering http_api.room http_api.unpacking",
     "http_api.accepting http_api.overflow http_api.visitors http_api.edge http_api.edge.held http_api.edge.limits http_api.edge.refusals",
     "http_api.cli.options http_api.cli.proxies",
+    "http_api.exposition",
+    "http_api.scraping",
     "http_api.cli.client",
     "http_api.cli.consume http_api.cli.demo http_api.cli.looking http_api.cli.objects http_api.cli.publish http_api.cli.store",
     "http_api.cli.functions",
@@ -65,7 +67,7 @@ PACKAGES = {
     },
     "uvicorn": {"http_api.edge.connection", "http_api.server"},
     "httpx": {"http_api.cli.client"},
-    "prometheus_client": {"http_api.metrics"},
+    "prometheus_client": {"http_api.exposition", "http_api.metrics"},
 }  # fmt: skip
 LEAVES = LAYERS[0].split()
 STANDARD = {"__future__", *__import__("sys").stdlib_module_names}

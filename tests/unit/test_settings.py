@@ -19,6 +19,8 @@ VALUES: dict[str, tuple[str, object, list[str]]] = {
     "data_dir": ("/tmp/x", Path("/tmp/x"), []),  # noqa: S108
     "workers": ("256", 256, ["0", "257", "many"]),
     "log_level": ("DEBUG", "debug", ["loud", "0"]),
+    "log_format": ("JSON", "json", ["xml", "0"]),
+    "metrics": ("Token", "token", ["shut", "0"]),
     "admin_token": ("swordfish", "swordfish", ["é", "a b", "a\nb"]),
     "max_message_bytes": ("1024", 1024, ["1023", "1073741825", "1M"]),
     "max_body_bytes": ("1073741824", 1 << 30, ["1023", "1073741825", "1M"]),
