@@ -34,10 +34,10 @@ class ServeProcess:
         lines = []
         for line in self.process.stderr:
             lines.append(line)
-            if line.startswith("  access"):
+            if " access " in line:
                 break
         greeting = "".join(lines)
-        found = re.search(r" on (http://\S+)", greeting)
+        found = re.search(r' on (http://[^\s"]+)', greeting)
         if not found:
             raise RuntimeError(greeting)
         return greeting, found[1]

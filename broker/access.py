@@ -89,7 +89,7 @@ def _readable(rows: dict[str, bytes]) -> dict[str, AccessToken]:
         try:
             tokens[digest] = msgspec.json.decode(row, type=AccessToken)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            logger.warning("%s holds something that is no token, at %s", keys.TOKENS, digest)
+            logger.warning("%s holds something that is no token, at %s", keys.TOKENS, digest[:8])
     return tokens
 
 
@@ -226,6 +226,8 @@ class AccessTokens:
                 await asyncio.sleep(RETRY_S)
 
     def _shut(self) -> None:
+        if self.open:
+            logger.info("an access token was made: from now on no call is served without one")
         if self._door is not None:
             self._door.shut()
         self._door, self.open = None, False

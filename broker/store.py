@@ -34,6 +34,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from broker import topology
 from broker.errors import SCRIPT_ERRORS, BrokerError, OutcomeUnknown, StoreFault, StoreFull, StoreUnavailable
 from broker.link import Argument, Link, Node, NotSent, connect
+from broker.outage import Outage
 from broker.scripts import Script
 from broker.topology import Topology
 from broker.vigil import Vigil
@@ -74,20 +75,25 @@ def from_reply(error: RedisError) -> BrokerError:
     if isinstance(error, OutOfMemoryError) or word == "OOM":
         return StoreFull("Redis is at its memory limit; nothing was stored.")
     if isinstance(error, _REFUSALS) or word in _REFUSAL_WORDS:
-        logger.warning("Redis refuses commands: %s", error)
+        logger.warning("Redis refuses commands: %s", _without_arguments(text))
         return StoreUnavailable("Redis does not take commands at the moment; nothing happened.")
     if word == "NOGROUP":
         word = "CONSUMER_NOT_FOUND"
     if word in SCRIPT_ERRORS:
         kind, summary = SCRIPT_ERRORS[word]
         return kind(summary)
-    logger.error("Redis gave an unexpected error: %s", error)
+    logger.error("Redis gave an unexpected error: %s", _without_arguments(text))
     return StoreFault("Redis gave an answer that the broker does not understand.")
 
 
 def forbidden(error: BrokerError) -> bool:
     """Whether it is for the Redis user's rights that a command was refused."""
     return isinstance(error.__cause__, NoPermissionError)
+
+
+def _without_arguments(text: str) -> str:
+    """Redis quotes what it does not understand, which may be a message."""
+    return text.partition(", with args")[0]
 
 
 class NoTransactions(Exception):
@@ -108,6 +114,7 @@ class Store:
         self._apart = False
         self._closed = False
         self._warned = -WARN_S
+        self._outage = Outage()
 
     @classmethod
     def from_url(cls, url: str, *, timeout: float = 5.0) -> "Store":
@@ -250,7 +257,7 @@ class Store:
         except _REFUSALS:
             raise
         except RedisConnectionError as exc:
-            raise _unknown(exc) from exc
+            raise self._unknown(node, exc) from exc
 
     async def _exchange(self, node: Node, *commands: Sequence[Argument]) -> list[Any]:
         link = await self._open(node)
@@ -264,7 +271,7 @@ class Store:
         found = await asyncio.gather(*replies, return_exceptions=True)
         for reply in found:
             if isinstance(reply, RedisConnectionError) and not isinstance(reply, _REFUSALS):
-                raise _unknown(reply) from reply
+                raise self._unknown(node, reply) from reply
         return found
 
     async def _node(self, args: Sequence[Argument], at: str | None) -> Node:
@@ -295,8 +302,13 @@ class Store:
         for link in [*gone, self._links.pop(node, None)]:
             if link is not None:
                 await link.close()
-        link = self._links[node] = await connect(node, self._timeout)
+        try:
+            link = self._links[node] = await connect(node, self._timeout)
+        except StoreUnavailable as exc:
+            self._outage.lost(node, exc.__cause__)
+            raise
         self._vigil.add(link, apart=self._apart)
+        self._outage.back(node)
         return link
 
     def _opened(self, node: Node, task: asyncio.Task[Link]) -> None:
@@ -313,6 +325,11 @@ class Store:
             link.retire()
             self._retired.append(link)
 
+    def _unknown(self, node: Node, cause: Exception) -> OutcomeUnknown:
+        if not self._closed:
+            self._outage.lost(node, cause)
+        return OutcomeUnknown("The connection to Redis was lost before it answered; the call may have taken effect.")
+
     def read_group(self, key: str) -> Hashable:
         """What keys that one XREAD may name have in common; None: all may."""
         return self._servers.read_group(key)
@@ -323,7 +340,7 @@ class Store:
         A call whose connection is lost is not sent by another.
         """
         store = Store(self._servers, timeout=self._timeout + blocks_s)
-        store._apart, store._vigil = True, self._vigil
+        store._apart, store._vigil, store._outage = True, self._vigil, self._outage
         return store
 
     async def close(self) -> None:
@@ -348,8 +365,3 @@ def _or_raise(reply: Any) -> Any:
 
 def _not_sent() -> StoreUnavailable:
     return StoreUnavailable("The connection to Redis is lost; nothing happened.")
-
-
-def _unknown(cause: Exception) -> OutcomeUnknown:
-    logger.warning("Redis connection lost: %s", cause)
-    return OutcomeUnknown("The connection to Redis was lost before it answered; the call may have taken effect.")

@@ -78,7 +78,7 @@ class Watch:
             await self._connect()
             return {}
         except BrokerError as exc:
-            logger.warning("a waiting read was lost and will be made again: %s", exc)
+            logger.debug("a waiting read was lost and will be made again: %s", exc)
             await asyncio.sleep(RETRY_S)
             await self._connect()
             return None

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import re
 import secrets
 import time
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from broker.access import AccessTokens
 from broker.broker import Broker
 from broker.errors import InvalidRequest, NotFound, OutcomeUnknown
-from http_api import metrics, problems
+from http_api import logs, metrics, problems
 from http_api.auth import authenticate
 from http_api.codec import WHOLE
 from http_api.context import Context
@@ -138,7 +139,7 @@ class Surroundings:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 0
+        started, status, sent = time.perf_counter(), 0, 0
         scope["context"] = self._context
         request_id, authorizations = b"", []
         for name, value in scope["headers"]:
@@ -148,13 +149,16 @@ class Surroundings:
                 authorizations.append(value.decode("latin-1"))
         if not _REQUEST_ID.fullmatch(request_id):
             request_id = f"{self._process}{next(self._count):06x}".encode()
+        scope["request_id"] = request_id.decode()
 
         async def send_named(message: Message) -> None:
-            nonlocal status
+            nonlocal status, sent
             kind = message["type"]
             if kind != "http.response.body":
                 status = message["status"]
                 message["headers"].append((b"x-request-id", request_id))
+            if "body" in message:
+                sent += len(message["body"])
             if kind != WHOLE:
                 await send(message)
             elif WHOLE in scope.get("extensions", ()):
@@ -183,5 +187,8 @@ class Surroundings:
         finally:
             if "room" in scope:
                 self._context.room.give_back(scope["room"])
+            seconds = time.perf_counter() - started
             if "operation" in scope:
-                metrics.request_done(scope["operation"], status, time.perf_counter() - started, scope.get("waited"))
+                metrics.request_done(scope["operation"], status, seconds, scope.get("waited"))
+            if logs.requests.isEnabledFor(logging.DEBUG):
+                logs.request_done(scope, status, seconds, sent)

@@ -33,6 +33,7 @@ from broker.errors import (
 from broker.publishing import PublishFailed, Repeatable, Unconfirmed
 from http_api.codec import UnsupportedMediaType, answer
 from http_api.edge.refusals import HeadersTooLarge, RequestTimeout, UriTooLong
+from http_api.logs import note
 
 logger = logging.getLogger("broker")
 
@@ -107,7 +108,8 @@ def response(request: Request, error: Exception) -> Response:
     else:
         summary = error.summary if isinstance(error, BrokerError) else ""
     if type(error) not in STATUS or type(error) is BrokerError:
-        logger.error("fault in %s %s", request.method, request.scope["path"][:200], exc_info=error)
+        told = {"request_id": request.scope.get("request_id"), "operation": request.scope.get("operation")}
+        note(logger, logging.ERROR, "a request ended with a fault of the server", error, **told)
         error, summary = _FAULT, _FAULT.summary
     assert isinstance(error, BrokerError)  # noqa: S101 - the branch above saw to it
     status = STATUS[type(error)]

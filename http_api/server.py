@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from broker.embedded import Embedded
 from broker.errors import BrokerError
 from broker.promises import Promises, examine
 from broker.store import Store
-from http_api import metrics
+from http_api import logs, metrics
 from http_api.app import create_app
 from http_api.edge.connection import Connection
 from http_api.edge.held import Held
@@ -32,6 +31,7 @@ from http_api.edge.limits import DEFAULT
 from http_api.settings import SHORTEST_ADMIN_TOKEN, Settings, WrongSetting
 from http_api.supervisor import supervise
 
+logger = logging.getLogger("broker")
 # Of the 10 s that C45 gives: what a call in flight may still take.
 GRACE_S = 7
 _BACKLOG = 4096
@@ -47,6 +47,7 @@ class _Server(uvicorn.Server):
         self._broker = broker
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        logger.info("stopping: waiting calls end, and calls in flight have %d s", GRACE_S)
         self._broker.waiting.drain()
         await super().shutdown(sockets)
 
@@ -63,7 +64,7 @@ def serve_worker(settings: Settings, listener: socket.socket, door: Door | None)
     """Serve on a listening socket until told to stop. `settings.redis_url` is set. No door: never open (C2)."""
     assert settings.redis_url is not None  # noqa: S101 - the parent has chosen one
     _exit_on_signals()
-    _log_to_stderr(settings)
+    logs.begin(settings.log_level, settings.log_format)
 
     async def run(url: str) -> None:
         broker = Broker.from_url(url, max_message_bytes=settings.max_message_bytes, max_answer_bytes=settings.max_answer_bytes)
@@ -72,7 +73,6 @@ def serve_worker(settings: Settings, listener: socket.socket, door: Door | None)
             app, http=partial(Connection, held=Held(DEFAULT.held_bytes)), ws="none", log_config=None, access_log=False, lifespan="on",  # type: ignore[arg-type]
             timeout_graceful_shutdown=GRACE_S, backlog=_BACKLOG, proxy_headers=False,
         )  # fmt: skip
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         showing = None
         if settings.workers > 1:
             metrics.process_began(os.environ[metrics.COUNTS_AT])
@@ -84,7 +84,7 @@ def serve_worker(settings: Settings, listener: socket.socket, door: Door | None)
     # A batch is hundreds of objects that soon go, without cycles: looking for cycles as often as usual took a busy server 5 % of its time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    factory = uvicorn.Config(app=run, loop="auto").get_loop_factory()
+    factory = uvicorn.Config(app=run, loop="auto", log_config=None).get_loop_factory()
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(run(settings.redis_url))
 
@@ -94,10 +94,6 @@ async def _show_waiting(broker: Broker) -> None:
     while True:
         metrics.waits_now(broker.waiting.count)
         await asyncio.sleep(1)
-
-
-def _log_to_stderr(settings: Settings) -> None:
-    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -154,7 +150,7 @@ def serve(settings: Settings) -> None:
             promises, access = asyncio.run(_look(url, settings))
         except BrokerError as exc:
             raise type(exc)(f"{settings.redis_source}: {exc.summary} {exc.__cause__ or ''}") from exc
-        _log_to_stderr(settings)
+        logs.begin(settings.log_level, settings.log_format)
         if access != "token" and not settings.on_loopback:
             raise WrongSetting(
                 f"--host {settings.host}: without an access token only this machine may connect; "
@@ -162,7 +158,10 @@ def serve(settings: Settings) -> None:
             )
         listener = listen(settings)
         _greet(settings, listener, promises, access, embedded)
-        _run(settings, url, listener, is_open=access == "open")
+        try:
+            _run(settings, url, listener, is_open=access == "open")
+        finally:
+            logger.info("stopped")
     finally:
         if embedded is not None:
             embedded.stop()
@@ -192,16 +191,16 @@ _ACCESS = {
 def _greet(settings: Settings, listener: socket.socket, promises: Promises, access: str, embedded: Embedded | None) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     where = f"embedded, data in {embedded.data_dir}" if embedded else "given by --redis"
-    lines = [
+    for line in (
         f"broker {__version__} on http://{host}:{listener.getsockname()[1]}",
         f"  redis        {promises.server}, {where}",
         f"  persistence  {promises.persistence}",
         f"  eviction     {promises.eviction}",
         f"  access       {_ACCESS[access]}",
-        *(f"  warning: {warning}" for warning in (*(embedded.warnings if embedded else ()), *promises.warnings)),
-    ]
-    sys.stderr.write("\n".join(lines) + "\n")
-    sys.stderr.flush()
+    ):
+        logs.always.info(line)
+    for warning in (*(embedded.warnings if embedded else ()), *promises.warnings):
+        logs.always.warning(warning)
 
 
 @contextmanager

@@ -103,6 +103,8 @@ async def next_(request: Request) -> Response:
     fields = await _fields(request, _NEXT) if request.method == "POST" else {}
     batch_size, min_batch, wait_ms, worker = _limits(_query(query) | fields) if fields else _limits_of(query)
     ack, nack = _strings(fields.get("ack", []), "ack", 0), _nacks(fields.get("nack", []), "nack", 0)
+    if worker:
+        request.scope["worker"] = worker
     batch = await context(request).broker.next(
         name, batch_size, min_batch=min_batch, wait_ms=wait_ms, ack=ack, nack=nack, gone=partial(_leaving, request),
         worker=worker, waited=partial(_note_wait, request),

@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # A module may import what stands in the lines above its own, and nothing beside or below it.
 LAYERS = [
     # The library. Its leaves import nothing of the project.
-    "broker.errors broker.keys broker.names broker.times broker.scripts broker.data_directory broker.group_commit broker.bodies",
+    "broker.errors broker.keys broker.names broker.times broker.scripts broker.data_directory broker.group_commit"
+    " broker.bodies broker.outage",
     "broker.wording",
     "broker.ack_tokens broker.embedded broker.filters broker.validation broker.link",
     "broker.topology broker.splicing",
@@ -29,6 +30,7 @@ LAYERS = [
     # The command line's client side knows the API by its addresses alone.
     "http_api http_api.settings http_api.metrics http_api.cli http_api.packing http_api.remembering http_api.room http_api.unpacking",
     "http_api.accepting http_api.overflow http_api.visitors http_api.edge http_api.edge.held http_api.edge.limits http_api.edge.refusals",
+    "http_api.logs",
     "http_api.cli.options http_api.cli.proxies",
     "http_api.exposition",
     "http_api.scraping",
