@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, Self
 
 from broker import keys
+from broker.audit import Audit
 from broker.batches import Batch, Nack, Settled
 from broker.consumers import Consumers
 from broker.dead_letters import DeadLetters
@@ -53,6 +54,7 @@ class Broker:
         self.deliveries = Deliveries(engine)
         self.dead_letters = DeadLetters(engine)
         self.inspection = Inspection(engine)
+        self.audit = Audit(store)
         self.waiting = Waiting(engine, self.deliveries)
         self._publisher = Publisher(engine, self.streams, max_message_bytes)
 

@@ -4,6 +4,7 @@ STREAMS = "broker:streams"  # hash: stream name -> ""
 CONSUMERS = "broker:consumers"  # hash: consumer name -> the name of its stream
 TOKENS = "broker:tokens"  # hash: SHA-256 of an access token -> its name and scopes
 TOKEN_CHANGES = "broker:token-changes"  # noqa: S105 - a key; stream: one entry a change of the table above
+AUDIT = "broker:audit"  # stream: one entry a change by an operator, the last 10,000
 STARTED = "broker:started"  # string: set once the first start has made its streams
 PROBE = "broker:probe"  # string: written by the readiness check
 

@@ -19,6 +19,7 @@ from broker.access import AccessTokens
 from broker.broker import Broker
 from broker.errors import InvalidRequest, NotFound, OutcomeUnknown
 from http_api import logs, metrics, problems
+from http_api.auditing import audited
 from http_api.auth import authenticate
 from http_api.codec import WHOLE
 from http_api.context import Context
@@ -26,7 +27,7 @@ from http_api.openapi import describe
 from http_api.problems import MethodNotAllowed
 from http_api.remembering import remembered
 from http_api.room import Room
-from http_api.routes import OPERATIONS, Operation
+from http_api.routes import AUDITED, OPERATIONS, Operation
 from http_api.scraping import Scraper
 from http_api.settings import Settings
 from http_api.visitors import Visitors
@@ -111,7 +112,7 @@ class _Methods:
             scope["operation"] = operation.name
             if scope["query_string"] and not operation.ignores_unknown_query:
                 _check_query(scope["query_string"], operation)
-            reply = await operation.endpoint(request)
+            reply = await (audited(operation, request) if operation.name in AUDITED else operation.endpoint(request))
         await reply(scope, receive, send)
 
 

@@ -125,6 +125,10 @@ def parser() -> argparse.ArgumentParser:
     topping.add_argument("--every", type=number, default=2, metavar="SECONDS", help="how often (default: 2)")
     client_options(topping)
 
+    auditing = command(commands, "audit", "print who changed what, newest first", at_server(objects.audit))
+    auditing.add_argument("--limit", type=number, default=100, metavar="N", help="N at most (default: 100)")
+    client_options(auditing)
+
     for group in (stream_commands, consumer_commands, dead_letter_commands, token_commands, function_commands):
         group(commands)
 

@@ -26,6 +26,12 @@ class Context:
     scraper: Scraper
 
 
+def made(request: Request, kind: str, name: str | None, *, new: bool = True) -> None:
+    """Say for the audit log what a call makes, which its address does not name; not `new`: it was there, and nothing changed."""
+    request.scope["made"] = f"{kind} {name or ''}".rstrip()
+    request.scope["unchanged"] = not new
+
+
 def context(request: Request) -> Context:
     """The context of the app that serves the request."""
     found: Context = request.scope["context"]

@@ -33,6 +33,7 @@ _PUBLISHED = Counter(
 )
 _DELIVERED = Counter("broker_delivered", "Messages delivered through this server.", ["consumer"], registry=_REGISTRY)
 _SETTLED = Counter("broker_settled", "Deliveries settled through this server.", ["consumer", "outcome"], registry=_REGISTRY)
+_AUDIT_LOST = Counter("broker_audit_lost", "Audit entries that Redis did not take; the server's log has them.", registry=_REGISTRY)
 _WAITING = Gauge("broker_waiting_calls", "Calls of next that wait now.", registry=_REGISTRY, multiprocess_mode="livesum")
 
 
@@ -98,6 +99,11 @@ def _forget(counter: Counter, rows: Iterable[tuple[str, ...]]) -> None:
     for labels in rows:
         with contextlib.suppress(KeyError):
             counter.remove(*labels)
+
+
+def audit_lost() -> None:
+    """Redis did not take an audit entry."""
+    _AUDIT_LOST.inc()
 
 
 def waits_now(calls: int) -> None:

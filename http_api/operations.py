@@ -123,6 +123,10 @@ OPERATION_WORDS: dict[str, Words] = {
     ),
     "listTokens": Words("tokens", "List access tokens", "Without their texts."),
     "revokeToken": Words("tokens", "Revoke an access token", "It is refused from now on, on every server."),
+    "listAudit": Words(
+        "tokens", "Read the audit log",
+        "Who changed which stream, consumer or token, newest first. It keeps the last 10,000 changes. Needs the scope `admin` or `read`.",
+    ),
     "live": Words("operations", "Is the process alive", "Always 200."),
     "ready": Words("operations", "Can workers be served", "200 where Redis answers and lets them settle, else 503 with the reason."),
     "metrics": Words("operations", "Metrics", "In the text format of Prometheus."),

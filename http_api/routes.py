@@ -11,7 +11,7 @@ from broker.consumers import Consumer, ConsumerChanges, ConsumerSpec
 from broker.dead_letters import LettersSummary, Redriven
 from broker.streams import Stream, StreamChanges, StreamSpec
 from http_api import shapes
-from http_api.endpoints import consumers, dead_letters, deliveries, operations, streams, tokens
+from http_api.endpoints import audit, consumers, dead_letters, deliveries, operations, streams, tokens
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -65,6 +65,13 @@ _SEARCH = (
 _STREAMS, _STREAM = "/v1/streams", "/v1/streams/{stream}"
 _CONSUMERS, _CONSUMER = "/v1/http-consumers", "/v1/http-consumers/{consumer}"
 _BODY = (413, 415, 422)
+
+# Whose changes are noted: all but what workers and publishers do.
+AUDITED = frozenset({
+    "createStream", "updateStream", "deleteStream", "cancelScheduled", "createConsumer", "updateConsumer", "replaceConsumer",
+    "deleteConsumer", "resetConsumer", "pauseConsumer", "resumeConsumer", "releasePending", "redrive", "purgeDeadLetters",
+    "createToken", "revokeToken",
+})  # fmt: skip
 
 # The busiest first: the router looks in this order.
 OPERATIONS: tuple[Operation, ...] = (
@@ -150,6 +157,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("POST", "/v1/tokens", tokens.create, "createToken", shapes.CreatedToken, shapes.TokenRequest, (201,), _BODY),
     Operation("GET", "/v1/tokens", tokens.page, "listTokens", shapes.TokenList),
     Operation("DELETE", "/v1/tokens/{name}", tokens.revoke, "revokeToken", shapes.Deleted, errors=(404,)),
+    Operation("GET", "/v1/audit", audit.page, "listAudit", shapes.AuditPage, query=(_AFTER, _LIMIT)),
     Operation("GET", "/health/live", operations.live, "live", shapes.Health, public=True),
     Operation("GET", "/health/ready", operations.ready, "ready", shapes.Health, status=(200, 503), public=True),
     Operation("GET", "/metrics", operations.show_metrics, "metrics", str, public=True),

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from broker.access import AccessToken
+from broker.audit import AuditEntry
 from broker.batches import Outcome, PendingDelivery, Settlement
 from broker.consumers import Backoff, ConsumerInfo, Ordering
 from broker.filters import Filters
@@ -334,6 +335,13 @@ class TokenList(msgspec.Struct):
     """The access tokens, without their texts."""
 
     data: list[AccessToken]
+
+
+class AuditPage(msgspec.Struct):
+    """Changes by operators, newest first."""
+
+    data: list[AuditEntry]
+    next: str | None
 
 
 class Deleted(msgspec.Struct):

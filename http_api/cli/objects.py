@@ -59,6 +59,14 @@ def _changes(args: Namespace, *names: str) -> dict[str, Any]:
     raise WrongSetting(f"nothing to change: give one of {options}.")
 
 
+_AUDIT_COLUMNS = {"time": "time", "who": "who", "what": "what", "object": "object", "outcome": "outcome", "request": "request_id"}
+
+
+def audit(client: Client, args: Namespace) -> None:
+    """`broker audit`."""
+    show_rows(islice(client.pages("/v1/audit", limit=min(args.limit, 1000)), args.limit), _AUDIT_COLUMNS)
+
+
 def stream(client: Client, args: Namespace) -> None:
     """One of the stream commands."""
     match args.action:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import msgspec
 
 from broker.access import AccessTokens
+from broker.audit import Audit
 from broker.data_directory import holds_a_store
 from broker.embedded import Embedded, is_running
-from broker.errors import StoreUnavailable
+from broker.errors import BrokerError, StoreUnavailable
 from broker.promises import examine
 from broker.store import Store
 from http_api.cli.client import Refused, show_rows
@@ -79,6 +80,7 @@ def token(where: Where, args: Namespace) -> None:
             match args.action:
                 case "create":
                     print(await tokens.create(args.name, args.scope, args.expires))
+                    await _note(store, "createToken", args.name)
                     sys.stderr.write(f"This is the only time that the token is shown; a hash of it is kept in {where.shown}\n")
                 case "list":
                     rows = sorted((await tokens.list()).values(), key=lambda row: row.name)
@@ -86,12 +88,21 @@ def token(where: Where, args: Namespace) -> None:
                     show_rows([msgspec.to_builtins(row) for row in rows], columns)
                 case "revoke":
                     await tokens.revoke(args.name)
+                    await _note(store, "revokeToken", args.name)
                     print(f"revoked {args.name} in {where.shown}")
         finally:
             await store.close()
 
     with redis_of(where) as url:
         asyncio.run(work(url))
+
+
+async def _note(store: Store, what: str, token: str) -> None:
+    """Note in the audit log what was done, or say that it is not there."""
+    try:
+        await Audit(store).write("(command line)", what, f"token {token}")
+    except BrokerError as exc:
+        sys.stderr.write(f"warning: this is not in the audit log: {exc.summary}\n")
 
 
 def check(where: Where, args: Namespace) -> int:

@@ -9,7 +9,7 @@ from broker.validation import decode
 from http_api import metrics
 from http_api.auth import require
 from http_api.codec import answer, page_query, query, read_json, truth, while_there
-from http_api.context import context
+from http_api.context import context, made
 from http_api.shapes import ConsumerObject, ConsumerPage, Deleted, PauseRequest, ResetRequest
 
 _SPEC = msgspec.json.Decoder(ConsumerSpec)
@@ -28,7 +28,9 @@ async def create(request: Request) -> Response:
     """POST /v1/http-consumers."""
     require(request, "admin")
     spec = decode(_SPEC, await read_json(request, context(request).settings.max_body_bytes))
+    made(request, "consumer", spec.name)
     consumer, new = await context(request).broker.consumers.create(spec)
+    made(request, "consumer", consumer.name, new=new)
     shown = msgspec.structs.replace(_without_info(consumer), warnings=_warnings(consumer))
     return answer(request, shown, 201 if new else 200)
 

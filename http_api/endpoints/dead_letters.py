@@ -46,6 +46,7 @@ async def redrive(request: Request) -> Response:
     name = request.path_params["consumer"]
     asked = decode(_REDRIVE, await read_json(request, context(request).settings.max_body_bytes) or b"{}")
     letters = context(request).broker.dead_letters
+    request.scope["unchanged"] = asked.dry_run is True
     if asked.ids is None:
         done = await while_there(request, letters.redrive_matching(
             name, asked.collection_id, asked.reason, asked.limit, dry_run=asked.dry_run is True

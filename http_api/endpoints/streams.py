@@ -19,7 +19,7 @@ from http_api import codec, metrics
 from http_api.accepting import JSON, accepted
 from http_api.auth import require
 from http_api.codec import answer, page_query, query, read_json, truth, while_there
-from http_api.context import context
+from http_api.context import context, made
 from http_api.overflow import Overflow
 from http_api.shapes import Cancelled, Deleted, PublishAnswer, ScheduledPage, StreamPage
 
@@ -39,7 +39,9 @@ async def create(request: Request) -> Response:
     """POST /v1/streams."""
     require(request, "admin")
     spec = decode(_SPEC, await read_json(request, context(request).settings.max_body_bytes))
+    made(request, "stream", spec.name)
     stream, new = await context(request).broker.streams.create(spec)
+    made(request, "stream", spec.name, new=new)
     return answer(request, stream, 201 if new else 200)
 
 

@@ -9,7 +9,7 @@ from broker.times import duration_ms
 from broker.validation import decode
 from http_api.auth import require
 from http_api.codec import answer, read_json
-from http_api.context import context
+from http_api.context import context, made
 from http_api.shapes import CreatedToken, Deleted, TokenList, TokenRequest
 
 _TOKEN = msgspec.json.Decoder(TokenRequest)
@@ -33,9 +33,10 @@ async def create(request: Request) -> Response:
     asked = decode(_TOKEN, await read_json(request, context(request).settings.max_body_bytes))
     expires_in = None if asked.expires_in is None else expiry_ms(asked.expires_in)
     tokens = context(request).tokens
+    made(request, "token", asked.name)
     text = await tokens.create(asked.name, asked.scopes, expires_in)
-    made = next(token for token in (await tokens.list()).values() if token.name == asked.name)
-    return answer(request, CreatedToken(made.name, made.scopes, text, made.created_at, made.expires_at), 201, cache_control="no-store")
+    new = next(token for token in (await tokens.list()).values() if token.name == asked.name)
+    return answer(request, CreatedToken(new.name, new.scopes, text, new.created_at, new.expires_at), 201, cache_control="no-store")
 
 
 async def page(request: Request) -> Response:

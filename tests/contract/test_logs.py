@@ -89,12 +89,13 @@ async def test_c64_no_line_has_what_clients_send_or_a_token(broker: Broker, stor
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test", headers=bearer) as http:
         made = await http.post("/v1/tokens", json={"name": "other", "scopes": ["read"]})
         secrets = [CANARY, text, made.json()["token"]]
-        message = {"collection_id": "crm:c", "key": CANARY, "resource_id": CANARY, "headers": {"h": CANARY}, "upstream_id": CANARY}
-        for body in (
+        message: Any = {"collection_id": "crm:c", "key": CANARY, "resource_id": CANARY, "headers": {"h": CANARY}, "upstream_id": CANARY}
+        bodies: list[Any] = [
             {"messages": [event(CANARY, **message), record(CANARY, CANARY)]}, {"messages": [event({CANARY: 1}, **message)]},
             {"messages": [{CANARY: CANARY}]}, {CANARY: []}, {"messages": [event(1, id=CANARY, deliver_at="2099-01-01T00:00:00Z")]},
             {"messages": CANARY},
-        ):  # fmt: skip
+        ]  # fmt: skip
+        for body in bodies:
             await http.post("/v1/streams/events/messages", json=body)
         await http.post("/v1/streams/events/messages", content=f"{CANARY}".encode(), headers={"content-type": "application/json"})
         lines_of = f'{{"collection_id":"a:b","data":"{CANARY}"}}\n{CANARY}\n'.encode()

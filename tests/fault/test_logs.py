@@ -1,4 +1,4 @@
-"""What `broker serve` writes to standard error (C64): its start and stop, Redis lost and back, the first token, and at debug each request."""
+"""What `broker serve` writes to standard error (C64): its start and stop, Redis lost and back, the first token, at debug each request."""
 
 import json
 import os
@@ -22,7 +22,9 @@ def a_life(data_dir: Path, *options: str) -> list[str]:
     """The lines of a server that loses its Redis, gets it back, is given its first token, and is stopped."""
     server = ServeProcess("--port", "0", "--data-dir", str(data_dir), *options).wait_ready()
     body = {"messages": [{"collection_id": "a:b", "data": CANARY, "headers": {"h": CANARY}}]}
-    httpx.post(server.url + f"/v1/streams/events/messages?{CANARY}={CANARY}", json=body, headers={"X-Request-Id": "mine", "X-Other": CANARY})
+    headers = {"X-Request-Id": "mine", "X-Other": CANARY}
+    httpx.post(server.url + "/v1/streams/events/messages", json=body, headers=headers)
+    httpx.get(server.url + f"/v1/http-consumers/c/next?{CANARY}={CANARY}", headers=headers)
     os.kill(valkey_pid(data_dir), signal.SIGKILL)
     await_ready(server.url)
     token = httpx.post(server.url + "/v1/tokens", json={"name": "t", "scopes": ["admin"]}).json()["token"]
@@ -74,5 +76,6 @@ def test_c64_the_life_of_a_server_as_json_with_a_line_a_request(data_dir: Path) 
 
 
 def test_c64_a_wrong_format_is_one_line(data_dir: Path) -> None:
-    done = subprocess.run([*COMMAND, "serve", "--data-dir", str(data_dir), "--log-format", "xml"], capture_output=True, text=True, timeout=60)
+    command = [*COMMAND, "serve", "--data-dir", str(data_dir), "--log-format", "xml"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (2, "broker: --log-format: 'xml' is not one of text, json.\n")

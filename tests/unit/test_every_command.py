@@ -52,6 +52,7 @@ AT_A_SERVER: dict[str, tuple[list[str], list[str], int]] = {
     "consumer retrying": (["c"], ["nobody"], 1),
     "consumer release": (["c", "--worker", "w"], ["c"], 2),
     "consumer why": (["c"], ["nobody"], 1),
+    "audit": (["--limit", "5"], ["--limit", "0"], 2),
     "dead-letters list": (["c", "--reason", "rejected"], ["c", "--reason", "old"], 2),
     "dead-letters summary": (["c"], ["nobody"], 1),
     "dead-letters redrive": (["c", "--dry-run"], ["c", "--id", "yesterday"], 1),
