@@ -134,7 +134,7 @@ class AccessTokens:
         self._store = store
         self._admin = _digest(admin_token) if admin_token else None
         self._known: dict[str, Access] = {}
-        self._admins = Access(_EVERYTHING, "BROKER_ADMIN_TOKEN")
+        self._admins = Access(_EVERYTHING, "(BROKER_ADMIN_TOKEN)")  # which no token can be named
         self.anyone = Access(_EVERYTHING)  # who has no token, while the server is open
         self._door = door if self._admin is None else None
         self.open = False  # read at every call

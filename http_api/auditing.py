@@ -1,4 +1,4 @@
-"""Who changed what: each change by an operator is a line of the log and an entry of the audit log (docs/decisions/0023)."""
+"""Who changed what: each change by an operator is a line of the log and an entry of the audit log (docs/decisions/0030)."""
 
 import asyncio
 import logging

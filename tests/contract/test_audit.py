@@ -156,7 +156,8 @@ async def test_the_log_keeps_what_redis_does_not_take(
     reply = await guarded.call("ada", "POST", S, {"name": "s"}, "mine")
     assert reply.status_code == 201, "the change was made, and is answered"
     lost = [json.loads(_Json().format(line)) for line in caplog.records if line.name == "broker.audit" and line.levelname == "WARNING"]
-    assert [[line[name] for name in ("who", "what", "object", "request_id")] for line in lost] == [["ada", "createStream", "stream s", "mine"]]
+    told = [[line[name] for name in ("who", "what", "object", "request_id")] for line in lost]
+    assert told == [["ada", "createStream", "stream s", "mine"]]
     assert await lost_so_far() == before + 1
 
 
