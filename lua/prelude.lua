@@ -67,27 +67,6 @@ local function stream_id(member)
   return string.sub(member, 2, length + 1) .. '-' .. string.sub(member, length + 3)
 end
 
--- One less, of digits: the numbers of an id have 64 bits, those of Lua 53.
-local function one_less(digits)
-  local head, last, zeros = string.match(digits, '^(%d-)([1-9])(0*)$')
-  local less = head .. string.char(string.byte(last) - 1) .. string.rep('9', #zeros)
-  return string.match(less, '^0*(%d+)$')
-end
-
--- The greatest id before this one: what a group's cursor must be for this one to be the next.
-local function id_before(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  if string.find(seq, '[1-9]') then return ms .. '-' .. one_less(seq) end
-  if not string.find(ms, '[1-9]') then return '0-0' end
-  return one_less(ms) .. '-18446744073709551615'
-end
-
--- The next id.
-local function id_after(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return string.format('%s-%.0f', ms, seq + 1)
-end
-
 -- Entries of a stream behind an id. Nothing is behind the greatest id, which Redis takes for a fault.
 local GREATEST = '18446744073709551615-18446744073709551615'
 local function entries_behind(stream, id, count)

@@ -1,5 +1,11 @@
 -- due: whether there is something to do. `next` does it, and `fast_read` asks whether it need not be called.
 
+-- The next id.
+local function id_after(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  return string.format('%s-%.0f', ms, seq + 1)
+end
+
 local function first_entry(s)
   return redis.call('XRANGE', s.log, '-', '+', 'COUNT', 1)[1]
 end

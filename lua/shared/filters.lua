@@ -11,6 +11,21 @@
 -- need whole indexes: entries behind `#from` (a field of `filters`; none = all up to `seen` have their places) are yet to be
 -- indexed, and what lies in `leaving` is yet to leave (`#leaving`: there is some).
 
+-- One less, of digits: the numbers of an id have 64 bits, those of Lua 53.
+local function one_less(digits)
+  local head, last, zeros = string.match(digits, '^(%d-)([1-9])(0*)$')
+  local less = head .. string.char(string.byte(last) - 1) .. string.rep('9', #zeros)
+  return string.match(less, '^0*(%d+)$')
+end
+
+-- The greatest id before this one: what a group's cursor must be for this one to be the next.
+local function id_before(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  if string.find(seq, '[1-9]') then return ms .. '-' .. one_less(seq) end
+  if not string.find(ms, '[1-9]') then return '0-0' end
+  return one_less(ms) .. '-18446744073709551615'
+end
+
 local TERM_KEYS = { { 'collection_id', 'c' }, { 'resource_id', 'r' }, { 'provider', 'p' } }
 local WORK = 300
 
