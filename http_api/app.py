@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from broker.access import AccessTokens
 from broker.broker import Broker
 from broker.errors import InvalidRequest, NotFound, OutcomeUnknown
-from http_api import logs, metrics, problems
+from http_api import console, logs, metrics, problems
 from http_api.auditing import audited
 from http_api.auth import authenticate
 from http_api.codec import WHOLE
@@ -65,6 +65,7 @@ class _Addresses:
     def __init__(self, lifespan: ASGIApp) -> None:
         self._lifespan = lifespan
         self._endpoints = [(_pattern(path), _Methods(path)) for path in dict.fromkeys(o.path for o in OPERATIONS)]
+        self._endpoints += [(_pattern(path), endpoint) for path, endpoint in console.ADDRESSES.items()]
         self._find = remembered(self._match)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

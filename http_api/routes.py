@@ -156,6 +156,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("POST", _CONSUMER + "/resume", consumers.resume, "resumeConsumer", Consumer, errors=(404,)),
     Operation("POST", "/v1/tokens", tokens.create, "createToken", shapes.CreatedToken, shapes.TokenRequest, (201,), _BODY),
     Operation("GET", "/v1/tokens", tokens.page, "listTokens", shapes.TokenList),
+    Operation("GET", "/v1/access", tokens.access, "access", shapes.AccessObject),
     Operation("DELETE", "/v1/tokens/{name}", tokens.revoke, "revokeToken", shapes.Deleted, errors=(404,)),
     Operation("GET", "/v1/audit", audit.page, "listAudit", shapes.AuditPage, query=(_AFTER, _LIMIT)),
     Operation("GET", "/health/live", operations.live, "live", shapes.Health, public=True),

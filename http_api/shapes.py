@@ -344,6 +344,14 @@ class AuditPage(msgspec.Struct):
     next: str | None
 
 
+class AccessObject(msgspec.Struct):
+    """Whose token the caller has and what its scopes are. `open`: the server asks for none."""
+
+    name: str
+    scopes: list[str]
+    open: bool
+
+
 class Deleted(msgspec.Struct):
     """What was deleted."""
 

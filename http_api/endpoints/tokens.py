@@ -4,13 +4,14 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broker.access import Access
 from broker.errors import ValidationFailed
 from broker.times import duration_ms
 from broker.validation import decode
 from http_api.auth import require
 from http_api.codec import answer, read_json
 from http_api.context import context, made
-from http_api.shapes import CreatedToken, Deleted, TokenList, TokenRequest
+from http_api.shapes import AccessObject, CreatedToken, Deleted, TokenList, TokenRequest
 
 _TOKEN = msgspec.json.Decoder(TokenRequest)
 MAX_EXPIRY_MS = 2**45
@@ -52,3 +53,10 @@ async def revoke(request: Request) -> Response:
     name = request.path_params["name"]
     await context(request).tokens.revoke(name)
     return answer(request, Deleted(name))
+
+
+async def access(request: Request) -> Response:
+    """GET /v1/access: what the caller may do, so that a client can leave out what would be refused."""
+    caller: Access = request.scope["access"]
+    shown = AccessObject(caller.name, sorted(caller.scopes), context(request).tokens.open)
+    return answer(request, shown, cache_control="no-store")
