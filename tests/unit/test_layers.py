@@ -48,7 +48,7 @@ LAYERS = [
     "http_api.routes",
     "http_api.operations http_api.words",
     "http_api.schemas",
-    "http_api.openapi http_api.auditing",
+    "http_api.openapi http_api.auditing http_api.console",
     "http_api.edge.scope",
     "http_api.app http_api.supervisor http_api.edge.connection",
     "http_api.server",
@@ -65,7 +65,7 @@ PACKAGES = {
     "httptools": {"http_api.edge.requests"},
     "msgspec": {"broker.*", "http_api.*"},
     "starlette": {
-        "http_api.accepting", "http_api.app", "http_api.auditing", "http_api.auth", "http_api.codec", "http_api.context",
+        "http_api.accepting", "http_api.app", "http_api.auditing", "http_api.auth", "http_api.codec", "http_api.console", "http_api.context",
         "http_api.endpoints.*", "http_api.problems", "http_api.routes",
     },
     "uvicorn": {"http_api.edge.connection", "http_api.server"},

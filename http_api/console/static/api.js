@@ -79,10 +79,8 @@ export async function call(method, path, { query = {}, body, signal } = {}) {
     away(problem);
     throw problem;
   }
-  if (response.ok) {
-    away(null);
-    return read(text);
-  }
+  if (response.status !== 503 && response.status !== 504) away(null);
+  if (response.ok) return read(text);
   let told;
   try { told = read(text); } catch { told = { code: `HTTP ${response.status}`, summary: text.slice(0, 300) }; }
   const problem = new Problem(response.status, told, response.headers.get("x-request-id") || "");

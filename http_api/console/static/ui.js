@@ -37,15 +37,16 @@ export function useLive(load, deps, every = 3000) {
       if (busy || stop.signal.aborted) return;
       busy = true;
       const started = performance.now();
+      let pause = every;
       try {
         const value = await load(stop.signal);
         if (!stop.signal.aborted) setFound({ value, problem: null });
+        pause = Math.max(every, Math.min(30000, 5 * (performance.now() - started))); // a thousand consumers leave the server its time
       } catch (problem) {
         if (!stop.signal.aborted) setFound((last) => ({ value: last.value, problem }));
       }
       busy = false;
-      const took = performance.now() - started;
-      if (!stop.signal.aborted && every && !document.hidden) timer = setTimeout(look, Math.max(every, 10 * took));
+      if (!stop.signal.aborted && every && !document.hidden) timer = setTimeout(look, pause);
     }
     const seen = () => (document.hidden ? clearTimeout(timer) : look());
     again.current = look;
@@ -165,7 +166,7 @@ export const timeOfId = (id) => { const ms = Number(String(id).split("-")[0]); r
 export const utc = (local) => { const d = local ? new Date(local) : null; return d && !Number.isNaN(d.getTime()) ? d.toISOString() : ""; };
 
 /** A table that becomes a list of cards where the screen is narrow. `columns`: [heading, show(row), is a number?]. */
-export function Table({ caption, columns, rows, keyOf, empty = "None.", first = 200 }) {
+export function Table({ caption, columns, rows, keyOf, empty = "None.", first = 50 }) {
   const [shown, setShown] = useState(first);
   const end = useRef(null);
   useEffect(() => {
