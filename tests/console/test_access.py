@@ -100,7 +100,7 @@ def test_the_first_token_shuts_the_server_and_the_page_goes_on(context: BrowserC
     with serving("--port", "0", "--data-dir", str(data_dir)) as server:
         for sight in watched(context, Seeder(server.url)):
             page = sight.open("tokens")
-            expect(page.get_by_text("Open: no token needed")).to_be_visible()
+            expect(page.get_by_text("Open: no token")).to_be_visible()
             page.get_by_label("Name").fill("me")
             page.get_by_label("Scopes").fill("admin")
             page.get_by_role("button", name="Create the token").click()

@@ -12,6 +12,7 @@ from tests.support.servers import running
 
 def test_keys_lead_through_the_console(sight: Sight, first_message: str) -> None:
     page = sight.open("stream/world")
+    page.get_by_label("Text in data").wait_for()
     page.keyboard.press("/")
     expect(page.get_by_label("Text in data")).to_be_focused()
     page.keyboard.type("g?")

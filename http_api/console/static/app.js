@@ -69,7 +69,7 @@ function App() {
     const stop = watch(redraw);
     addEventListener("hashchange", redraw);
     addEventListener("keydown", key);
-    enter();
+    if (session.state === "asking") enter();
     return () => { stop(); removeEventListener("hashchange", redraw); removeEventListener("keydown", key); };
   }, []);
   const inside = session.state === "in";
@@ -85,7 +85,7 @@ function App() {
         ${tab(["consumers"], "Consumers", ["consumers", "consumer", "new-consumer"])}
         ${can("admin") ? tab(["tokens"], "Tokens", ["tokens"]) : null}${audited ? tab(["audit"], "Audit", ["audit"]) : null}</nav>` : null}
       <span class="who">${inside ? (session.token ? html`<span title=${session.scopes.join(", ")}>${session.name} · ${session.scopes.includes("admin") ? "admin" : canRead() ? "read" : "limited"}</span> <button onClick=${() => leave()}>Sign out</button>`
-        : html`<span class="badge warn" title="No access token was made yet: whoever reaches this address may do everything.">Open: no token needed</span>`) : null}
+        : html`<span class="badge warn" title="No access token was made yet: whoever reaches this address may do everything.">Open: no token</span>`) : null}
         <button class="plain" onClick=${() => setHelp(!help)} aria-label="Help">?</button></span></header>
     ${session.away ? html`<div class="away" role="alert"><b>${session.away.status ? "Redis is away." : "The server does not answer."}</b> ${session.away.status ? session.away.message : null} What is shown is from before.</div>` : null}
     <${Notice} />
@@ -93,4 +93,5 @@ function App() {
     ${help ? html`<${Help} close=${() => setHelp(false)} />` : null}<${Question} />`;
 }
 
+if (session.open && !session.token) enter();
 render(html`<${App} />`, document.getElementById("app"));

@@ -1,5 +1,5 @@
 // What the screens share: the address, live values, notices, questions, and how values are shown.
-import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
+import { Component, html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { BASE, changed, session } from "./api.js";
 
 // --- The address: all state of a screen is in it.
@@ -28,7 +28,7 @@ export function set(patch) {
 export function useLive(load, deps, every = 3000) {
   const [found, setFound] = useState({ value: null, problem: null });
   const again = useRef(() => {});
-  useEffect(() => {
+  useLayoutEffect(() => { // before the first paint: the answer may come in time for the second
     const stop = new AbortController();
     let timer = 0, busy = false;
     setFound({ value: null, problem: null });
@@ -165,6 +165,12 @@ export const timeOfId = (id) => { const ms = Number(String(id).split("-")[0]); r
 /** A field of a form that is a local time, as the API wants it. */
 export const utc = (local) => { const d = local ? new Date(local) : null; return d && !Number.isNaN(d.getTime()) ? d.toISOString() : ""; };
 
+/** A row is drawn again only where it or its columns are other ones: a thousand of them cost too much to compare at every scroll. */
+class Row extends Component {
+  shouldComponentUpdate(next) { return next.row !== this.props.row || next.columns !== this.props.columns; }
+  render({ row, columns }) { return html`<tr>${columns.map(([heading, show, number]) => html`<td class=${number ? "n" : ""} data-label=${heading}>${show(row)}</td>`)}</tr>`; }
+}
+
 /** A table that becomes a list of cards where the screen is narrow. `columns`: [heading, show(row), is a number?]. */
 export function Table({ caption, columns, rows, keyOf, empty = "None.", first = 50 }) {
   const [shown, setShown] = useState(first);
@@ -178,7 +184,7 @@ export function Table({ caption, columns, rows, keyOf, empty = "None.", first = 
   if (!rows.length) return html`<p class="quiet">${empty}</p>`;
   return html`<div class="wide"><table><caption class="unseen">${caption}</caption>
     <thead><tr>${columns.map(([heading, , number]) => html`<th scope="col" class=${number ? "n" : ""}>${heading || html`<span class="unseen">Actions</span>`}</th>`)}</tr></thead>
-    <tbody>${rows.slice(0, shown).map((row) => html`<tr key=${keyOf(row)}>${columns.map(([heading, show, number]) => html`<td class=${number ? "n" : ""} data-label=${heading}>${show(row)}</td>`)}</tr>`)}</tbody>
+    <tbody>${rows.slice(0, shown).map((row) => html`<${Row} key=${keyOf(row)} row=${row} columns=${columns} />`)}</tbody>
     </table>${rows.length > shown ? html`<p ref=${end} class="quiet">${count(rows.length - shown)} more</p>` : null}</div>`;
 }
 

@@ -11,7 +11,8 @@ import { Blocked, Pending, Retrying } from "./outstanding.js";
 import { Settings } from "./settings.js";
 
 async function load(name, signal) {
-  const [found] = await Promise.all([get(consumer(name), {}, signal), rates()]);
+  rates();
+  const found = await get(consumer(name), {}, signal);
   const { info } = found;
   note(`consumer ${name}`, {
     pending: info.num_pending, out: info.num_ack_pending, retrying: info.num_retrying, dead: info.num_dead,

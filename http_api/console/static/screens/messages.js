@@ -27,7 +27,7 @@ function Rows({ name, rows }) {
     ["Collection", (m) => html`<${Text} v=${m.collection} />`], ["Id", (m) => html`<${Text} v=${m.name} />`], ["Key", (m) => html`<${Text} v=${m.key} />`],
     ["Event", (m) => html`<${Text} v=${m.what} />`], ["Data", (m) => html`<code class="line"><${Text} v=${m.data} /></code>`],
   ];
-  return html`<${Table} caption="Messages" columns=${columns} rows=${rows} keyOf=${(m) => m.id} empty="No message." />`;
+  return html`<${Table} caption="Messages" columns=${columns} rows=${rows} keyOf=${(m) => m.id} empty="No message." first=${PAGE} />`;
 }
 
 /** Steps through the stream until a page is found, the end is reached, or someone stops it. */

@@ -13,7 +13,8 @@ async function consumers(signal) {
 }
 
 async function load(signal) {
-  const [streams, found] = await Promise.all([canRead() ? all("streams", {}, signal) : [], consumers(signal), rates()]);
+  rates();
+  const [streams, found] = await Promise.all([canRead() ? all("streams", {}, signal) : [], consumers(signal)]);
   for (const { name, info } of streams) note(`stream ${name}`, { messages: info.messages, published: rate("published", name) });
   for (const { name, info } of found) {
     note(`consumer ${name}`, {
@@ -47,7 +48,7 @@ const STREAMS = [
   ["Messages", (s) => count(s.info.messages), true],
   ["Size", (s) => bytes(s.info.bytes), true],
   ["Consumers", (s) => count(s.info.consumers), true],
-  ["Published", (s) => html`${aSecond(last(`stream ${s.name}`, "published"))}<${Spark} values=${past(`stream ${s.name}`).published} label=${`Published a second to ${s.name}`} />`],
+  ["Published", (s) => html`<span>${aSecond(last(`stream ${s.name}`, "published"))}<${Spark} values=${past(`stream ${s.name}`).published} label=${`Published a second to ${s.name}`} /></span>`],
 ];
 const CONSUMERS = [
   ["Consumer", (c) => html`<a href=${link(["consumer", c.name])}>${c.name}</a>`],
@@ -59,8 +60,8 @@ const CONSUMERS = [
   ["Dead", (c) => number(c.info.num_dead, true), true],
   ["Oldest", (c) => html`<${Age} at=${c.info.oldest_pending_at} />`, true],
   ["Drained in", (c) => span(drain(past(`consumer ${c.name}`))), true],
-  ["Delivered", (c) => html`${aSecond(last(`consumer ${c.name}`, "delivered"))}<${Spark} values=${past(`consumer ${c.name}`).delivered} label=${`Delivered a second to ${c.name}`} />`],
-  ["Acked", (c) => html`${aSecond(last(`consumer ${c.name}`, "acked"))}<${Spark} values=${past(`consumer ${c.name}`).acked} label=${`Acked a second by ${c.name}`} />`],
+  ["Delivered", (c) => html`<span>${aSecond(last(`consumer ${c.name}`, "delivered"))}<${Spark} values=${past(`consumer ${c.name}`).delivered} label=${`Delivered a second to ${c.name}`} /></span>`],
+  ["Acked", (c) => html`<span>${aSecond(last(`consumer ${c.name}`, "acked"))}<${Spark} values=${past(`consumer ${c.name}`).acked} label=${`Acked a second by ${c.name}`} /></span>`],
 ];
 
 export function Overview({ parts, query }) {

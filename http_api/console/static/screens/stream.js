@@ -10,7 +10,8 @@ import { Publish } from "./publish.js";
 import { State } from "./overview.js";
 
 async function load(name, signal) {
-  const [found] = await Promise.all([get(stream(name), {}, signal), rates()]);
+  rates();
+  const found = await get(stream(name), {}, signal);
   note(`stream ${name}`, { messages: found.info.messages, published: rate("published", name) });
   return found;
 }
