@@ -76,7 +76,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeder]:
     """An open server."""
-    with serving("--port", "0", "--data-dir", str(tmp_path_factory.mktemp("d") / "d")) as server:
+    data_dir: Path = tmp_path_factory.mktemp("d") / "d"
+    with serving("--port", "0", "--data-dir", str(data_dir), "--max-message-bytes", str(4 << 20)) as server:
         yield Seeder(server.url)
 
 

@@ -159,3 +159,25 @@ def test_the_live_tail_shows_what_comes_and_no_more_than_a_page(sight: Sight, ap
     page.get_by_label("Key").fill("new")
     page.get_by_role("button", name="Search").click()
     expect(rows).to_have_count(31)
+
+
+def test_a_search_that_is_asked_for_again_looks_again(sight: Sight, api: Seeder) -> None:
+    api.stream("again")
+    page = sight.open("stream/again")
+    expect(page.get_by_text("No message.")).to_be_visible()
+    (made,) = api.publish("again", {"data": 1})
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_role("link", name=made)).to_be_visible()
+
+
+def test_the_keys_that_are_held_are_named(sight: Sight, api: Seeder) -> None:
+    api.stream("keyed")
+    api.consumer("keyed-c", "keyed", ordering="key")
+    api.publish("keyed", {"key": "k1", "data": 1}, {"key": "k1", "data": 2}, {"key": "k2", "data": 3})
+    out, back = api.take("keyed-c", 2, "w1")
+    api.nack("keyed-c", [back], delay_ms=600_000)
+    page = sight.open("consumer/keyed-c?tab=blocked")
+    expect(page.get_by_text("1 messages wait for their keys.")).to_be_visible()
+    expect(page.get_by_role("row", name=out["id"])).to_contain_text("k1")
+    expect(page.get_by_role("row", name=back["id"])).to_contain_text("k2")
+    expect(page.get_by_role("row", name=back["id"])).to_contain_text("retrying")

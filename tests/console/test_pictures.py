@@ -48,7 +48,10 @@ def test_the_pictures_of_the_guide_can_be_taken(browser: Browser, tmp_path_facto
     place = DOCS / "pictures" if os.environ.get("CONSOLE_PICTURES") else tmp_path_factory.mktemp("pictures")
     taken = set()
     data_dir: Path = tmp_path_factory.mktemp("d") / "d"
-    with serving("--port", "0", "--data-dir", str(data_dir)) as server, browser.new_context(viewport={"width": 1100, "height": 680}) as context:
+    with (
+        serving("--port", "0", "--data-dir", str(data_dir)) as server,
+        browser.new_context(viewport={"width": 1100, "height": 680}) as context,
+    ):
         api, sight = Seeder(server.url), Sight(context.new_page(), server.url)
         shop(api)
         message = api.call("GET", "streams/orders/messages?limit=1")["data"][0]["id"]

@@ -31,7 +31,7 @@ function Rows({ name, rows }) {
 }
 
 /** Steps through the stream until a page is found, the end is reached, or someone stops it. */
-function useSearch(name, query, live) {
+function useSearch(name, query, live, turn) {
   const [state, setState] = useState({ rows: [], scanned: 0, next: "", busy: false, problem: null });
   const stop = useRef(null);
   const key = JSON.stringify(asked(query));
@@ -56,7 +56,7 @@ function useSearch(name, query, live) {
     if (live) return () => {};
     look([], 0, "");
     return () => stop.current?.abort();
-  }, [name, key, live]);
+  }, [name, key, live, turn]);
   return {
     ...state,
     stop: () => { stop.current?.abort(); setState((last) => ({ ...last, busy: false })); },
@@ -92,10 +92,11 @@ function Tail({ name, query }) {
 export function Messages({ name, query }) {
   const tail = query.live === "1";
   const [form, setForm] = useState(query);
-  const found = useSearch(name, query, tail);
+  const [turn, setTurn] = useState(0);
+  const found = useSearch(name, query, tail, turn);
   const input = ([field, label], extra) => html`<${Field} label=${label} value=${form[field] || ""} ...${extra} onInput=${(e) => setForm({ ...form, [field]: e.target.value })} />`;
   const names = [...FIELDS, ...TIMES].map(([field]) => field);
-  const submit = (event) => { event.preventDefault(); set(Object.fromEntries(names.map((field) => [field, form[field] || ""]))); };
+  const submit = (event) => { event.preventDefault(); setTurn(turn + 1); set(Object.fromEntries(names.map((field) => [field, form[field] || ""]))); };
   const clear = () => { setForm({}); set(Object.fromEntries(names.map((field) => [field, ""]))); };
   const filtered = names.some((field) => place().query[field]);
   return html`<form class="filters" role="search" aria-label="Search messages" onSubmit=${submit}>

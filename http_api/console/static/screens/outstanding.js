@@ -1,6 +1,6 @@
 // What a consumer has out and what it will deliver again.
 import { html } from "../vendor/htm-preact.js";
-import { all, call, can, consumer, get } from "../api.js";
+import { all, call, can, canRead, consumer, get, stream as of } from "../api.js";
 import { Age, Loaded, Table, Text, Time, act, ask, count, link, useLive } from "../ui.js";
 
 const MOST = 2000;
@@ -53,11 +53,24 @@ export function Retrying({ name, stream }) {
     ${page.next ? html`<p class="quiet">The first ${count(page.data.length)} are shown.</p>` : null}`}<//>`;
 }
 
+/** The keys of messages that are out: the list of what is out has none. A message keeps its key, so each is asked for once. */
+const keys = new Map();
+async function keyed(stream, rows, signal) {
+  if (!canRead()) return rows;
+  if (keys.size > 1000) keys.clear();
+  const name = ({ id }) => `${stream} ${id}`;
+  await Promise.all(rows.filter((row) => !keys.has(name(row))).map(async (row) => {
+    const found = await get(of(stream, `/messages/${encodeURIComponent(row.id)}`), {}, signal).catch(() => null);
+    if (found) keys.set(name(row), found.record ? found.record.id : found.event.key);
+  }));
+  return rows.map((row) => ({ ...row, key: keys.get(name(row)) }));
+}
+
 /** Whose keys are held: by what is retried, and by what is out. */
 export function Blocked({ name, stream, info }) {
   const live = useLive(async (signal) => {
-    const [out, retried] = await Promise.all([get(consumer(name, "/pending"), { limit: 200 }, signal), get(consumer(name, "/retrying"), { limit: 200 }, signal)]);
-    return [...out.data.map((row) => ({ ...row, held: "out" })), ...retried.data.filter((row) => !row.blocked).map((row) => ({ ...row, held: "retrying" }))];
+    const [out, retried] = await Promise.all([get(consumer(name, "/pending"), { limit: 50 }, signal), get(consumer(name, "/retrying"), { limit: 200 }, signal)]);
+    return [...(await keyed(stream, out.data, signal)).map((row) => ({ ...row, held: "out" })), ...retried.data.filter((row) => !row.blocked).map((row) => ({ ...row, held: "retrying" }))];
   }, [name]);
   const columns = [message(stream), ["Held by what is", (row) => row.held], ["Key", (row) => html`<${Text} v=${row.key} />`], ["Worker", (row) => html`<${Text} v=${row.worker} />`],
     ["Until", (row) => html`<${Time} at=${row.due_at || row.expires_at} />`]];
