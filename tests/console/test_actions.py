@@ -1,5 +1,7 @@
 """Every action that changes the broker, by role and label, and what the API says afterwards."""
 
+import re
+
 from playwright.sync_api import Route, expect
 
 from tests.console.broker_api import Seeder
@@ -128,10 +130,13 @@ def test_a_long_search_shows_how_far_it_is_and_stops(sight: Sight, api: Seeder) 
     page = sight.open("stream/long")
     # 25 000 messages are three steps of the API: the second is held until the search was stopped.
     steps: list[str] = []
+    held: list[Route] = []
 
     def step(route: Route) -> None:
         steps.append(route.request.url)
-        if len(steps) != 2:
+        if len(steps) == 2:
+            held.append(route)
+        else:
             route.continue_()
 
     page.route("**/messages?*contains=*", step)
@@ -140,6 +145,8 @@ def test_a_long_search_shows_how_far_it_is_and_stops(sight: Sight, api: Seeder) 
     sight.says("Looked at 10\u202f000 messages, found 0.")
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+    held[0].continue_()
+    page.wait_for_load_state("networkidle")
     assert len(steps) == 2
     page.get_by_role("button", name="Look further").click()
     sight.says("Looked at 25\u202f000 messages, found 0.")
@@ -153,9 +160,11 @@ def test_the_live_tail_shows_what_comes_and_no_more_than_a_page(sight: Sight, ap
     page.get_by_label("Live tail").check()
     rows = page.get_by_role("table", name="Messages").get_by_role("row")
     expect(rows).to_have_count(101)
+    more = page.get_by_text(re.compile(r"^\d+ more$"))
     newest = api.publish("tail", *({"data": n, "key": "new"} for n in range(30)))[-1]
     expect(rows.nth(1)).to_contain_text(newest)
     expect(rows).to_have_count(101)
+    expect(more).to_have_count(0)
     page.get_by_label("Key").fill("new")
     page.get_by_role("button", name="Search").click()
     expect(rows).to_have_count(31)

@@ -2,7 +2,7 @@
 
 import re
 
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import BrowserContext, Route, expect
 
 from benchmarks.processes import serving
 from tests.console.broker_api import Seeder
@@ -61,8 +61,15 @@ def test_a_hidden_tab_asks_for_nothing(sight: Sight, first_message: str) -> None
     }"""
     page.clock.run_for(10_000)
     page.wait_for_load_state("networkidle")
-    asked = len(sight.methods)
+    # It is hidden while an answer is under way.
+    held: list[Route] = []
+    page.route("**/v1/http-consumers*", lambda route: held.append(route), times=1)
+    with page.expect_request("**/v1/http-consumers*"):
+        page.clock.run_for(31_000)
     page.evaluate(seen % "true")
+    held[0].continue_()
+    page.wait_for_load_state("networkidle")
+    asked = len(sight.methods)
     page.clock.run_for(600_000)
     page.clock.run_for(600_000)
     assert len(sight.methods) == asked

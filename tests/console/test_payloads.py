@@ -71,3 +71,5 @@ def test_a_reader_takes_any_json_apart_as_python_does(sight: Sight) -> None:
     for text in texts:
         found = page.evaluate("async (text) => (await import('./json.js')).read(text)", text)
         assert found == json.loads(text)
+    found = page.evaluate("async () => (await import('./json.js')).read('[9007199254740993, 1e400, 1.50, 12]')")
+    assert found == ["9007199254740993", "1e400", "1.50", 12]
