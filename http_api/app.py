@@ -64,8 +64,8 @@ class _Addresses:
 
     def __init__(self, lifespan: ASGIApp) -> None:
         self._lifespan = lifespan
-        self._endpoints = [(_pattern(path), _Methods(path)) for path in dict.fromkeys(o.path for o in OPERATIONS)]
-        self._endpoints += [(_pattern(path), endpoint) for path, endpoint in console.ADDRESSES.items()]
+        served: dict[str, ASGIApp] = {o.path: _Methods(o.path) for o in OPERATIONS} | console.ADDRESSES
+        self._endpoints = [(_pattern(path), endpoint) for path, endpoint in served.items()]
         self._find = remembered(self._match)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -122,6 +122,7 @@ OPERATION_WORDS: dict[str, Words] = {
         {"worker": {"name": "billing", "scopes": ["consume:billing"], "expires_in": "90d"}},
     ),
     "listTokens": Words("tokens", "List access tokens", "Without their texts."),
+    "access": Words("tokens", "What the caller may do", "By the token's scopes; on an open server everything."),
     "revokeToken": Words("tokens", "Revoke an access token", "It is refused from now on, on every server."),
     "listAudit": Words(
         "tokens", "Read the audit log",

@@ -67,8 +67,8 @@ def test_a_hidden_tab_asks_for_nothing(sight: Sight, first_message: str) -> None
     with page.expect_request("**/v1/http-consumers*"):
         page.clock.run_for(31_000)
     page.evaluate(seen % "true")
-    held[0].continue_()
-    page.wait_for_load_state("networkidle")
+    with page.expect_event("requestfinished", lambda request: "/v1/http-consumers" in request.url):
+        held[0].continue_()
     asked = len(sight.methods)
     page.clock.run_for(600_000)
     page.clock.run_for(600_000)

@@ -64,7 +64,7 @@ def test_the_page_says_whether_a_token_is_wanted(api: Seeder, guarded: Seeder) -
 
 
 def test_c65_access_says_what_the_callers_token_may_do(api: Seeder, guarded: Seeder) -> None:
-    assert api.call("GET", "access") == {"name": "admin", "scopes": ["admin"], "open": True}
+    assert api.call("GET", "access") == {"name": "", "scopes": ["admin"], "open": True}
     made = guarded.call("POST", "tokens", {"name": "seen", "scopes": ["read", "manage:billing"]})
     assert Seeder(guarded.url, made["token"]).call("GET", "access") == {"name": "seen", "scopes": ["manage:billing", "read"], "open": False}
     refused = httpx.get(guarded.url + "/v1/access")

@@ -54,6 +54,7 @@ async def guarded(broker: Broker) -> AsyncIterator[tuple[httpx.AsyncClient, dict
 async def test_each_scope_reaches_what_it_says(guarded: tuple[httpx.AsyncClient, dict[str, str]], operation: Operation) -> None:
     client, texts = guarded
     expected = {"admin"}
+    expected |= set(SCOPES) if operation.name == "access" else set()
     expected |= {"reader"} if operation.name in READS else set()
     expected |= {"worker"} if operation.name in CONSUMES else set()
     expected |= {"manager", "any-manager"} if operation.name in MANAGES else set()

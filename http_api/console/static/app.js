@@ -84,7 +84,7 @@ function App() {
       ${inside ? html`<nav aria-label="Main">${tab([], "Overview", [""])}${tab(["streams"], "Streams", ["streams", "stream", "message", "new-stream"])}
         ${tab(["consumers"], "Consumers", ["consumers", "consumer", "new-consumer"])}
         ${can("admin") ? tab(["tokens"], "Tokens", ["tokens"]) : null}${audited ? tab(["audit"], "Audit", ["audit"]) : null}</nav>` : null}
-      <span class="who">${inside ? (session.token ? html`<span title=${session.scopes.join(", ")}>${session.name} · ${session.scopes.includes("admin") ? "admin" : canRead() ? "read" : "limited"}</span> <button onClick=${() => leave()}>Sign out</button>`
+      <span class="who">${inside ? (session.token ? html`<span title=${session.scopes.join(", ")}>${[session.name, session.scopes.includes("admin") ? "admin" : canRead() ? "read" : "limited"].filter(Boolean).join(" · ")}</span> <button onClick=${() => leave()}>Sign out</button>`
         : html`<span class="badge warn" title="No access token was made yet: whoever reaches this address may do everything.">Open: no token</span>`) : null}
         <button class="plain" onClick=${() => setHelp(!help)} aria-label="Help">?</button></span></header>
     ${session.away ? html`<div class="away" role="alert"><b>${session.away.status ? "Redis is away." : "The server does not answer."}</b> ${session.away.status ? session.away.message : null} What is shown is from before.</div>` : null}
