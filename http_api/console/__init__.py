@@ -94,11 +94,12 @@ async def _file_of(request: Request) -> Response:
     return _files()[path].response(request)
 
 
-async def _root(request: Request) -> Response:
+async def _root(scope: Scope, receive: Receive, send: Send) -> None:
     """GET /: a browser is led to the console; for others there is nothing here."""
-    if "text/html" not in request.headers.get("accept", ""):
-        raise NotFound("There is nothing at this address.")
-    return RedirectResponse("console/", 307, {"Vary": "Accept"})
+    request = Request(scope, receive, send)
+    if request.method not in ("GET", "HEAD") or "text/html" not in request.headers.get("accept", ""):
+        raise NotFound("There is nothing at this address; /openapi.json lists what there is.")
+    await RedirectResponse("console/", 307, {"Vary": "Accept"})(scope, receive, send)
 
 
 class _Get:
@@ -118,7 +119,7 @@ class _Get:
 
 
 ADDRESSES: dict[str, ASGIApp] = {
-    "/": _Get(_root),
+    "/": _root,
     "/console": _Get(_beside),
     "/console/": _Get(_page),
     "/console/{path:path}": _Get(_file_of),

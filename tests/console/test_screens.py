@@ -32,6 +32,7 @@ SCREENS = {
     "new-stream": ("new-stream", "New stream", ""),
     "new-consumer": ("new-consumer?stream=world", "New consumer", EVIL),
     "tokens": ("tokens", "Tokens", ""),
+    "audit": ("audit", "Audit", "createConsumer"),
     "nowhere": ("nowhere", "Not found", ""),
 }
 

@@ -48,7 +48,7 @@ def test_a_browser_is_led_to_it(api: Seeder) -> None:
 
 
 def test_other_methods_and_other_paths_are_refused_in_the_one_shape(api: Seeder) -> None:
-    for path in ("/", "/console", "/console/", "/console/app.js"):
+    for path in ("/console", "/console/", "/console/app.js"):
         refused = httpx.post(api.url + path)
         assert (refused.status_code, refused.json()["code"], refused.headers["allow"]) == (405, "METHOD_NOT_ALLOWED", "GET, HEAD")
     for path in ("nothing.js", "..%2f__init__.py", "%2e%2e/__init__.py", "index.html%20open", "vendor/README.md"):

@@ -74,7 +74,7 @@ function App() {
   }, []);
   const inside = session.state === "in";
   useEffect(() => {
-    if (inside && can("admin")) setTimeout(() => has("/v1/audit").then(setAudited, () => {}), 500);
+    if (inside && canRead()) setTimeout(() => has("/v1/audit").then(setAudited, () => {}), 500);
   }, [inside]);
   const { parts, query } = place();
   useEffect(() => { document.title = [parts[1], parts[0], "Stream broker"].filter(Boolean).join(" · "); });
