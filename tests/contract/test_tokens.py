@@ -25,7 +25,7 @@ SCOPES: dict[str, list[str]] = {
 # Who may do what, beside the admin; all others are forbidden.
 READS = {
     "listStreams", "getStream", "listMessages", "getMessage", "listScheduled", "getRecord", "listConsumers", "getConsumer", "listPending",
-    "listRetrying", "peek", "listDeadLetters", "summarizeDeadLetters",
+    "listRetrying", "peek", "listDeadLetters", "summarizeDeadLetters", "listAudit",
 }  # fmt: skip
 CONSUMES = {
     "next", "nextByPost", "ack", "nack", "extend", "getConsumer", "listPending", "listRetrying", "peek", "listDeadLetters",
