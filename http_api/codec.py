@@ -5,7 +5,7 @@ There is one path: a MessagePack body becomes JSON at the door, and JSON becomes
 
 import asyncio
 from codecs import BOM_UTF8
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 import msgspec
@@ -166,7 +166,7 @@ async def read_json(request: Request, limit: int) -> bytes:
 
 async def lines(
     chunks: AsyncIterator[bytes], limit: int, room: Room, turns: asyncio.Semaphore
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Split a body at line ends; PAUSE where those before must not wait for more.
 
     So few are read at a time as have a turn, and who is slow gives it up. A line over `limit` bytes is given up to there: it

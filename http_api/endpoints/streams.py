@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import aclosing, closing
 
 import msgspec
 from starlette.requests import Request
@@ -157,17 +157,18 @@ async def _publish_lines(request: Request, name: str) -> Response:
     The status is known only at the end, for a bad line turns it into an error.
     """
     limit = context(request).settings.max_message_bytes + 8192
-    lines = codec.lines(codec.body_chunks(request), limit, context(request).room, context(request).uploads)
+    reading = codec.lines(codec.body_chunks(request), limit, context(request).room, context(request).uploads)
     counts: Counter[str] = Counter()
     rows = Overflow(_IN_MEMORY)
     try:
         rows.write(b'{"data":[')
-        async for results in context(request).broker.publish_lines(name, lines):
-            rows.write(b"," if counts else b"")
-            rows.write(msgspec.json.encode(results)[1:-1])
-            info = count_by_status(results)
-            metrics.published(name, info)
-            counts.update(info)
+        async with aclosing(reading) as lines:  # it has a turn, which a bad line would keep until the next garbage collection
+            async for results in context(request).broker.publish_lines(name, lines):
+                rows.write(b"," if counts else b"")
+                rows.write(msgspec.json.encode(results)[1:-1])
+                info = count_by_status(results)
+                metrics.published(name, info)
+                counts.update(info)
         rows.write(b'],"info":' + msgspec.json.encode(dict(counts)) + b"}\n")
     except BaseException:
         rows.close()

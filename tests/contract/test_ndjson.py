@@ -1,5 +1,6 @@
 """Section 4: publishing lines, which are stored as they come (C13, C14). HTTP only."""
 
+import gc
 import json
 import re
 from collections.abc import AsyncIterator
@@ -71,3 +72,14 @@ async def test_c14_a_line_over_1_mib_is_too_large_and_those_before_it_stay(http:
 async def test_c14_ndjson_may_be_longer_than_a_json_body(http: httpx.AsyncClient) -> None:
     content = ndjson([event("x" * 1_000_000) for _ in range(10)])
     assert (await http.post(EVENTS, content=content, headers=NDJSON)).json()["info"] == {"created": 10}
+
+
+async def test_bad_lines_keep_no_turn_from_those_who_come_after(http: httpx.AsyncClient) -> None:
+    """Few uploads are read at a time; one that was refused gives its turn back at once, not at a garbage collection."""
+    gc.disable()
+    try:
+        for _ in range(40):
+            reply = await http.post(EVENTS, content=b"{", headers=NDJSON)
+            assert reply.status_code == 422
+    finally:
+        gc.enable()
