@@ -45,8 +45,8 @@ def worked(cli: Cli, stream: str) -> str:
 def test_lists_show_counts_under_words(cli: Cli, worked: str) -> None:
     status, lines = on_a_terminal(cli, "consumer", "list", "--stream", worked)
     assert (status, len(lines)) == (0, 2)
-    assert lines[0].split()[:5] == ["name", "stream", "pending", "out", "dead"]
-    assert lines[1].split()[:5] == [worked, worked, "1", "1", "1"]
+    assert lines[0].split()[:7] == ["name", "stream", "pending", "out", "retrying", "dead", "oldest"]
+    assert lines[1].split()[:6] == [worked, worked, "1", "1", "0", "1"]
     assert json.loads(cli.ok("consumer", "list", "--stream", worked))["info"]["num_dead"] == 1
 
     status, lines = on_a_terminal(cli, "stream", "list")

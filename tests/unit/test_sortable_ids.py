@@ -1,4 +1,4 @@
-"""Ids inside zsets: the Lua functions of the prelude, run by Redis itself."""
+"""Ids inside zsets: the Lua functions of the prelude and of `filters`, run by Redis itself."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from broker import Store
-from broker.scripts import prelude
+from broker.scripts import prelude, read
 
 pytestmark = pytest.mark.anyio
 
@@ -25,8 +25,9 @@ same_store = settings(suppress_health_check=[HealthCheck.function_scoped_fixture
 
 
 async def each(store: Store, function: str, texts: Sequence[str]) -> list[str]:
-    """A function of the prelude over each text."""
-    script = f"{prelude()}\nlocal out = {{}}\nfor i, text in ipairs(ARGV) do out[i] = {function}(text) end\nreturn out"
+    """A function over each text."""
+    text = "local out = {}\nfor i, text in ipairs(ARGV) do out[i] = %s(text) end\nreturn out" % function
+    script = "\n".join((prelude(), read("shared/filters"), text))
     return [text.decode() for text in await store.call("EVAL", script, 0, *texts)]
 
 
