@@ -33,7 +33,7 @@ def configuration(bind: str, servers: Sequence[str], changed: Mapping[str, str])
     text = re.sub(r" resolvers \S+ init-addr \S+$", "", text, flags=re.MULTILINE)
     text = _replaced(r"^( *bind ):8080$", rf"\g<1>{bind}", text, 1)
     for address in servers:
-        text = _replaced(r"^( *server (\S+) )\2:8080$", rf"\g<1>{address}", text, 1)
+        text = _replaced(r'^( *server \S+ )"\$\{.*:8080\}"$', rf"\g<1>{address}", text, 1)
     if ":8080" in text:
         raise ValueError(f"{SHIPPED} has more servers than {len(servers)}")
     for setting, value in changed.items():

@@ -26,7 +26,7 @@ same_store = settings(suppress_health_check=[HealthCheck.function_scoped_fixture
 
 async def each(store: Store, function: str, texts: Sequence[str]) -> list[str]:
     """A function over each text."""
-    text = "local out = {}\nfor i, text in ipairs(ARGV) do out[i] = %s(text) end\nreturn out" % function
+    text = f"local out = {{}}\nfor i, text in ipairs(ARGV) do out[i] = {function}(text) end\nreturn out"
     script = "\n".join((prelude(), read("shared/filters"), text))
     return [text.decode() for text in await store.call("EVAL", script, 0, *texts)]
 
