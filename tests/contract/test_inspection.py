@@ -30,8 +30,11 @@ def ms(text: str) -> int:
 
 async def state(api: Api) -> tuple[Json, Json, Json]:
     consumer = await api.get_consumer("c")
-    del consumer["info"]["oldest_ack_pending_at"]  # exact to some ms; `pending` has the time of each
-    return consumer, await api.pending("c"), await api.dead_letters("c")
+    del consumer["info"]["oldest_ack_pending_at"]  # Redis tells how long ago: two looks may differ by a ms
+    pending = await api.pending("c")
+    for row in pending["data"]:
+        del row["delivered_at"], row["expires_at"]
+    return consumer, pending, await api.dead_letters("c")
 
 
 async def all_rows(api: Api, what: str, **query: Any) -> list[Json]:
