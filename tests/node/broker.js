@@ -54,7 +54,7 @@ export class Broker {
   // Events of collection_id, id, data, [key]. Gives a status and a message id for each.
   async publish(stream, events) {
     const args = events.flatMap(({ collection_id, id, key, data }) => [
-      id, collection_id, "", key === undefined ? "rukeabc" : "rueabc",
+      id, collection_id, "", key === undefined ? "rukeabch" : "rueabch",
       JSON.stringify({ collection_id, key, id, provider: collection_id.split(":")[0], data }), "", "",
     ]);
     const reply = await this.call("publish_events", stream, ...args);
