@@ -53,7 +53,7 @@ def create_app(broker: Broker, tokens: AccessTokens, settings: Settings, *, owns
         await broker.close()
 
     context = Context(
-        broker, tokens, settings, description=msgspec.json.encode(describe()), room=Room(settings.max_body_bytes),
+        broker, tokens, settings, description=msgspec.json.encode(describe()) + b"\n", room=Room(settings.max_body_bytes),
         pages=asyncio.Semaphore(_PAGES), uploads=asyncio.Semaphore(_UPLOADS), scraper=Scraper(broker),
     )  # fmt: skip
     return Surroundings(_Addresses(Router(lifespan=lifespan)), context, owns_calls=owns_calls)

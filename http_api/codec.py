@@ -239,7 +239,8 @@ def answer(request: Request, body: bytes | msgspec.Struct | dict[str, Any], stat
         named.append(_VARY)  # for caches: what must not be stored, and what is posted, is never in one
     media = accepted(request)
     if media == JSON:
-        return _Text(text + b"\n", status, _JSON_TYPE, named)  # so that a terminal's prompt stands on a line of its own
+        ended = text if text.endswith(b"\n") else text + b"\n"  # so that a terminal's prompt stands on a line of its own
+        return _Text(ended, status, _JSON_TYPE, named)
     return _Text(pack(text), status, (b"content-type", media.encode()), named)
 
 
