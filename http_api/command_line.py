@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("broker").addHandler(logging.NullHandler())
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, _end)
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         try:
             args = parser().parse_args(argv)
@@ -43,7 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokerError as exc:
         return fail(f"{exc.code}: {exc.summary}", 1)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second one would show how Python ends
         return 128 + signal.SIGINT
     except BrokenPipeError:
         _drop_output()
@@ -51,6 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as exc:
         _drop_output()
         return fail(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc.strerror or exc), 1)
+
+
+def _interrupt(_: int, __: FrameType | None) -> None:
+    """Ctrl-C, as Python takes it; an impatient second one would show how Python ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _end(_: int, __: FrameType | None) -> None:
