@@ -11,7 +11,7 @@ from typing import Literal
 from benchmarks.redis_processes import RedisProcess, data_server, free_ports, until
 
 SERVICE = "broker"
-# Killed; stopped, with its connections open; parted from its replicas and the sentinels alone.
+# What happens to the primary: it is killed; it is stopped with its connections open; or only its replicas and the sentinels lose it.
 Fault = Literal["killed", "hung", "cut off"]
 _SENTINEL = """
 port {port}

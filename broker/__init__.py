@@ -2,7 +2,7 @@
 
 from broker.batches import Batch, Delivery, Nack, Peeked, PendingDelivery, Settled, Settlement
 from broker.broker import Broker, Readiness
-from broker.consumers import Consumer, ConsumerChanges, ConsumerInfo, ConsumerSpec
+from broker.consumer_fields import Consumer, ConsumerChanges, ConsumerInfo, ConsumerSpec
 from broker.dead_letters import DeadLetter, Redriven
 from broker.errors import BrokerError
 from broker.filters import Filters

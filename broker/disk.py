@@ -39,7 +39,7 @@ class Disk:
         return self.embedded and not self.refusal and self.policy != "always"
 
 
-def told(reply: Any) -> Disk:
+def parsed(reply: Any) -> Disk:
     """What the reply to SETTINGS says."""
     if not isinstance(reply, list):
         return Disk("", embedded=False)
@@ -50,7 +50,7 @@ def told(reply: Any) -> Disk:
 async def look(store: Store, key: str) -> Disk:
     """The disk of the server that holds a key."""
     waited, settings = await store.together(key, ("WAITAOF", 1, 0, 1), SETTINGS)
-    return replace(told(settings), refusal=str(waited).partition(",")[0] if isinstance(waited, Exception) else "")
+    return replace(parsed(settings), refusal=str(waited).partition(",")[0] if isinstance(waited, Exception) else "")
 
 
 async def make_sure(store: Store, key: str) -> str | None:

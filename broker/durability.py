@@ -62,7 +62,7 @@ class Durability:
             # A wait that is over is answered before the next one begins.
             store = self._stores[stream] = self._store.apart(WAIT_MS / 1000)
         replies = await store.together(key, *commands)
-        if fsync and disk.told(replies[-1]).can_change:  # it has started again since
+        if fsync and disk.parsed(replies[-1]).can_change:  # it has started again since
             await disk.sync_always(store, key)
             replies = await store.together(key, *commands)
         role = replies[len(marks) + 2] if wanted else None
@@ -71,7 +71,7 @@ class Durability:
             if isinstance(reply, Exception) and reply is not role:
                 logger.warning("a publish to %s could not be confirmed: %s", stream, reply)
         on_replicas = replies[len(marks)] if wanted else 0
-        on_disk, doubt = (replies[-2], disk.told(replies[-1]).reason) if fsync else (None, None)
+        on_disk, doubt = (replies[-2], disk.parsed(replies[-1]).reason) if fsync else (None, None)
         if doubt:
             logger.warning("a publish to %s could not be confirmed: fsync %s", stream, doubt)
         return [

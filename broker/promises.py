@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from broker import disk, keys
+from broker.error_replies import forbidden
 from broker.errors import BrokerError, StoreFault
-from broker.store import Store, forbidden
+from broker.store import Store
 
 OLDEST = (7, 0)
 

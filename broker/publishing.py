@@ -19,7 +19,7 @@ Status = Literal["created", "updated", "deleted", "unchanged", "stale", "duplica
 MAX_MESSAGE_BYTES = 1 << 20
 LINES_A_CHUNK = 250  # more do not fit into the buffer of a socket, and wait there while the next are read
 BYTES_A_CHUNK = 1 << 20
-# In place of a line: none has come for a moment, so those before it need not wait for it.
+# Stands for a pause in the input: store the lines read so far, do not wait for the next one.
 PAUSE = b"\n"
 
 

@@ -7,6 +7,7 @@ import msgspec
 from broker.engine import Engine, room_of
 from broker.replies import MessageRows, MessagesHead, taken_apart
 from broker.splicing import complete, label_of
+from broker.watching import order
 
 # What one call looks at, at most; a search that has seen so much goes on from its cursor.
 MAX_ENTRIES, MAX_BYTES = 10_000, 8 << 20
@@ -98,9 +99,9 @@ async def search(engine: Engine, stream: str, what: Search, after: str | None, l
     begin, end = what.bounds()
     position: Any = after or begin
     if after and begin and not what.newest_first:
-        position = max(after, begin, key=_order)
+        position = max(after, begin, key=order)
     elif after and begin:
-        position = min(after, begin, key=_order)
+        position = min(after, begin, key=order)
     found, room, scanned, seen = list[StoredMessage](), engine.scripts.max_answer_bytes, 0, 0
     until: Any = end
     while True:  # up to what was the last one at first, so that publishers do not hold it up
@@ -116,8 +117,3 @@ async def search(engine: Engine, stream: str, what: Search, after: str | None, l
         scanned, seen = scanned + looked, seen + size
         if not position or len(found) >= limit or position == before or scanned >= MAX_ENTRIES or seen >= MAX_BYTES:
             return Page(found, position.decode() or None, scanned)
-
-
-def _order(message_id: str) -> tuple[int, int]:
-    ms, _, seq = message_id.partition("-")
-    return int(ms), int(seq)

@@ -14,16 +14,9 @@ from typing import Any
 
 from redis.exceptions import (
     AskError,
-    AuthenticationError,
-    AuthorizationError,
-    BusyLoadingError,
-    ClusterDownError,
-    ExecAbortError,
-    MasterDownError,
     MovedError,
     NoPermissionError,
     NoScriptError,
-    OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
@@ -32,7 +25,8 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from broker import topology
-from broker.errors import SCRIPT_ERRORS, BrokerError, OutcomeUnknown, StoreFault, StoreFull, StoreUnavailable
+from broker.error_replies import PASSING, REFUSALS, from_reply
+from broker.errors import OutcomeUnknown, StoreUnavailable
 from broker.link import Argument, Link, Node, NotSent, connect
 from broker.outage import Outage
 from broker.scripts import Script
@@ -46,54 +40,6 @@ PAUSE_S = 0.05
 REDIRECTIONS = 16
 # Between two lines of the log about the same outage.
 WARN_S = 1.0
-
-# Replies by which Redis refuses a command before it does anything.
-_REFUSALS = (
-    AuthenticationError,
-    AuthorizationError,
-    BusyLoadingError,
-    ClusterDownError,
-    ExecAbortError,
-    MasterDownError,
-    NoPermissionError,
-    ReadOnlyError,
-    TryAgainError,
-)
-# Of these, those that another server may not answer, or the same one a little later.
-_PASSING = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
-_REFUSAL_WORDS = {
-    "BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM", "NOREPLICAS", "READONLY", "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN",
-}  # fmt: skip
-
-
-def from_reply(error: RedisError) -> BrokerError:
-    """What an error reply of Redis means to a caller."""
-    text = str(error)
-    if isinstance(error, ExecAbortError):
-        text = text.partition("because of: ")[2] or text
-    word = text.partition(" ")[0]
-    if isinstance(error, OutOfMemoryError) or word == "OOM":
-        return StoreFull("Redis is at its memory limit; nothing was stored.")
-    if isinstance(error, _REFUSALS) or word in _REFUSAL_WORDS:
-        logger.warning("Redis refuses commands: %s", _without_arguments(text))
-        return StoreUnavailable("Redis does not take commands at the moment; nothing happened.")
-    if word == "NOGROUP":
-        word = "CONSUMER_NOT_FOUND"
-    if word in SCRIPT_ERRORS:
-        kind, summary = SCRIPT_ERRORS[word]
-        return kind(summary)
-    logger.error("Redis gave an unexpected error: %s", _without_arguments(text))
-    return StoreFault("Redis gave an answer that the broker does not understand.")
-
-
-def forbidden(error: BrokerError) -> bool:
-    """Whether it is for the Redis user's rights that a command was refused."""
-    return isinstance(error.__cause__, NoPermissionError)
-
-
-def _without_arguments(text: str) -> str:
-    """Redis quotes what it does not understand, which may be a message."""
-    return text.partition(", with args")[0]
 
 
 class NoTransactions(Exception):
@@ -139,7 +85,7 @@ class Store:
             return await self._send(commands, at)
         except NoScriptError:
             raise
-        except (*_REFUSALS, ResponseError) as exc:
+        except (*REFUSALS, ResponseError) as exc:
             raise from_reply(exc) from exc
 
     async def run(self, script: Script, key: str, args: Iterable[Argument]) -> Any:
@@ -202,7 +148,7 @@ class Store:
         while True:
             try:
                 return await self._redirected(commands, at)
-            except (StoreUnavailable, *_PASSING) as exc:
+            except (StoreUnavailable, *PASSING) as exc:
                 if self._closed or self._apart:
                     raise
                 if isinstance(exc, ReadOnlyError):
@@ -254,7 +200,7 @@ class Store:
                 return await (await self._open(node)).call(*commands)
         except NotSent as exc:
             raise _not_sent() from exc
-        except _REFUSALS:
+        except REFUSALS:
             raise
         except RedisConnectionError as exc:
             raise self._unknown(node, exc) from exc
@@ -270,7 +216,7 @@ class Store:
             raise _not_sent() from exc
         found = await asyncio.gather(*replies, return_exceptions=True)
         for reply in found:
-            if isinstance(reply, RedisConnectionError) and not isinstance(reply, _REFUSALS):
+            if isinstance(reply, RedisConnectionError) and not isinstance(reply, REFUSALS):
                 raise self._unknown(node, reply) from reply
         return found
 

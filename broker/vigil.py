@@ -1,8 +1,9 @@
-"""Which servers are gone: one judgement for all connections to a server, whatever waits on them.
+"""Decides which servers are gone: one decision for all connections to a server.
 
 A server that dies closes its connections. One that hangs, or that the network cuts off, says nothing, and one that was
-replaced may go on answering. So a server is gone where a call on any connection to it got no answer in time, and where
-others say that it was replaced: then all that waits for it fails at once, and the next calls go to its successor.
+replaced may still answer. So a server is gone if a call on any connection to it gets no answer in time, or if the
+sentinels or the cluster say that it was replaced. Then every call that waits for it fails at once, and the next calls go
+to its successor.
 """
 
 import asyncio

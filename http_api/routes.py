@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker.consumers import Consumer, ConsumerChanges, ConsumerSpec
+from broker.consumer_fields import Consumer, ConsumerChanges, ConsumerSpec
 from broker.dead_letters import LettersSummary, Redriven
 from broker.streams import Stream, StreamChanges, StreamSpec
 from http_api import shapes

@@ -7,7 +7,7 @@ import msgspec
 from broker.access import AccessToken
 from broker.audit import AuditEntry
 from broker.batches import Outcome, PendingDelivery, Settlement
-from broker.consumers import Backoff, ConsumerInfo, Ordering
+from broker.consumer_fields import Backoff, ConsumerInfo, Ordering
 from broker.filters import Filters
 from broker.inspection import MessageState, Retrying, Scheduled
 from broker.messages import EventMessage, RecordMessage
@@ -322,7 +322,7 @@ class TokenRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class CreatedToken(msgspec.Struct):
-    """An access token; its text is told this once."""
+    """A new access token. Only this answer shows its text."""
 
     name: str
     scopes: list[str]

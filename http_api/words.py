@@ -112,7 +112,7 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "stream_id": ("The stream.", "records"),
     "summary": ("What is wrong, for people.", "There is no consumer 'crm'."),
     "sync_id": ("Alias of `resource_id`.", "account-7"),
-    "token": ("The access token, told this once.", "brk_4f1c0a7be2d34856"),
+    "token": ("The access token; only this answer shows it.", "brk_4f1c0a7be2d34856"),
     "total": ("How many dead letters there are.", 12),
     "truncated": ("Whether only the first letters were looked at.", True),
     "ttl_ms": ("How long the event may still be delivered for the first time, in ms.", 60000),

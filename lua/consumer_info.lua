@@ -1,7 +1,7 @@
 -- consumer_info: a consumer's fields and counts, and why it gives nothing.
 -- uses: filters entries holding ordering due forgetting schedule upkeep positions fence counts delivery expiry ahead state ending
 -- KEYS[1]  broker:{S}
--- ARGV     name; [where to go on: blocked_after, waiting_after of the reply before, 1 = only these counts]
+-- ARGV     name; [to continue: blocked_after and waiting_after of the reply before]
 -- returns  [behind = 1]; else the reply. Where blocked_after or waiting_after is not '', this was a step: call again with both, add up
 --          num_blocked, and take the least of oldest_pending.
 --          num_blocked: parked ones in the first step, and others whose key is busy; num_new: messages that it has not reached, and parked ones;

@@ -2,8 +2,8 @@
 -- uses: filters entries holding ordering due forgetting schedule upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     after, a message id ('' = from the first); limit; collection_id ('' = any); up to, a message id ('' = the last one now);
---          [how many bytes the messages may have; 1 = newest first: from `up to`, or the last one, down to `after`; then bytes that must
---          all stand in the body of a message; a plain XADD's is not looked into]
+--          [how many bytes the messages may have; 1 = newest first: `after` is the id to begin before, `up to` the last one to look at;
+--          then texts that must all occur in the body of a message; bodies of plain XADDs are not searched]
 -- returns  [behind = 1]; else the reply. after: the id to go on after, '' at the end; until: up to where; looked, bytes: what it looked at
 -- reply    behind after until looked bytes / id head body
 -- errors   STREAM_NOT_FOUND

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from broker.access import SCOPES
-from broker.consumers import ConsumerSpec
+from broker.consumer_fields import ConsumerSpec
 from broker.streams import StreamSpec
 from http_api.cli import functions, looking, objects, store
 from http_api.cli.client import at_server

@@ -1,4 +1,4 @@
-"""One connection: its requests are answered one by one, and whatever its client does, it holds little (C52, C53).
+"""One connection: it answers its requests one by one and holds little memory, no matter what its client does (C52, C53).
 
 A request is parsed when the one before it is answered; until then what comes is held as it came, and past a bound no
 more is read. The phase of the timer says what the connection waits for.

@@ -32,7 +32,7 @@ class Timer:
         self.phase = Phase.IDLE
 
     def set(self, phase: Phase, seconds: float) -> None:
-        """Expire in so many seconds, in place of what was set before."""
+        """Expire in so many seconds; this replaces the time set before."""
         self.phase = phase
         self._until = self._loop.time() + seconds
         if self._until < self._at:

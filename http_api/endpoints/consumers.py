@@ -4,7 +4,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker.consumers import Consumer, ConsumerChanges, ConsumerSpec, parse_metadata_filter
+from broker.consumer_fields import Consumer, ConsumerChanges, ConsumerSpec
+from broker.consumers import parse_metadata_filter
 from broker.validation import decode
 from http_api import metrics
 from http_api.auth import require

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from benchmarks.processes import serving
 from http_api.openapi import describe
 from http_api.routes import OPERATIONS
+from tests.support.npm import with_packages
 
 GENERATORS = Path(__file__).resolve().parents[1] / "generators"
 TSC = ["--noEmit", "--strict", "--skipLibCheck", "--module", "esnext", "--moduleResolution", "bundler", "--target", "es2022"]
@@ -86,16 +86,7 @@ def test_a_round_trip_with_the_python_client(tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="module")
 def npm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The generators for TypeScript, outside of the tree."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("node and npm are not installed")
-    place = tmp_path_factory.mktemp("npm")
-    for path in GENERATORS.iterdir():
-        shutil.copy(path, place)
-    command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120)
-    if done.returncode != 0:
-        pytest.skip(f"npm could not install the generators: {done.stderr.strip().splitlines()[-1:]}")
-    return place
+    return with_packages(GENERATORS, tmp_path_factory.mktemp("npm"))
 
 
 def test_clients_in_typescript_compile_and_let_optional_fields_be_left_out(npm: Path, document: Path) -> None:

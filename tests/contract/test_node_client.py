@@ -1,7 +1,6 @@
 """A client in another language: `tests/node`, by functions alone, beside HTTP workers on one consumer."""
 
 import json
-import shutil
 import subprocess
 import threading
 import time
@@ -14,6 +13,7 @@ import pytest
 
 from benchmarks.processes import serving
 from tests.support.functions import load_library
+from tests.support.npm import with_packages
 from tests.support.servers import BACKENDS, running
 
 NODE = Path(__file__).resolve().parents[1] / "node"
@@ -23,17 +23,7 @@ EVENTS = 150
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The client with its packages, outside of the tree."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("node and npm are not installed")
-    place = tmp_path_factory.mktemp("node")
-    for path in NODE.iterdir():
-        if path.is_file():
-            shutil.copy(path, place)
-    command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120)
-    if done.returncode != 0:
-        pytest.skip(f"npm could not install ioredis: {done.stderr.strip().splitlines()[-1:]}")
-    return place
+    return with_packages(NODE, tmp_path_factory.mktemp("node"))
 
 
 def counts(url: str) -> list[int]:

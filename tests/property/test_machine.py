@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from broker import Broker, ConsumerChanges, ConsumerSpec, Filters, Nack, Store, StreamSpec
 from broker.ack_tokens import parse
-from broker.consumers import ConsumerInfo
+from broker.consumer_fields import ConsumerInfo
 from broker.embedded import Embedded
 from broker.times import microseconds, rfc3339
 from tests.property.model import ConsumerModel, Dead, Delayed, Delivered, Message, Out, StreamModel, order

@@ -6,10 +6,11 @@ from typing import Any
 import redis
 from redis.exceptions import ResponseError
 
+from broker.error_replies import from_reply
 from broker.functions import function_name, library
 from broker.link import Argument
 from broker.scripts import Script
-from broker.store import Store, from_reply
+from broker.store import Store
 
 
 class FunctionStore(Store):

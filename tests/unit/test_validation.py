@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from broker.consumers import ConsumerSpec
+from broker.consumer_fields import ConsumerSpec
 from broker.errors import InvalidRequest, ValidationFailed
 from broker.filters import Filters
 from broker.messages import decode_batch, decode_one

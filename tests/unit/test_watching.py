@@ -7,7 +7,6 @@ import pytest
 import redis
 
 from broker import Broker, ConsumerSpec, Store, StreamSpec, watching
-from broker import waiting as waiting_calls
 from broker.batches import Batch
 from broker.embedded import Embedded
 from broker.watching import Watch
@@ -68,7 +67,7 @@ async def test_a_read_that_may_not_have_begun_is_interrupted(store: Store, url: 
 @pytest.fixture
 async def woken(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Broker]:
     """A broker whose calls are woken or never answered."""
-    monkeypatch.setattr(waiting_calls, "LOOK_AGAIN_S", 1000.0)
+    monkeypatch.setattr("broker.waiting_queue.LOOK_AGAIN_S", 1000.0)
     monkeypatch.setattr(watching, "LINGER_S", 1000.0)
     async with Broker.from_url(url) as broker:
         yield broker
