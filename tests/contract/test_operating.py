@@ -129,7 +129,8 @@ async def test_c61_only_10000_letters_are_looked_at_and_100_groups_told(http: ht
 
 
 def hence(**span: float) -> str:
-    return (datetime.now(UTC) + timedelta(**span)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    """A moment from now, in whole ms: what the stream keeps of it."""
+    return (datetime.now(UTC) + timedelta(**span)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 SCHEDULED = "/streams/events/scheduled"
