@@ -21,14 +21,10 @@ def main() -> None:
     """Run it, print the figures, and tell what was broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1.0, help="of load in all, without what draining takes")
-    parser.add_argument(
-        "--round", type=float, default=20.0, help="seconds of load between two times that all is drained and judged"
-    )
+    parser.add_argument("--round", type=float, default=20.0, help="seconds of load between two times that all is drained and judged")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--redis", action="store_true", help="run redis-server of the PATH")
-    parser.add_argument(
-        "--save", type=Path, default=Path("histories"), help="where histories that break a rule are kept"
-    )
+    parser.add_argument("--save", type=Path, default=Path("histories"), help="where histories that break a rule are kept")
     parser.add_argument("--data", type=Path, default=MEMORY, help="where Redis' files lie; by default in memory")
     args = parser.parse_args()
     rounds = 0

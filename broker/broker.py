@@ -59,9 +59,7 @@ class Broker:
         self._publisher = Publisher(engine, self.streams, max_message_bytes)
 
     @classmethod
-    def from_url(
-        cls, url: str, *, max_message_bytes: int = MAX_MESSAGE_BYTES, max_answer_bytes: int = MAX_ANSWER_BYTES
-    ) -> "Broker":
+    def from_url(cls, url: str, *, max_message_bytes: int = MAX_MESSAGE_BYTES, max_answer_bytes: int = MAX_ANSWER_BYTES) -> "Broker":
         """A broker over the Redis at `redis://`, `rediss://` or `unix://`. ValueError: not such a URL."""
         return cls(Store.from_url(url), max_message_bytes=max_message_bytes, max_answer_bytes=max_answer_bytes)
 

@@ -200,9 +200,7 @@ class Deliveries:
         rows = zip(found.id, found.deliver_count, found.head, complete(stream, found.id, found.head, found.body), strict=True)
         return [Peeked(message.decode(), count, label_of(head), text) for message, count, head, text in rows]
 
-    async def pending(
-        self, consumer: str, after: str | None = None, limit: int = 100
-    ) -> tuple[list[PendingDelivery], str | None]:
+    async def pending(self, consumer: str, after: str | None = None, limit: int = 100) -> tuple[list[PendingDelivery], str | None]:
         """A page of what is out, in stream order, and the cursor of the next one (C36)."""
         _, reply = await self._engine.on_consumer("pending", consumer, message_id(after) if after else "", limit)
         head, found = taken_apart(reply, Page, PendingRows)

@@ -100,9 +100,7 @@ class Inspection:
             _, reply = await self._engine.on_consumer("retrying", consumer, position, limit - len(found))
             head, rows = taken_apart(reply, Cursor, RetryingRows)
             for name, count, due_at, reason, key, blocked in zip(*rows, strict=True):
-                found.append(
-                    Retrying(name.decode(), count, rfc3339(due_at), reason.decode() or None, key.decode() or None, bool(blocked))
-                )
+                found.append(Retrying(name.decode(), count, rfc3339(due_at), reason.decode() or None, key.decode() or None, bool(blocked)))
             position = head.after.decode()
             if not position or len(found) >= limit:
                 return found, position or None

@@ -22,9 +22,7 @@ Kind = Literal["records", "events"]
 Text255 = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Text64 = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 HEADER_NAME = r"[A-Za-z0-9_.-]{1,128}"
-Headers = Annotated[
-    dict[str, str], msgspec.Meta(max_length=32, extra_json_schema={"propertyNames": {"pattern": f"^{HEADER_NAME}$"}})
-]
+Headers = Annotated[dict[str, str], msgspec.Meta(max_length=32, extra_json_schema={"propertyNames": {"pattern": f"^{HEADER_NAME}$"}})]
 MAX_HEADER_BYTES = 16_384
 
 
@@ -188,9 +186,7 @@ def _identity(stream: str, collection_id: str, upstream_id: str) -> str:
     return "\0".join((stream, collection_id, upstream_id))
 
 
-def _record(
-    stream: str, message: RecordMessage, path: str, resource_id: str | None, updated_us: str | None
-) -> tuple[Outgoing, int]:
+def _record(stream: str, message: RecordMessage, path: str, resource_id: str | None, updated_us: str | None) -> tuple[Outgoing, int]:
     data = message.data
     if not len(bytes(data)):
         if not message.deleted:
@@ -223,9 +219,7 @@ def _record(
     return Outgoing(record_id, arguments), len(body)
 
 
-def _event(
-    stream: str, message: EventMessage, path: str, resource_id: str | None, updated_us: str | None
-) -> tuple[Outgoing, int]:
+def _event(stream: str, message: EventMessage, path: str, resource_id: str | None, updated_us: str | None) -> tuple[Outgoing, int]:
     event_id = message.id if message.id is not None else fresh_id()
     key = message.key if message.key is not None else message.upstream_id
     stored = EventBody(

@@ -62,12 +62,17 @@ SummaryRows = NamedTuple("SummaryRows", [("reason", Column), ("last_nack_reason"
 Following = NamedTuple("Following", [("messages", Column)])  # one number: how many messages the read that follows gives
 PendingRows = NamedTuple(  # times in ms
     "PendingRows",
-    [("id", Column), ("deliver_count", Column), ("delivered_at", Column), ("expires_at", Column), ("reason", Column),
-     ("worker", Column), ("expired", Column)],
+    [
+        ("id", Column),
+        ("deliver_count", Column),
+        ("delivered_at", Column),
+        ("expires_at", Column),
+        ("reason", Column),
+        ("worker", Column),
+        ("expired", Column),
+    ],
 )
-MessagesHead = NamedTuple(
-    "MessagesHead", [("behind", int), ("after", bytes), ("until", bytes), ("looked", int), ("bytes", int)]
-)
+MessagesHead = NamedTuple("MessagesHead", [("behind", int), ("after", bytes), ("until", bytes), ("looked", int), ("bytes", int)])
 MessageRows = NamedTuple("MessageRows", [("id", Column), ("head", Column), ("body", Column)])
 LettersHead = NamedTuple("LettersHead", [("after", bytes), ("until", bytes)])
 LetterRows = NamedTuple(  # numbers and times in ms as text

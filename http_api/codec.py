@@ -164,9 +164,7 @@ async def read_json(request: Request, limit: int) -> bytes:
     return body.removeprefix(BOM_UTF8)
 
 
-async def lines(
-    chunks: AsyncIterator[bytes], limit: int, room: Room, turns: asyncio.Semaphore
-) -> AsyncGenerator[bytes, None]:
+async def lines(chunks: AsyncIterator[bytes], limit: int, room: Room, turns: asyncio.Semaphore) -> AsyncGenerator[bytes, None]:
     """Split a body at line ends; PAUSE where those before must not wait for more.
 
     So few are read at a time as have a turn, and who is slow gives it up. A line over `limit` bytes is given up to there: it
@@ -214,8 +212,6 @@ _JSON_TYPE = (b"content-type", JSON.encode())
 
 
 _VARY = (b"vary", b"Accept")
-
-
 
 
 class _Text(Response):

@@ -42,7 +42,8 @@ def _states(scrape: Scrape) -> Iterator[Metric]:
     yield _gauge("build_info", "The version of the server.", [((__version__, platform.python_version()), 1)], ("version", "python"))
     yield _gauge("redis_up", "Whether Redis answers.", [((), scrape.names is not None)])
     yield _gauge(
-        "publishing", "1: messages can be published. 0: Redis is at its memory limit, or cannot be written at all.",
+        "publishing",
+        "1: messages can be published. 0: Redis is at its memory limit, or cannot be written at all.",
         [((), scrape.publishing)],
     )
     overview = scrape.overview

@@ -367,8 +367,6 @@ class Health(msgspec.Struct, omit_defaults=True):
     publishing: bool = True
 
 
-
-
 class PublishRecords(msgspec.Struct):
     """What is published to a record stream."""
 

@@ -39,9 +39,7 @@ def _parts(body: memoryview) -> Iterator[bytes]:
     if _container(body[0]) == "map":
         for i in range(unpacker.read_map_header()):
             yield b"%b%b:" % (b"," if i else b"{", _key(unpacker))
-            yield from (
-                _list(unpacker, body) if _container(_ahead(unpacker, body)) == "array" else _value(unpacker, body)
-            )
+            yield from (_list(unpacker, body) if _container(_ahead(unpacker, body)) == "array" else _value(unpacker, body))
         yield b"}"
     else:
         yield from _value(unpacker, body)

@@ -170,9 +170,7 @@ def token_commands(commands: Any) -> None:
 
     creating = add("create", "create a token and print it, once", run)
     creating.add_argument("name", metavar="NAME")
-    creating.add_argument(
-        "--scope", action="append", default=[], help=f"{SCOPES}; one at least, repeat for more"
-    )
+    creating.add_argument("--scope", action="append", default=[], help=f"{SCOPES}; one at least, repeat for more")
     creating.add_argument("--expires", type=span, metavar="TIME", help="how long it holds, such as 12h or 90d (default: for ever)")
     revoking = add("revoke", "make a token invalid", run)
     revoking.add_argument("name", metavar="NAME")

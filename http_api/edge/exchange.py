@@ -35,9 +35,7 @@ class Exchange:
         "_waiter", "answered", "cost", "gone", "held", "keep_alive", "started", "whole",
     )  # fmt: skip
 
-    def __init__(
-        self, line: Line, *, head_only: bool, keep_alive: bool, expects_continue: bool, headers: Headers, cost: int
-    ) -> None:
+    def __init__(self, line: Line, *, head_only: bool, keep_alive: bool, expects_continue: bool, headers: Headers, cost: int) -> None:
         self._line = line
         self._head_only, self._continue = head_only, expects_continue
         self.keep_alive, self.cost, self._headers = keep_alive, cost, headers

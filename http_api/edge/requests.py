@@ -15,9 +15,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 def _malformed() -> BrokerError:
-    return InvalidRequest(
-        "The request is not HTTP as it is understood here: its method, address, headers or length cannot be read."
-    )
+    return InvalidRequest("The request is not HTTP as it is understood here: its method, address, headers or length cannot be read.")
 
 
 def _no_host() -> BrokerError:
@@ -134,9 +132,7 @@ class Requests:
 
     def _too_large(self) -> BrokerError:
         limits = self._limits
-        return HeadersTooLarge(
-            f"The headers have more than {limits.head_bytes} bytes, or are more than {limits.headers}."
-        )
+        return HeadersTooLarge(f"The headers have more than {limits.head_bytes} bytes, or are more than {limits.headers}.")
 
     def _too_long(self) -> BrokerError:
         return UriTooLong(f"The address is longer than {self._limits.address_bytes} bytes.")

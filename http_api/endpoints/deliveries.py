@@ -244,7 +244,5 @@ async def peek(request: Request) -> Response:
     limit = integer(request.query_params.get("limit", 10), "limit", 1, 1000)
     async with context(request).pages:
         found = await context(request).broker.deliveries.peek(name, limit)
-    rows = [
-        b'{"id":"%b","deliver_count":%d,"%b":%b}' % (m.id.encode(), m.deliver_count, m.label.encode(), m.json) for m in found
-    ]
+    rows = [b'{"id":"%b","deliver_count":%d,"%b":%b}' % (m.id.encode(), m.deliver_count, m.label.encode(), m.json) for m in found]
     return answer(request, b'{"data":[%b]}' % b",".join(rows))

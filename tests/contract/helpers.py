@@ -80,9 +80,7 @@ async def plain_add(store: Store, *fields: str | bytes, at: str = "*", stream: s
 
 async def plain_read(store: Store, consumer: str, count: int = 1, stream: str = "events") -> list[str]:
     """A plain Redis client takes new messages of a consumer's group; gives their ids."""
-    reply: Any = await store.call(
-        "XREADGROUP", "GROUP", consumer, "someworker", "COUNT", count, "STREAMS", f"broker:{{{stream}}}:log", ">"
-    )
+    reply: Any = await store.call("XREADGROUP", "GROUP", consumer, "someworker", "COUNT", count, "STREAMS", f"broker:{{{stream}}}:log", ">")
     rows = (reply[0] if isinstance(reply, list) else next(iter(reply.items())))[1] if reply else []
     return [row[0].decode() for row in rows]
 

@@ -145,9 +145,7 @@ async def test_an_open_server_notes_that_there_was_no_token(http: httpx.AsyncCli
     assert [entry["who"] for entry in (await http.get("/v1/audit")).json()["data"]] == ["(no token)"]
 
 
-async def test_the_log_keeps_what_redis_does_not_take(
-    guarded: Guarded, store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_the_log_keeps_what_redis_does_not_take(guarded: Guarded, store: Store, caplog: pytest.LogCaptureFixture) -> None:
     async def lost_so_far() -> float:
         return rows((await guarded.client.get("/metrics")).text)["broker_audit_lost_total",]
 

@@ -64,17 +64,11 @@ async def test_c4_an_unknown_query_parameter_is_named_by_every_other_call_and_no
     await http.post("/v1/http-consumers", json={"name": "c", "stream_id": "events"})
     path = operation.path.replace("{stream}", "events").replace("{consumer}", "c").replace("{id:path}", "x")
     known = "".join(f"{query.name}=1&" for query in operation.query)
-    reply = await http.request(
-        operation.method, f"{path}?{known}colour=red&limit2=", json={} if operation.body else None
-    )
+    reply = await http.request(operation.method, f"{path}?{known}colour=red&limit2=", json={} if operation.body else None)
     refused(reply, 400, "INVALID_REQUEST")
     assert "colour, limit2" in reply.json()["summary"]
     assert all(query.name in reply.json()["summary"] for query in operation.query)
-    assert (
-        (await http.get("/v1/http-consumers/c")).status_code
-        == (await http.get("/v1/streams/events")).status_code
-        == 200
-    )
+    assert (await http.get("/v1/http-consumers/c")).status_code == (await http.get("/v1/streams/events")).status_code == 200
 
 
 # C17
@@ -123,9 +117,7 @@ def test_c15_records_of_other_upstream_objects_have_other_ids() -> None:
 
 
 def test_c15_the_id_of_an_upstream_object_stays_what_it_was() -> None:
-    [message] = decode_batch(
-        "records", b'{"messages":[{"collection_id":"stripe:customers","upstream_id":"cus_1","data":1}]}'
-    )
+    [message] = decode_batch("records", b'{"messages":[{"collection_id":"stripe:customers","upstream_id":"cus_1","data":1}]}')
     assert outgoing("records", message, "", 1 << 20).id == "92f616fa-3a21-5bac-8d1b-2c956bdc347e"
 
 

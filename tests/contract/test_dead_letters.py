@@ -1,6 +1,5 @@
 """Section 7: what is dead (C37)."""
 
-
 import httpx
 import pytest
 

@@ -1,6 +1,5 @@
 """Section 4: which events a stream remembers and keeps (C10, C12)."""
 
-
 import pytest
 
 from broker import Store

@@ -221,9 +221,7 @@ async def test_c24_a_token_is_stale_once_a_plain_client_has_acked_its_message(ap
     assert await api.ack("c", given) == {"acked": 1, "stale": given[:1]}
 
 
-async def test_c24_a_delivery_to_a_plain_client_has_a_token_of_its_own_once_it_is_given_again(
-    api: Api, store: Store, clock: Clock
-) -> None:
+async def test_c24_a_delivery_to_a_plain_client_has_a_token_of_its_own_once_it_is_given_again(api: Api, store: Store, clock: Clock) -> None:
     await consumer(api)
     await publish_each(api, [1, 2])
     assert len(await plain_read(store, "c", 2)) == 2
@@ -269,4 +267,3 @@ async def test_c24_consumers_made_in_one_microsecond_without_an_epoch_of_the_cal
                 epochs.append(await store.call("HGET", f"{key}:consumer:{name}", "epoch"))
     assert len(set(epochs)) == len(epochs) == 16
     assert all(len(epoch) == 16 for epoch in epochs)
-

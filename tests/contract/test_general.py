@@ -55,9 +55,7 @@ async def test_c1_any_body_may_be_msgpack(http: httpx.AsyncClient, method: str, 
 async def test_c1_next_and_ack_work_in_msgpack_alone(http: httpx.AsyncClient) -> None:
     await http.post("/v1/http-consumers", json={"name": "c", "stream_id": "events"})
     await http.post("/v1/streams/events/messages", json={"messages": [event({"a": 1.5})]})
-    fetched = await http.post(
-        "/v1/http-consumers/c/next", content=msgpack.packb({"batch_size": 5}), headers=MSGPACK | AS_MSGPACK
-    )
+    fetched = await http.post("/v1/http-consumers/c/next", content=msgpack.packb({"batch_size": 5}), headers=MSGPACK | AS_MSGPACK)
     assert fetched.headers["content-type"] == "application/msgpack"
     batch = msgpack.unpackb(fetched.content)
     assert (data(batch), batch["info"]) == ([{"a": 1.5}], {"num_pending": 0, "num_ack_pending": 1})
@@ -251,9 +249,7 @@ async def test_c3_an_error_leaks_no_keys(http: httpx.AsyncClient) -> None:
         ("POST", "/v1/streams/records/messages", {"messages": [event(1, id="1", key="k")]}, "messages[0].key"),
     ],
 )
-async def test_c4_an_unknown_field_is_named(
-    http: httpx.AsyncClient, method: str, path: str, body: dict[str, Any], field: str
-) -> None:
+async def test_c4_an_unknown_field_is_named(http: httpx.AsyncClient, method: str, path: str, body: dict[str, Any], field: str) -> None:
     await http.post("/v1/http-consumers", json={"name": "c"})
     assert list(refused(await http.request(method, path, json=body), 422, "VALIDATION_FAILED")) == [field]
     assert await no_messages(http)

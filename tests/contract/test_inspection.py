@@ -1,6 +1,5 @@
 """Section 7: what is out and what comes next (C36)."""
 
-
 import httpx
 import pytest
 

@@ -162,9 +162,7 @@ async def set_back(broker: Broker, out: list[str], how: str) -> None:
 
 @pytest.mark.parametrize("how", ["nack", "delay", "release", "extend", "expire"])
 @pytest.mark.parametrize("fields", [{}, {"filters": {"provider": "crm"}}, {"ordering": "key"}], ids=["plain", "filtered", "key"])
-async def test_c21_what_is_due_again_comes_in_stream_order_however_much_it_is(
-    broker: Broker, clock: Clock, fields: Json, how: str
-) -> None:
+async def test_c21_what_is_due_again_comes_in_stream_order_however_much_it_is(broker: Broker, clock: Clock, fields: Json, how: str) -> None:
     out = await five_thousand_out(broker, fields)
     if how != "expire":
         await set_back(broker, out, how)

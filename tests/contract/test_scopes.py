@@ -70,8 +70,6 @@ async def test_c2_a_scope_that_does_not_reach_is_forbidden(guarded: tuple[httpx.
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics", "/openapi.json"])
-async def test_c2_health_metrics_and_description_need_no_token(
-    guarded: tuple[httpx.AsyncClient, dict[str, str]], path: str
-) -> None:
+async def test_c2_health_metrics_and_description_need_no_token(guarded: tuple[httpx.AsyncClient, dict[str, str]], path: str) -> None:
     client, _ = guarded
     assert (await client.get(path)).status_code == 200

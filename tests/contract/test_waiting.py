@@ -213,9 +213,7 @@ async def test_c45_no_call_begins_to_wait_in_a_drain(broker: Broker, turns: int)
 
 
 @pytest.mark.parametrize("handed_on", [False, True])
-async def test_c21_a_call_whose_time_is_over_while_it_is_asked_for_gets_what_there_is(
-    broker: Broker, handed_on: bool
-) -> None:
+async def test_c21_a_call_whose_time_is_over_while_it_is_asked_for_gets_what_there_is(broker: Broker, handed_on: bool) -> None:
     await make(broker)
     [call] = await begin(broker)
     queue = broker.waiting._queues["c"]

@@ -38,9 +38,7 @@ async def test_c52_headers_of_64_kib_are_taken_and_more_are_431(server: Edge) ->
 
 @pytest.mark.parametrize("step", [1000, 1 << 20])
 async def test_c52_many_headers_are_431(server: Edge, step: int) -> None:
-    text = (
-        b"GET /v1/streams HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"a%d: b\r\n" % n for n in range(9000)) + b"\r\n"
-    )
+    text = b"GET /v1/streams HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"a%d: b\r\n" % n for n in range(9000)) + b"\r\n"
     async with server.wire() as wire:
         for at in range(0, len(text), step):
             wire.say(text[at : at + step])
@@ -126,9 +124,7 @@ async def test_c52_trailers_are_dropped_and_bounded(server: Edge) -> None:
 
 @pytest.mark.parametrize("headers", [(), ("Connection: close",)])
 @pytest.mark.parametrize("size", [9 * MIB, 60 * MIB])
-async def test_c53_who_writes_all_of_an_oversized_body_first_reads_413(
-    server: Edge, size: int, headers: tuple[str, ...]
-) -> None:
+async def test_c53_who_writes_all_of_an_oversized_body_first_reads_413(server: Edge, size: int, headers: tuple[str, ...]) -> None:
     async with server.wire() as wire:
         lines = (
             "POST /v1/streams/events/messages HTTP/1.1",
@@ -167,9 +163,7 @@ async def test_c53_a_wrong_token_is_answered_though_a_body_comes(broker: Broker)
 async def test_c53_more_than_64_mib_of_it_are_not_read(server: Edge) -> None:
     assert (DEFAULT.dropped_bytes, DEFAULT.dropping_s) == (64 * MIB, 5)
     async with server.wire() as wire:
-        wire.say(
-            f"POST /v1/streams HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: {1 << 40}\n\n"
-        )
+        wire.say(f"POST /v1/streams HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: {1 << 40}\n\n")
         assert (await wire.answer()).status == 413
         with pytest.raises(ConnectionError):
             for _ in range(100):
@@ -179,9 +173,7 @@ async def test_c53_more_than_64_mib_of_it_are_not_read(server: Edge) -> None:
 
 async def test_c53_nor_more_than_five_seconds(broker: Broker) -> None:
     async with edge(broker, Limits(dropping_s=0.2)) as server, server.wire() as wire:
-        wire.say(
-            "POST /v1/streams HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: 100000000\n\n"
-        )
+        wire.say("POST /v1/streams HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: 100000000\n\n")
         assert (await wire.answer()).status == 413
         reading = asyncio.create_task(wire.is_closed())
         while not reading.done():

@@ -14,9 +14,7 @@ from benchmarks.processes import ServeProcess, serving
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.skipif(
-        not Path("/proc/self/clear_refs").exists(), reason="this system does not tell what a process holds"
-    ),
+    pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="this system does not tell what a process holds"),
 ]
 KIB, MIB = 1 << 10, 1 << 20
 BOUND = 100 * MIB
@@ -152,9 +150,7 @@ ATTACKS: dict[str, Attack] = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
-async def test_c52_no_client_makes_the_server_grow_by_100_mb(
-    server: ServeProcess, at_rest: int, attack: Attack
-) -> None:
+async def test_c52_no_client_makes_the_server_grow_by_100_mb(server: ServeProcess, at_rest: int, attack: Attack) -> None:
     before = held(server, "VmRSS")
     count_anew(server)
     await attack(server)

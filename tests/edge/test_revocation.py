@@ -16,18 +16,13 @@ async def test_c2_calls_that_wait_end_with_401_and_take_nothing(broker: Broker) 
         admin = await server.token("root", "admin")
         worker = await server.token("worker", "consume:c")
         await server.call("POST", "/http-consumers", {"name": "c", "stream_id": "events"}, admin)
-        calls = [
-            asyncio.create_task(server.call("GET", "/http-consumers/c/next?wait_for=5m", None, worker))
-            for _ in range(3)
-        ]
+        calls = [asyncio.create_task(server.call("GET", "/http-consumers/c/next?wait_for=5m", None, worker)) for _ in range(3)]
         calls.append(asyncio.create_task(server.call("POST", "/http-consumers/c/next", {"wait_for": "5m"}, worker)))
         others = asyncio.create_task(server.call("GET", "/http-consumers/c/next?wait_for=5m", None, admin))
         await server.waiting(5)
         await AccessTokens(broker.store).revoke("worker")  # by another process
         answers = await asyncio.gather(*calls)
-        assert [(a.status, a.code, a.headers["www-authenticate"]) for a in answers] == [
-            (401, "UNAUTHENTICATED", "Bearer")
-        ] * 4
+        assert [(a.status, a.code, a.headers["www-authenticate"]) for a in answers] == [(401, "UNAUTHENTICATED", "Bearer")] * 4
         await server.call(
             "POST",
             "/streams/events/messages",
@@ -56,7 +51,5 @@ async def test_c2_another_tokens_end_ends_nothing(broker: Broker) -> None:
         await server.waiting(1)
         await server.tokens.revoke("other")
         await until(lambda: len(server.tokens._known) == 1)
-        await server.call(
-            "POST", "/streams/events/messages", {"messages": [{"collection_id": "a:b", "data": 1}]}, admin
-        )
+        await server.call("POST", "/streams/events/messages", {"messages": [{"collection_id": "a:b", "data": 1}]}, admin)
         assert len((await call).json["data"]) == 1

@@ -27,9 +27,7 @@ def nothing_is_logged_as_a_fault(caplog: pytest.LogCaptureFixture) -> object:
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-@pytest.mark.parametrize(
-    "begun", ["G", "GET /v1/streams", "GET /v1/streams HTTP/1.1\n", "GET /v1/streams HTTP/1.1\nHost: localhost\nX: y"]
-)
+@pytest.mark.parametrize("begun", ["G", "GET /v1/streams", "GET /v1/streams HTTP/1.1\n", "GET /v1/streams HTTP/1.1\nHost: localhost\nX: y"])
 async def test_c52_a_head_that_does_not_come_is_408(broker: Broker, begun: str) -> None:
     async with edge(broker, QUICK) as server, server.wire() as wire:
         wire.say(begun)

@@ -88,9 +88,7 @@ async def test_an_answer_is_one_piece(connection: tuple[Connection, Wire]) -> No
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
-async def test_a_request_that_is_over_is_freed_without_the_garbage_collector(
-    connection: tuple[Connection, Wire], method: str
-) -> None:
+async def test_a_request_that_is_over_is_freed_without_the_garbage_collector(connection: tuple[Connection, Wire], method: str) -> None:
     protocol, _ = connection
     gc.disable()
     try:

@@ -141,7 +141,5 @@ def test_a_volume_that_belongs_to_another_user_is_used_as_it_is(place: Path, mon
     embedded = Embedded(place)
     embedded.start()
     embedded.stop()
-    assert embedded.warnings == [
-        "The data directory belongs to another user, so its mode stays 0777; the files in it are private."
-    ]
+    assert embedded.warnings == ["The data directory belongs to another user, so its mode stays 0777; the files in it are private."]
     assert {mode(path) & 0o077 for path in place.rglob("*")} == {0}

@@ -163,9 +163,7 @@ async def test_a_primary_dies_and_calls_ride_it_out(cluster: Cluster, broker: Br
 
 @pytest.mark.parametrize("cluster", BACKENDS[:1], indirect=True)
 @pytest.mark.parametrize("how", ["killed", "hung"])
-async def test_what_a_replica_has_confirmed_outlives_its_primary(
-    cluster: Cluster, broker: Broker, how: Literal["killed", "hung"]
-) -> None:
+async def test_what_a_replica_has_confirmed_outlives_its_primary(cluster: Cluster, broker: Broker, how: Literal["killed", "hung"]) -> None:
     async def lose_one() -> None:
         await asyncio.sleep(1)
         await asyncio.to_thread(cluster.fail_over, cluster.primary_of("broker:{s0}"), how)

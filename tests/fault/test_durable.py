@@ -39,9 +39,7 @@ async def test_without_its_replica_it_is_504_with_ids_by_which_it_may_be_repeate
             await client.post("/v1/streams", json={"name": "d", "kind": "events", "replicas": 1})
             await client.post("/v1/streams", json={"name": "r", "replicas": 1})
             replica.kill()
-            events, records = await asyncio.gather(
-                publish(client, "d", EVENT, EVENT), publish(client, "r", EVENT | {"upstream_id": "1"})
-            )
+            events, records = await asyncio.gather(publish(client, "d", EVENT, EVENT), publish(client, "r", EVENT | {"upstream_id": "1"}))
             assert [events[0], records[0]] == [504, 504]
             assert set(events[1]) == {"code", "summary", "data"}
             assert events[1]["code"] == "OUTCOME_UNKNOWN"

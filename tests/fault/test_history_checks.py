@@ -38,21 +38,15 @@ def noted(at: float, outcome: Outcome = OK, took: float = 0.01) -> dict[str, Any
 def publish(n: int, at: float, outcome: Outcome = OK, status: str = "created", **fields: Any) -> Publish:
     """Message n, which becomes the entry n-0."""
     message = Message(n=n, id=fields.pop("id", f"m{n}"), provider="a", **fields)
-    return Publish(
-        **noted(at, outcome), stream=STREAM, messages=[message], rows=[Row(f"{n}-0", status)] if outcome is OK else []
-    )
+    return Publish(**noted(at, outcome), stream=STREAM, messages=[message], rows=[Row(f"{n}-0", status)] if outcome is OK else [])
 
 
 def given(n: int, number: int = 1, count: int | None = None, key: str | None = None, epoch: str = EPOCH) -> Delivery:
     return Delivery(f"{n}-0.{number}.{epoch}", f"{n}-0", number if count is None else count, n, key, n)
 
 
-def fetch(
-    at: float, *deliveries: Delivery, outcome: Outcome = OK, took: float = 0.01, batch: int = 0, **counts: Any
-) -> Fetch:
-    return Fetch(
-        **noted(at, outcome, took), consumer=C, batch=batch or len(deliveries), deliveries=[*deliveries], **counts
-    )
+def fetch(at: float, *deliveries: Delivery, outcome: Outcome = OK, took: float = 0.01, batch: int = 0, **counts: Any) -> Fetch:
+    return Fetch(**noted(at, outcome, took), consumer=C, batch=batch or len(deliveries), deliveries=[*deliveries], **counts)
 
 
 def settle(at: float, n: int, number: int = 1, how: str = "ack", outcome: Outcome = OK, **fields: Any) -> Settle:

@@ -135,8 +135,11 @@ class Machine(RuleBasedStateMachine):
         return self.runner.run(awaitable)
 
     @initialize(
-        names=st.sets(st.sampled_from(sorted(CONSUMERS)), min_size=1, max_size=4), early=st.integers(1, 4), eager=st.booleans(),
-        work=st.sampled_from([1, 9, 300]), watched=st.sampled_from([False, False, True]),
+        names=st.sets(st.sampled_from(sorted(CONSUMERS)), min_size=1, max_size=4),
+        early=st.integers(1, 4),
+        eager=st.booleans(),
+        work=st.sampled_from([1, 9, 300]),
+        watched=st.sampled_from([False, False, True]),
     )
     def begin(self, names: set[str], early: int, eager: bool, work: int, watched: bool) -> None:
         """An empty Redis, a broker with a movable clock, and consumers, some of them from the first message on.

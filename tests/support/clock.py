@@ -94,9 +94,7 @@ def _shifted_prelude(clustered: bool, move_ids: bool = False) -> str:
 
 
 @lru_cache(maxsize=16)
-def shifted_scripts(
-    clustered: bool = False, max_answer_bytes: int = MAX_ANSWER_BYTES, move_ids: bool = False, work: int = 300
-) -> Scripts:
+def shifted_scripts(clustered: bool = False, max_answer_bytes: int = MAX_ANSWER_BYTES, move_ids: bool = False, work: int = 300) -> Scripts:
     """The scripts behind the movable clock. They do so much work of upkeep at a time."""
     scripts = Scripts(_shifted_prelude(clustered, move_ids), max_answer_bytes)
     return scripts if work == 300 else _working(scripts, work)

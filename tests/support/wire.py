@@ -157,9 +157,7 @@ class Edge:
 
 
 @asynccontextmanager
-async def edge(
-    broker: Broker, limits: Limits = DEFAULT, *, is_open: bool = True, buffer: int | None = None
-) -> AsyncIterator[Edge]:
+async def edge(broker: Broker, limits: Limits = DEFAULT, *, is_open: bool = True, buffer: int | None = None) -> AsyncIterator[Edge]:
     """A server over a broker that is started, with limits of the test's."""
     tokens = AccessTokens(broker.store, door=Door() if is_open else None)
     await tokens.start()

@@ -16,8 +16,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 DIRECT = [
     requirement
-    for text in [*PROJECT["build-system"]["requires"], *PROJECT["project"]["dependencies"], *EXTRAS["embedded"], *EXTRAS["test"],
-                 *EXTRAS["docs"]]
+    for text in [
+        *PROJECT["build-system"]["requires"],
+        *PROJECT["project"]["dependencies"],
+        *EXTRAS["embedded"],
+        *EXTRAS["test"],
+        *EXTRAS["docs"],
+    ]
     if (requirement := Requirement(text)).name != PROJECT["project"]["name"]
 ]
 LINES = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]

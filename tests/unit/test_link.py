@@ -33,8 +33,6 @@ async def store_at(server: Embedded, timeout: float) -> AsyncIterator[Store]:
     await store.close()
 
 
-
-
 async def test_answers_that_came_while_the_process_was_stopped_are_read_before_it_judges(server: Embedded) -> None:
     async with store_at(server, 60) as other:
         await other.call("SET", "large", bytes(1 << 24))  # more than one read takes from the socket

@@ -68,9 +68,7 @@ def test_the_summary_is_one_sentence_that_names_the_field() -> None:
     assert refusal.value.summary == "inner.number: required."
 
 
-@pytest.mark.parametrize(
-    "body", [b"{", b"{} {}", b"{'a':1}", b'{"rows":NaN}', b"\xff\xfe", b'{"a":"\xff"}', b"[" * 9 + b"1" + b"]" * 8]
-)
+@pytest.mark.parametrize("body", [b"{", b"{} {}", b"{'a':1}", b'{"rows":NaN}', b"\xff\xfe", b'{"a":"\xff"}', b"[" * 9 + b"1" + b"]" * 8])
 def test_what_is_no_json(body: bytes) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         decode(msgspec.json.Decoder(dict[str, Any] | list[Any]), body)

@@ -65,11 +65,7 @@ class Figures:
             "|---|---:|---:|---:|",
         ]
         for kind in sorted({key.split()[0] for key in self.operations}):
-            lines.append(
-                f"| {kind} | "
-                + " | ".join(f"{self.operations[f'{kind} {o}']:,}" for o in ("ok", "fail", "unknown"))
-                + " |"
-            )
+            lines.append(f"| {kind} | " + " | ".join(f"{self.operations[f'{kind} {o}']:,}" for o in ("ok", "fail", "unknown")) + " |")
         lines += ["", "| fault | times | back after, s: median | longest |", "|---|---:|---:|---:|"]
         for kind, times in sorted(self.back.items()):
             lines.append(f"| {kind} | {len(times)} | {statistics.median(times):.2f} | {max(times):.2f} |")
@@ -86,9 +82,7 @@ def until_back(history: History, fault: Fault) -> float:
 
 
 @asynccontextmanager
-async def stage(
-    binary: str | None, seed: int, directory: Path | None
-) -> AsyncIterator[tuple[Stage, Callable[[], Recorder]]]:
+async def stage(binary: str | None, seed: int, directory: Path | None) -> AsyncIterator[tuple[Stage, Callable[[], Recorder]]]:
     """Two servers over one Redis with an append-only file, and what makes a recorder with lanes to all of them."""
     async with AsyncExitStack() as stack:
         made = stack.enter_context(tempfile.TemporaryDirectory(prefix="bh-", dir=directory))
@@ -105,10 +99,7 @@ async def stage(
         stack.push_async_callback(by_functions.close)
         stack.push_async_callback(plain.close)
         limits = httpx.Limits(max_connections=None)
-        clients = [
-            await stack.enter_async_context(httpx.AsyncClient(base_url=s.url, timeout=15, limits=limits))
-            for s in servers
-        ]
+        clients = [await stack.enter_async_context(httpx.AsyncClient(base_url=s.url, timeout=15, limits=limits)) for s in servers]
         http = {f"http-{i}": HttpApi(client) for i, client in enumerate(clients)}
         yield (
             Stage(valkey, servers, between, random.Random(seed)),

@@ -44,11 +44,7 @@ def violations(courses: Courses) -> Iterator[Violation]:
 def _consumer(courses: Courses, rules: Rules) -> Iterator[Violation]:
     found = list(courses.of(rules.name))
     by_n = {c.seen[0].delivery.n: c for c in found if c.seen}
-    waiting = [
-        p
-        for p in courses.published.values()
-        if p.maybe and p.stream == rules.stream and rules.provider in ("", p.message.provider)
-    ]
+    waiting = [p for p in courses.published.values() if p.maybe and p.stream == rules.stream and rules.provider in ("", p.message.provider)]
     out_surely = Spans([(s.fetch.ended, c.live_until(s)) for c in found for s in c.seen])
     out_maybe = Spans([_maybe_out(c, i) for c in found for i in range(len(c.seen))])
     pending_surely = Spans([span for p in waiting for span in _surely_pending(courses, p, by_n.get(p.message.n), 0.0)])
@@ -80,19 +76,13 @@ def _consumer(courses: Courses, rules: Rules) -> Iterator[Violation]:
         if isinstance(op, Fetch) and _has_room(courses, rules, op, high=out_maybe.touching(op.began, op.ended) + lost):
             missed = deliverable.covering(op.began, op.ended) - lost
             if missed > 0 and len(op.deliveries) < op.batch:
-                yield Violation(
-                    "C20 withheld", f"{where}: {len(op.deliveries)} of {op.batch}, and {missed} more were due"
-                )
+                yield Violation("C20 withheld", f"{where}: {len(op.deliveries)} of {op.batch}, and {missed} more were due")
         if isinstance(op, Look):
             yield from _dead(courses, rules, op)
 
 
 def _dead(courses: Courses, rules: Rules, op: Look) -> Iterator[Violation]:
-    if (
-        op.num_dead
-        and rules.max_deliver < 0
-        and not any(s.op.how == "reject" for c in courses.of(rules.name) for s in c.settled)
-    ):
+    if op.num_dead and rules.max_deliver < 0 and not any(s.op.how == "reject" for c in courses.of(rules.name) for s in c.settled):
         yield Violation("C28 num_dead", f"{rules.name} at {op.began:.3f}: {op.num_dead}, and nothing was rejected")
 
 
@@ -150,13 +140,9 @@ def _maybe_pending(courses: Courses, p: Published, course: Course | None) -> lis
     gone = math.inf
     if p.message.ttl is not None:
         gone = p.by + p.message.ttl + 1.0
-    newer = [
-        q for q in courses.versions[p.stream, p.message.id] if q.sure and q.tries[0][0].began > p.tries[0][0].began
-    ]
+    newer = [q for q in courses.versions[p.stream, p.message.id] if q.sure and q.tries[0][0].began > p.tries[0][0].began]
     if p.message.updated_at is not None and p.sure:
-        replaced = [
-            op.ended for q in newer for op, row in q.tries if row is not None and row.status in ("updated", "deleted")
-        ]
+        replaced = [op.ended for q in newer for op, row in q.tries if row is not None and row.status in ("updated", "deleted")]
         gone = min(replaced, default=math.inf)
     spans = [(p.from_, min(seen[0].fetch.ended if seen else math.inf, gone))]
     for i, s in enumerate(seen):

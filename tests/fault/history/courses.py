@@ -248,9 +248,7 @@ class Courses:
             message_id, number, epoch = token.split(".")
             course = self.course(op.consumer, epoch, message_id)
             if epoch not in self.lives[op.consumer]:  # another consumer's: its course here must stay empty
-                course = self.courses.setdefault(
-                    (op.consumer, f"?{epoch}", message_id), Course(course.rules, message_id, f"?{epoch}")
-                )
+                course = self.courses.setdefault((op.consumer, f"?{epoch}", message_id), Course(course.rules, message_id, f"?{epoch}"))
             # Of a token that stands in a list twice, the first may be taken and the second be stale.
             taken = not op.ok or times > stale[token]
             end = Settlement(op, int(number), op.ok and taken)

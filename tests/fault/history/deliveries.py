@@ -91,9 +91,7 @@ def _given(courses: Courses, course: Course) -> Iterator[tuple[str, str]]:
             yield "C24 tokens of this consumer", f"{end.op.how} of #{end.number} was taken, which was not given here"
         elif any(s.number > end.number and s.fetch.ended < end.op.began for s in course.seen):
             yield "C24 stale tokens are inert", f"{end.op.how} of #{end.number} was taken after its redelivery"
-        elif any(
-            op.ok and op.began > seen.fetch.ended and op.ended < end.op.began for op in courses.controls[name, "reset"]
-        ):
+        elif any(op.ok and op.began > seen.fetch.ended and op.ended < end.op.began for op in courses.controls[name, "reset"]):
             yield "C38 stale after a reset", f"{end.op.how} of #{end.number} was taken"
 
 
@@ -119,12 +117,7 @@ def _scheduled(courses: Courses, course: Course) -> Iterator[tuple[str, str]]:
             continue
         if p.message.deliver_at is not None and seen.fetch.ended < p.message.deliver_at - SLACK:
             yield "C40 deliver_at", f"#{seen.number} before {p.message.deliver_at:.3f}"
-        if (
-            p.message.ttl is not None
-            and seen.number == 1
-            and seen.delivery.token
-            and seen.fetch.began > p.by + p.message.ttl + SLACK
-        ):
+        if p.message.ttl is not None and seen.number == 1 and seen.delivery.token and seen.fetch.began > p.by + p.message.ttl + SLACK:
             yield "C40 ttl_ms", f"for the first time after {p.by + p.message.ttl:.3f}"
 
 
@@ -138,6 +131,4 @@ def _paused(courses: Courses) -> Iterator[Violation]:
             until = min((op.began for op in resumes if op.ended > pause.began or not op.ok), default=math.inf)
             for fetch in courses.fetches[name]:
                 if fetch.deliveries and pause.ended < fetch.began and fetch.ended < until:
-                    yield Violation(
-                        "C39 paused", f"{name} was paused at {pause.ended:.3f} and delivered at {fetch.began:.3f}"
-                    )
+                    yield Violation("C39 paused", f"{name} was paused at {pause.ended:.3f} and delivered at {fetch.began:.3f}")

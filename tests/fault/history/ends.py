@@ -20,9 +20,7 @@ def violations(courses: Courses) -> Iterator[Violation]:
             continue
         told = (counts.num_pending, counts.num_ack_pending, counts.num_redelivered, counts.num_dead)
         if told != (0, 0, 0, len(letters)):
-            yield Violation(
-                "C28 counts in the end", f"{rules.name}: {told}, and {len(letters)} dead letters are listed"
-            )
+            yield Violation("C28 counts in the end", f"{rules.name}: {told}, and {len(letters)} dead letters are listed")
 
 
 def _lost(courses: Courses, rules: Rules, dead: set[str]) -> Iterator[Violation]:
@@ -62,11 +60,7 @@ def _letters(courses: Courses, rules: Rules, letters: list[Letter]) -> Iterator[
     listed = {letter.message_id for letter in letters}
     held = {h.message_id for h in courses.history.rest.held.get(rules.stream, [])}
     for course in courses.of(rules.name):
-        if (
-            course.message_id in listed
-            or course.message_id not in held
-            or course.epoch not in ("", courses.epochs[rules.name])
-        ):
+        if course.message_id in listed or course.message_id not in held or course.epoch not in ("", courses.epochs[rules.name]):
             continue
         for s in course.settled:
             if s.sure and s.op.how == "reject" and not courses.maybe(rules.name, "redrive", float("inf"), s.op.began):

@@ -35,9 +35,7 @@ class Mutant:
         path = lua / f"{self.file}.lua"
         before = path.read_text(encoding="utf-8")
         found = before.count(self.text)
-        assert found == 1, (
-            f"mutant {self.name!r}: its text stands {found} times in lua/{self.file}.lua; mutate what took its place"
-        )
+        assert found == 1, f"mutant {self.name!r}: its text stands {found} times in lua/{self.file}.lua; mutate what took its place"
         path.write_text(before.replace(self.text, self.broken), encoding="utf-8")
 
     def is_caught(self, rules: set[str]) -> bool:

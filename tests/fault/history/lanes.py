@@ -71,11 +71,7 @@ def deliveries(answer: Json) -> list[Delivery]:
     for row in answer["data"]:
         body = row.get("event") or row["record"]
         key = body["key"] if "event" in row else body["id"]
-        found.append(
-            Delivery(
-                row["ack_token"], row["id"], row["deliver_count"], number_of(body["data"]), key, body["updated_idx"]
-            )
-        )
+        found.append(Delivery(row["ack_token"], row["id"], row["deliver_count"], number_of(body["data"]), key, body["updated_idx"]))
     return found
 
 
@@ -101,9 +97,7 @@ class Plain:
     async def read(self, stream: str, consumer: str, count: int) -> list[Delivery]:
         """XREADGROUP of new messages."""
         log = f"broker:{{{stream}}}:log"
-        reply: Any = await self._store.call(
-            "XREADGROUP", "GROUP", consumer, "plain", "COUNT", count, "STREAMS", log, ">"
-        )
+        reply: Any = await self._store.call("XREADGROUP", "GROUP", consumer, "plain", "COUNT", count, "STREAMS", log, ">")
         entries = (reply[0] if isinstance(reply, list) else next(iter(reply.items())))[1] if reply else []
         return [_plain_delivery(message_id.decode(), fields) for message_id, fields in entries]
 

@@ -56,9 +56,7 @@ def _first(rules: Rules, seen: list[Seen]) -> Iterator[Violation]:
             last = max(last, place(by_end[at].delivery.id))
             at += 1
         if place(s.delivery.id) < last:
-            yield Violation(
-                "C21 stream order", f"{rules.name} at {s.fetch.began:.3f}: {s.delivery.id} after {last[0]}-{last[1]}"
-            )
+            yield Violation("C21 stream order", f"{rules.name} at {s.fetch.began:.3f}: {s.delivery.id} after {last[0]}-{last[1]}")
 
 
 def _keys(courses: Courses, rules: Rules, seen: list[Seen]) -> Iterator[Violation]:

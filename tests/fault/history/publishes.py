@@ -66,11 +66,7 @@ def _duplicates(courses: Courses) -> Iterator[Violation]:
         if len({row.message_id for _, row in rows if row.message_id}) > 1:
             yield Violation("C12 dedupe", f"{p.message.id} has two messages: {rows}")
         for op, row in rows:
-            earlier = [
-                o
-                for o, r in p.tries
-                if o is not op and o.began <= op.ended and o.maybe and (r is None or r.status == "created")
-            ]
+            earlier = [o for o, r in p.tries if o is not op and o.began <= op.ended and o.maybe and (r is None or r.status == "created")]
             if row.status == "duplicate" and not earlier:
                 yield Violation("C12 dedupe", f"{p.message.id} was a duplicate of nothing")
             if row.status not in ("created", "duplicate"):
@@ -100,9 +96,7 @@ def _accepted(courses: Courses, stream: str, held: list[Held]) -> Iterator[Viola
             continue
         told = {row.message_id for _, row in p.tries if row is not None and row.message_id and row.status in STORED}
         if p.sure and (n not in by_n or (told and by_n[n].message_id not in told)):
-            yield Violation(
-                "C47 accepted is kept", f"{stream}: {p.message.id} ({n}) told as {told}, held: {by_n.get(n)}"
-            )
+            yield Violation("C47 accepted is kept", f"{stream}: {p.message.id} ({n}) told as {told}, held: {by_n.get(n)}")
 
 
 def _versions(courses: Courses, stream: str, held: list[Held]) -> Iterator[Violation]:

@@ -51,9 +51,7 @@ class Recorder:
         outcome, added, error = await attempt(self.plain.add(stream, message))
         return self._note(Publish, "plain", began, outcome, error, stream=stream, messages=[message], rows=added or [])
 
-    async def fetch(
-        self, lane: str, rules: Rules, batch: int, wait: float = 0.0, patience: float | None = None
-    ) -> Fetch:
+    async def fetch(self, lane: str, rules: Rules, batch: int, wait: float = 0.0, patience: float | None = None) -> Fetch:
         """`next`; the client goes away after `patience` seconds."""
         began = time.time()
         call = self.apis[lane].next(rules.name, batch, 1, round(wait * 1000))
@@ -80,17 +78,13 @@ class Recorder:
             call = api.nack_each(rules.name, [{"ack_token": token, "outcome": how} | ms for token in tokens])
         outcome, answer, error = await attempt(call)
         stale = answer["stale"] if answer else []
-        return self._note(
-            Settle, lane, began, outcome, error, consumer=rules.name, how=how, tokens=tokens, stale=stale, delay=delay
-        )
+        return self._note(Settle, lane, began, outcome, error, consumer=rules.name, how=how, tokens=tokens, stale=stale, delay=delay)
 
     async def read(self, rules: Rules, count: int) -> Fetch:
         """XREADGROUP."""
         began = time.time()
         outcome, found, error = await attempt(self.plain.read(rules.stream, rules.name, count))
-        return self._note(
-            Fetch, "plain", began, outcome, error, consumer=rules.name, batch=count, deliveries=found or []
-        )
+        return self._note(Fetch, "plain", began, outcome, error, consumer=rules.name, batch=count, deliveries=found or [])
 
     async def xack(self, rules: Rules, ids: list[str]) -> PlainAck:
         """XACK."""
@@ -117,12 +111,8 @@ class Recorder:
         counts = {name: answer["info"][name] for name in COUNTS} if answer else {}
         return self._note(Look, lane, began, outcome, error, consumer=rules.name, **counts)
 
-    def _fetched(
-        self, lane: str, rules: Rules, began: float, batch: int, outcome: Outcome, answer: Json | None, error: str
-    ) -> Fetch:
+    def _fetched(self, lane: str, rules: Rules, began: float, batch: int, outcome: Outcome, answer: Json | None, error: str) -> Fetch:
         info = answer["info"] if answer else {}
         counts = {name: info.get(name) for name in ("num_pending", "num_ack_pending")}
         found: list[Delivery] = deliveries(answer) if answer else []
-        return self._note(
-            Fetch, lane, began, outcome, error, consumer=rules.name, batch=batch, deliveries=found, **counts
-        )
+        return self._note(Fetch, lane, began, outcome, error, consumer=rules.name, batch=batch, deliveries=found, **counts)

@@ -43,9 +43,7 @@ class Load:
             running += [self._worker(rules) for _ in range(workers)]
             if rules.plain:
                 running.append(self._plain_worker(rules))
-        running += [
-            self._operator(rules) for rules in self.consumers if rules.resets or rules.pauses or rules.max_deliver > 0
-        ]
+        running += [self._operator(rules) for rules in self.consumers if rules.resets or rules.pauses or rules.max_deliver > 0]
         return [*running, *(self._onlooker(lane) for lane in self.recorder.apis)]
 
     def lane(self) -> str:
