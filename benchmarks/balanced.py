@@ -21,7 +21,7 @@ import httpx
 from benchmarks.balancer import balancing
 from benchmarks.processes import ServeProcess, free_port, serving
 from benchmarks.workers import Delivered, Log, attempt, worker
-from broker.embedded import Embedded
+from broker.store.embedded import Embedded
 
 ACK_WAIT_S = 2.0
 PUBLISHERS = 4

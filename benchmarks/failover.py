@@ -26,7 +26,7 @@ from typing import Any
 from benchmarks.cluster import running_cluster
 from benchmarks.replicated import guarded
 from broker import Broker, BrokerError, ConsumerSpec, StreamSpec
-from broker.embedded import find_binary
+from broker.store.embedded import find_binary
 
 STREAMS = tuple(f"s{n}" for n in range(6))
 ACK_WAIT_MS = 2000

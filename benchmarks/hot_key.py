@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from broker import Broker, ConsumerSpec
-from broker.embedded import Embedded
+from broker.store.embedded import Embedded
 
 
 async def measure(url: str, hot: int, others: int) -> None:

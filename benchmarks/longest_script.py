@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from broker import Broker, ConsumerSpec, Filters, Nack, Store, StreamChanges, StreamSpec
-from broker.embedded import Embedded, find_binary
+from broker.store.embedded import Embedded, find_binary
 
 PATTERNS, CONSUMERS, MATCHING, BATCH = 1000, 200, 100, 1000
 BODY = "x" * 300

@@ -26,7 +26,7 @@ class ServeProcess:
         self.greeting, self.url = self._greeted()
 
     def _spawn(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "http_api.command_line", "serve", "--log-level", "error", *self._options]
+        command = [sys.executable, "-m", "http_api.cli.main", "serve", "--log-level", "error", *self._options]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=self._environ)
 
     def _greeted(self) -> tuple[str, str]:
@@ -56,7 +56,7 @@ class ServeProcess:
     def worker_pids(self) -> list[int]:
         """The process ids of the workers of `--workers N`. Linux only."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children if b"http_api.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return [int(pid) for pid in children if b"http_api.server.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     def kill(self) -> None:
         """kill -9."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from broker import Broker, ConsumerSpec, Filters, StreamSpec
-from broker.embedded import Embedded
+from broker.store.embedded import Embedded
 
 BATCH = 10
 CALLS = 400

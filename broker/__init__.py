@@ -1,15 +1,15 @@
 """A stream broker over Redis: record and event streams, and consumers that workers pull from."""
 
-from broker.batches import Batch, Delivery, Nack, Peeked, PendingDelivery, Settled, Settlement
 from broker.broker import Broker, Readiness
-from broker.consumer_fields import Consumer, ConsumerChanges, ConsumerInfo, ConsumerSpec
-from broker.dead_letters import DeadLetter, Redriven
+from broker.consumers.batches import Batch, Delivery, Nack, Peeked, PendingDelivery, Settled, Settlement
+from broker.consumers.dead_letters import DeadLetter, Redriven
+from broker.consumers.fields import Consumer, ConsumerChanges, ConsumerInfo, ConsumerSpec
+from broker.consumers.filters import Filters
 from broker.errors import BrokerError
-from broker.filters import Filters
-from broker.publishing import Published, PublishFailed
-from broker.search import Search, StoredMessage
-from broker.store import Store
-from broker.streams import Stream, StreamChanges, StreamInfo, StreamSpec
+from broker.store.client import Store
+from broker.streams.lifecycle import Stream, StreamChanges, StreamInfo, StreamSpec
+from broker.streams.publishing import Published, PublishFailed
+from broker.streams.search import Search, StoredMessage
 
 __version__ = "0.1.0"
 

@@ -4,20 +4,20 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, Self
 
 from broker import keys
-from broker.audit import Audit
-from broker.batches import Batch, Nack, Settled
-from broker.consumers import Consumers
-from broker.dead_letters import DeadLetters
-from broker.delivery import Deliveries
-from broker.engine import Engine
+from broker.access.audit import Audit
+from broker.commands.engine import Engine
+from broker.commands.scripts import MAX_ANSWER_BYTES, Scripts
+from broker.consumers.batches import Batch, Nack, Settled
+from broker.consumers.dead_letters import DeadLetters
+from broker.consumers.delivery import Deliveries
+from broker.consumers.lifecycle import Consumers
+from broker.consumers.waiting import Waiting
 from broker.errors import BrokerError, StoreFull
-from broker.inspection import Inspection
 from broker.overview import Overview, look
-from broker.publishing import MAX_MESSAGE_BYTES, Published, Publisher
-from broker.scripts import MAX_ANSWER_BYTES, Scripts
-from broker.store import Store
-from broker.streams import Streams
-from broker.waiting import Waiting
+from broker.store.client import Store
+from broker.streams.inspection import Inspection
+from broker.streams.lifecycle import Streams
+from broker.streams.publishing import MAX_MESSAGE_BYTES, Published, Publisher
 
 
 class Readiness(NamedTuple):
@@ -120,7 +120,7 @@ class Broker:
         gone away: then waiting ends empty, and no message is taken. `worker` names who asks (C59). `waited` is given the
         seconds that the call waited, however it ends.
         """
-        return await self.waiting.next(consumer, batch_size, min_batch, wait_ms, ack, nack, gone, worker, waited)
+        return await self.waiting.fetch_or_wait(consumer, batch_size, min_batch, wait_ms, ack, nack, gone, worker, waited)
 
     async def ack(self, consumer: str, tokens: Sequence[str]) -> Settled:
         """Settle deliveries as done (C24)."""

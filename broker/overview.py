@@ -5,9 +5,9 @@ import asyncio
 import msgspec
 
 from broker import keys
-from broker.engine import Engine, pairs
+from broker.commands.engine import Engine, pairs
+from broker.commands.replies import CountRows, StreamCountsHead, taken_apart
 from broker.errors import StreamNotFound
-from broker.replies import CountRows, StreamCountsHead, taken_apart
 
 CONSUMERS_A_STEP = 50
 

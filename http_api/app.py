@@ -15,20 +15,21 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from broker.access import AccessTokens
+from broker.access.tokens import AccessTokens
 from broker.broker import Broker
 from broker.errors import InvalidRequest, NotFound, OutcomeUnknown
-from http_api import console, logs, metrics, problems
+from http_api import console, problems
 from http_api.auditing import audited
 from http_api.auth import authenticate
-from http_api.codec import WHOLE
+from http_api.bodies.codec import WHOLE
+from http_api.bodies.remembering import remembered
+from http_api.bodies.room import Room
 from http_api.context import Context
-from http_api.openapi import describe
+from http_api.description.openapi import describe
+from http_api.monitoring import logs, metrics
+from http_api.monitoring.scraping import Scraper
 from http_api.problems import MethodNotAllowed
-from http_api.remembering import remembered
-from http_api.room import Room
 from http_api.routes import AUDITED, OPERATIONS, Operation
-from http_api.scraping import Scraper
 from http_api.settings import Settings
 from http_api.visitors import Visitors
 
@@ -56,7 +57,7 @@ def create_app(broker: Broker, tokens: AccessTokens, settings: Settings, *, owns
         broker, tokens, settings, description=msgspec.json.encode(describe()) + b"\n", room=Room(settings.max_body_bytes),
         pages=asyncio.Semaphore(_PAGES), uploads=asyncio.Semaphore(_UPLOADS), scraper=Scraper(broker),
     )  # fmt: skip
-    return Surroundings(_Addresses(Router(lifespan=lifespan)), context, owns_calls=owns_calls)
+    return RequestMiddleware(_Addresses(Router(lifespan=lifespan)), context, owns_calls=owns_calls)
 
 
 class _Addresses:
@@ -126,7 +127,7 @@ def _check_query(text: bytes, operation: Operation) -> None:
         raise InvalidRequest(f"Unknown query parameters: {', '.join(dict.fromkeys(unknown[:10]))}; {there_are}.")
 
 
-class Surroundings:
+class RequestMiddleware:
     """Request id, access, errors in their one shape, and the time that a request took."""
 
     def __init__(self, app: ASGIApp, context: Context, *, owns_calls: bool = False) -> None:

@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.errors import BrokerError, OutcomeUnknown, StoreFull, StoreUnavailable
-from http_api import metrics
 from http_api.context import context
-from http_api.logs import note
+from http_api.monitoring import metrics
+from http_api.monitoring.logs import note
 from http_api.routes import Operation
 
 logger = logging.getLogger("broker.audit")

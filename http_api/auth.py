@@ -2,7 +2,7 @@
 
 from starlette.requests import Request
 
-from broker.access import Access, AccessTokens
+from broker.access.tokens import Access, AccessTokens
 from broker.errors import Forbidden, Unauthenticated
 
 

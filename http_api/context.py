@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from broker.access import AccessTokens
+from broker.access.tokens import AccessTokens
 from broker.broker import Broker
-from http_api.room import Room
-from http_api.scraping import Scraper
+from http_api.bodies.room import Room
+from http_api.monitoring.scraping import Scraper
 from http_api.settings import Settings
 
 

@@ -30,10 +30,10 @@ from broker.errors import (
     ValidationFailed,
     WrongKind,
 )
-from broker.publishing import PublishFailed, Repeatable, Unconfirmed
-from http_api.codec import UnsupportedMediaType, answer
-from http_api.edge.refusals import HeadersTooLarge, RequestTimeout, UriTooLong
-from http_api.logs import note
+from broker.streams.publishing import PublishFailed, Repeatable, Unconfirmed
+from http_api.bodies.codec import UnsupportedMediaType, answer
+from http_api.monitoring.logs import note
+from http_api.refusals import HeadersTooLarge, RequestTimeout, UriTooLong
 
 logger = logging.getLogger("broker")
 

@@ -7,11 +7,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker.consumer_fields import Consumer, ConsumerChanges, ConsumerSpec
-from broker.dead_letters import LettersSummary, Redriven
-from broker.streams import Stream, StreamChanges, StreamSpec
+from broker.consumers.dead_letters import LettersSummary, Redriven
+from broker.consumers.fields import Consumer, ConsumerChanges, ConsumerSpec
+from broker.streams.lifecycle import Stream, StreamChanges, StreamSpec
 from http_api import shapes
-from http_api.endpoints import audit, consumers, dead_letters, deliveries, operations, streams, tokens
+from http_api.endpoints import audit, consumers, dead_letters, deliveries, health, streams, tokens
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -159,8 +159,8 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/v1/access", tokens.access, "access", shapes.AccessObject),
     Operation("DELETE", "/v1/tokens/{name}", tokens.revoke, "revokeToken", shapes.Deleted, errors=(404,)),
     Operation("GET", "/v1/audit", audit.page, "listAudit", shapes.AuditPage, query=(_AFTER, _LIMIT)),
-    Operation("GET", "/health/live", operations.live, "live", shapes.Health, public=True),
-    Operation("GET", "/health/ready", operations.ready, "ready", shapes.Health, status=(200, 503), public=True),
-    Operation("GET", "/metrics", operations.show_metrics, "metrics", str, public=True),
-    Operation("GET", "/openapi.json", operations.openapi, "openapi", dict, public=True),
+    Operation("GET", "/health/live", health.live, "live", shapes.Health, public=True),
+    Operation("GET", "/health/ready", health.ready, "ready", shapes.Health, status=(200, 503), public=True),
+    Operation("GET", "/metrics", health.show_metrics, "metrics", str, public=True),
+    Operation("GET", "/openapi.json", health.openapi, "openapi", dict, public=True),
 )  # fmt: skip

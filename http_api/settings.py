@@ -8,8 +8,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from broker.store import Store
-from broker.topology import SCHEMES, WrongUrl
+from broker.store.client import Store
+from broker.store.topology import SCHEMES, WrongUrl
 
 # What Kubernetes puts into the environment of every pod beside a Service named `broker`, as BROKER_PORT: it is nobody's setting.
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://[^/]+:[0-9]+")

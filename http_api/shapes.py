@@ -4,15 +4,15 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from broker.access import AccessToken
-from broker.audit import AuditEntry
-from broker.batches import Outcome, PendingDelivery, Settlement
-from broker.consumer_fields import Backoff, ConsumerInfo, Ordering
-from broker.filters import Filters
-from broker.inspection import MessageState, Retrying, Scheduled
-from broker.messages import EventMessage, RecordMessage
-from broker.publishing import Published
-from broker.streams import Stream
+from broker.access.audit import AuditEntry
+from broker.access.tokens import AccessToken
+from broker.consumers.batches import Outcome, PendingDelivery, Settlement
+from broker.consumers.fields import Backoff, ConsumerInfo, Ordering
+from broker.consumers.filters import Filters
+from broker.messages.incoming import EventMessage, RecordMessage
+from broker.streams.inspection import MessageState, Retrying, Scheduled
+from broker.streams.lifecycle import Stream
+from broker.streams.publishing import Published
 
 Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 Tokens = Annotated[list[str], msgspec.Meta(min_length=1, max_length=1000)]

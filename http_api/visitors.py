@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 
 from broker.errors import Forbidden
-from http_api.remembering import remembered
+from http_api.bodies.remembering import remembered
 
 _OPEN = "Without access tokens the server"
 _OWN_PAGES = (b"same-origin", b"none")

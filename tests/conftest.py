@@ -8,13 +8,13 @@ import pytest
 
 from benchmarks.cluster import Cluster
 from broker import Broker, Store
-from broker.access import AccessTokens, Door
-from broker.embedded import Embedded
+from broker.access.tokens import AccessTokens, OpenMode
+from broker.store.embedded import Embedded
 from http_api.app import create_app
 from http_api.settings import Settings
 from tests.support.api import Api, HttpApi, LibraryApi
 from tests.support.clock import advance, shifted_library, shifted_scripts
-from tests.support.functions import FunctionStore, load_library
+from tests.support.functions import broker_by_functions, load_library
 from tests.support.servers import BACKENDS, everywhere, running
 
 
@@ -77,7 +77,7 @@ async def broker(redis_server: Embedded | Cluster, store: Store, clustered: bool
 @pytest.fixture
 async def http(broker: Broker) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the HTTP API over the test's broker."""
-    tokens = AccessTokens(broker.store, door=Door())
+    tokens = AccessTokens(broker.store, open_mode=OpenMode())
     await tokens.start()
     app = create_app(broker, tokens, Settings())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
@@ -88,7 +88,7 @@ async def http(broker: Broker) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def function_broker(redis_server: Embedded | Cluster, broker: Broker) -> AsyncIterator[Broker]:
     """Another broker over the same store, which calls functions in place of scripts."""
-    other = Broker(FunctionStore.from_url(redis_server.url), scripts=shifted_scripts())  # of these only the names are used
+    other = broker_by_functions(redis_server.url)
     yield other
     await other.close()
 

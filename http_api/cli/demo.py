@@ -32,7 +32,7 @@ def run() -> None:
 @contextlib.contextmanager
 def _server() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="broker-demo-") as data_dir:
-        command = [sys.executable, "-m", "http_api.command_line", "serve", "--port", "0", "--data-dir", data_dir, "--log-level", "warning"]
+        command = [sys.executable, "-m", "http_api.cli.main", "serve", "--port", "0", "--data-dir", data_dir, "--log-level", "warning"]
         # Settings for a real server, its Redis first of all, are not for this one.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)  # noqa: S603 - this very program

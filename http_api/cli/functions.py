@@ -4,9 +4,9 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 
+from broker.commands.functions import LIBRARY, digest_of, library, load, loaded, same
 from broker.errors import StoreFault
-from broker.functions import LIBRARY, digest_of, library, load, loaded, same
-from broker.store import Store
+from broker.store.client import Store
 from http_api.cli.client import Refused
 from http_api.cli.store import Where, redis_of
 

@@ -3,9 +3,9 @@
 import argparse
 from typing import Any
 
-from broker.access import SCOPES
-from broker.consumer_fields import ConsumerSpec
-from broker.streams import StreamSpec
+from broker.access.tokens import SCOPES
+from broker.consumers.fields import ConsumerSpec
+from broker.streams.lifecycle import StreamSpec
 from http_api.cli import functions, looking, objects, store
 from http_api.cli.client import at_server
 from http_api.cli.options import (

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from msgspec import UNSET
 
-from broker.times import duration_ms, rfc3339
+from broker.messages.times import duration_ms, rfc3339
 from http_api.cli.client import Client, show, show_rows
 from http_api.settings import WrongSetting
 

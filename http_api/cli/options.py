@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from broker.names import WHAT_IS_A_NAME, is_name
-from broker.times import duration_ms
+from broker.messages.names import WHAT_IS_A_NAME, is_name
+from broker.messages.times import duration_ms
 from http_api.settings import CHOICES, SOURCES, Settings
 
 # A command gives its exit status, or None for 0.

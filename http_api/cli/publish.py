@@ -28,10 +28,10 @@ def run(client: Client, args: Namespace) -> None:
         path = f"/v1/streams/{args.stream}/messages"
         chunk = None
         for chunk in _chunks(source):
-            counts.update(_send(client, path, chunk, sum(counts.values())))
+            counts.update(_publish_chunk(client, path, chunk, sum(counts.values())))
             progress.show(chunk.read_so_far, sum(counts.values()))
         if chunk is None:
-            _send(client, path, _Chunk([], 1, 0), 0)  # nothing to publish, and yet there must be such a stream
+            _publish_chunk(client, path, _Chunk([], 1, 0), 0)  # nothing to publish, and yet there must be such a stream
         progress.end()
     total = sum(counts.values())
     print(f"{total} messages: " + (", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "nothing to publish"))
@@ -97,7 +97,7 @@ def _list_chunks(text: bytes) -> Iterator[_Chunk]:
         start = end
 
 
-def _send(client: Client, path: str, chunk: _Chunk, done: int) -> Counter[str]:
+def _publish_chunk(client: Client, path: str, chunk: _Chunk, done: int) -> Counter[str]:
     if chunk.first_line is None:
         content, kind = b'{"messages":[' + b",".join(chunk.lines) + b"]}", "application/json"
     else:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from broker.access import AccessTokens
-from broker.audit import Audit
-from broker.data_directory import holds_a_store
-from broker.embedded import Embedded, is_running
+from broker.access.audit import Audit
+from broker.access.tokens import AccessTokens
 from broker.errors import BrokerError, StoreUnavailable
-from broker.promises import examine
-from broker.store import Store
+from broker.store.client import Store
+from broker.store.data_directory import holds_a_store
+from broker.store.embedded import Embedded, is_running
+from broker.store.guarantees import examine
 from http_api.cli.client import Refused, show_rows
 from http_api.settings import SOURCES, Settings, load
 

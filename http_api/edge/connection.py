@@ -16,11 +16,11 @@ from broker.errors import BrokerError
 from http_api.edge.exchange import Exchange
 from http_api.edge.held import FREE, Held
 from http_api.edge.limits import DEFAULT, Limits
-from http_api.edge.refusals import RequestTimeout
 from http_api.edge.requests import Head, Requests
 from http_api.edge.scope import Scope, address_of, problem_of, scope_of
 from http_api.edge.stream import Stream
 from http_api.edge.timer import Phase
+from http_api.refusals import RequestTimeout
 
 logger = logging.getLogger("broker")
 

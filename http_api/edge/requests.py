@@ -9,7 +9,7 @@ import httptools
 
 from broker.errors import BrokerError, InvalidRequest
 from http_api.edge.limits import Limits
-from http_api.edge.refusals import HeadersTooLarge, UriTooLong
+from http_api.refusals import HeadersTooLarge, UriTooLong
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from broker.errors import BrokerError
-from http_api.codec import STILL_THERE, WHOLE
+from http_api.bodies.codec import STILL_THERE, WHOLE
 from http_api.edge.exchange import STATUS_LINE, Exchange
 from http_api.edge.requests import Head
 from http_api.problems import STATUS, Problem

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from http_api.auth import require
-from http_api.codec import answer, page_query
+from http_api.bodies.codec import answer, page_query
 from http_api.context import context
 from http_api.shapes import AuditPage
 

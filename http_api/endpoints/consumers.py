@@ -4,13 +4,13 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker.consumer_fields import Consumer, ConsumerChanges, ConsumerSpec
-from broker.consumers import parse_metadata_filter
-from broker.validation import decode
-from http_api import metrics
+from broker.consumers.fields import Consumer, ConsumerChanges, ConsumerSpec
+from broker.consumers.lifecycle import parse_metadata_filter
+from broker.messages.validation import decode
 from http_api.auth import require
-from http_api.codec import answer, page_query, query, read_json, truth, while_there
+from http_api.bodies.codec import answer, page_query, query, read_json, truth, while_there
 from http_api.context import context, made
+from http_api.monitoring import metrics
 from http_api.shapes import ConsumerObject, ConsumerPage, Deleted, PauseRequest, ResetRequest
 
 _SPEC = msgspec.json.Decoder(ConsumerSpec)

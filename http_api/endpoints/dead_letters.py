@@ -4,11 +4,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker.dead_letters import DeadLetter
+from broker.consumers.dead_letters import DeadLetter
 from broker.errors import InvalidRequest, ValidationFailed
-from broker.validation import decode
+from broker.messages.validation import decode
 from http_api.auth import require
-from http_api.codec import answer, page_query, query, read_json, truth, while_there
+from http_api.bodies.codec import answer, page_query, query, read_json, truth, while_there
 from http_api.context import context
 from http_api.endpoints.streams import page_json
 from http_api.shapes import Purged, RedriveRequest

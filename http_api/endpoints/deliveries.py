@@ -12,15 +12,15 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker.access import Access
-from broker.batches import Batch, Nack, Outcome
+from broker.access.tokens import Access
+from broker.consumers.batches import Batch, Nack, Outcome
 from broker.errors import InvalidAckToken, InvalidRequest, Unauthenticated, ValidationFailed
-from broker.validation import decode
-from http_api import metrics
+from broker.messages.validation import decode
 from http_api.auth import require
-from http_api.codec import answer, disconnect, integer, milliseconds, page_query, read_json, while_there
+from http_api.bodies.codec import answer, disconnect, integer, milliseconds, page_query, read_json, while_there
+from http_api.bodies.remembering import remembered
 from http_api.context import context
-from http_api.remembering import remembered
+from http_api.monitoring import metrics
 from http_api.shapes import Acked, Extended, Nacked, PendingPage, Released, ReleaseRequest, RetryingPage
 
 MAX_WAIT_MS = 300_000

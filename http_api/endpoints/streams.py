@@ -9,18 +9,19 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from broker.errors import InvalidRequest, StreamNotFound
-from broker.names import is_name
-from broker.publishing import count_by_status
-from broker.search import Search, StoredMessage
-from broker.streams import StreamChanges, StreamSpec
-from broker.times import microseconds
-from broker.validation import decode
-from http_api import codec, metrics
-from http_api.accepting import JSON, accepted
+from broker.messages.names import is_name
+from broker.messages.times import microseconds
+from broker.messages.validation import decode
+from broker.streams.lifecycle import StreamChanges, StreamSpec
+from broker.streams.publishing import count_by_status
+from broker.streams.search import Search, StoredMessage
 from http_api.auth import require
-from http_api.codec import answer, page_query, query, read_json, truth, while_there
+from http_api.bodies import codec
+from http_api.bodies.accepting import JSON, accepted
+from http_api.bodies.codec import answer, page_query, query, read_json, truth, while_there
+from http_api.bodies.overflow import Overflow
 from http_api.context import context, made
-from http_api.overflow import Overflow
+from http_api.monitoring import metrics
 from http_api.shapes import Cancelled, Deleted, PublishAnswer, ScheduledPage, StreamPage
 
 _SPEC = msgspec.json.Decoder(StreamSpec)

@@ -4,12 +4,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker.access import Access
+from broker.access.tokens import Access
 from broker.errors import ValidationFailed
-from broker.times import duration_ms
-from broker.validation import decode
+from broker.messages.times import duration_ms
+from broker.messages.validation import decode
 from http_api.auth import require
-from http_api.codec import answer, read_json
+from http_api.bodies.codec import answer, read_json
 from http_api.context import context, made
 from http_api.shapes import AccessObject, CreatedToken, Deleted, TokenList, TokenRequest
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.cluster import Cluster, running_cluster
-from broker.embedded import Embedded
+from broker.store.embedded import Embedded
 from tests.support.clock import shifted_library
 from tests.support.functions import load_library
 from tests.support.servers import BACKENDS, binary_of, running

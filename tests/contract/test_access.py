@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from broker import Broker, Store, keys
-from broker.access import AccessTokens, Door
+from broker.access.tokens import AccessTokens, OpenMode
 from broker.errors import StoreUnavailable
 from http_api.app import create_app
 from http_api.settings import Settings
@@ -40,9 +40,9 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(broker: Broker, door: Door | None, admin_token: str | None = None) -> AsyncIterator[Server]:
+async def serving(broker: Broker, open_mode: OpenMode | None, admin_token: str | None = None) -> AsyncIterator[Server]:
     """A server that is started now; what it knows of tokens is its own."""
-    tokens = AccessTokens(broker.store, admin_token, door)
+    tokens = AccessTokens(broker.store, admin_token, open_mode)
     await tokens.start()
     app = create_app(broker, tokens, Settings())
     try:
@@ -54,7 +54,7 @@ async def serving(broker: Broker, door: Door | None, admin_token: str | None = N
 
 async def test_c2_the_first_token_shuts_an_open_server_and_revoking_the_last_does_not_open_it(broker: Broker) -> None:
     tokens = AccessTokens(broker.store)
-    async with serving(broker, Door()) as server:
+    async with serving(broker, OpenMode()) as server:
         assert await server.status() == OPEN
         text = await tokens.create("a", ["admin"])
         await server.comes_to(REFUSED)
@@ -66,7 +66,7 @@ async def test_c2_the_first_token_shuts_an_open_server_and_revoking_the_last_doe
 
 async def test_c2_a_token_made_and_revoked_at_once_shuts_all_servers(broker: Broker) -> None:
     tokens = AccessTokens(broker.store)
-    async with serving(broker, Door()) as first, serving(broker, Door()) as second:
+    async with serving(broker, OpenMode()) as first, serving(broker, OpenMode()) as second:
         assert [await first.status(), await second.status()] == [OPEN, OPEN]
         await tokens.create("a", ["admin"])
         await tokens.revoke("a")
@@ -78,7 +78,7 @@ async def test_c2_a_server_started_where_all_tokens_were_revoked_is_not_open(bro
     tokens = AccessTokens(broker.store)
     await tokens.create("a", ["admin"])
     await tokens.revoke("a")
-    async with serving(broker, Door()) as server:
+    async with serving(broker, OpenMode()) as server:
         assert await server.status() == REFUSED
         text = await tokens.create("b", ["admin"])
         await server.comes_to(OPEN, text)
@@ -87,7 +87,7 @@ async def test_c2_a_server_started_where_all_tokens_were_revoked_is_not_open(bro
 async def test_c2_a_redis_that_lost_its_tokens_opens_nothing(broker: Broker, store: Store) -> None:
     tokens = AccessTokens(broker.store)
     text = await tokens.create("a", ["admin"])
-    async with serving(broker, Door()) as server:
+    async with serving(broker, OpenMode()) as server:
         await server.comes_to(OPEN, text)
         await everywhere(store, "FLUSHALL")
         await everywhere(store, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # the servers read the table anew
@@ -99,7 +99,7 @@ async def test_c2_a_revocation_is_learned_though_redis_cannot_be_read_at_once(
     broker: Broker, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = await AccessTokens(broker.store).create("a", ["admin"])
-    async with serving(broker, Door()) as server:
+    async with serving(broker, OpenMode()) as server:
         await server.comes_to(OPEN, text)
         fails, whole_table = [True, True], AccessTokens._rows
 
@@ -119,7 +119,7 @@ async def test_c2_a_revocation_is_learned_though_redis_cannot_be_read_at_once(
 @pytest.mark.parametrize("row", [b"", b"{}", b"\xff", b'{"name":"b","scopes":"admin","created_at":""}'])
 async def test_c2_a_row_that_is_no_token_lets_nobody_in_and_hides_nothing(broker: Broker, store: Store, row: bytes) -> None:
     await store.call("HSET", keys.TOKENS, b"\xfe", row)
-    async with serving(broker, Door()) as server:
+    async with serving(broker, OpenMode()) as server:
         assert await server.status() == REFUSED
         tokens = AccessTokens(broker.store)
         text = await tokens.create("a", ["admin"])
@@ -136,20 +136,20 @@ async def test_c2_a_server_without_a_door_is_never_open(broker: Broker, admin_to
 
 
 async def test_c2_a_server_with_an_admin_token_is_never_open(broker: Broker) -> None:
-    async with serving(broker, Door(), "swordfish") as server:
+    async with serving(broker, OpenMode(), "swordfish") as server:
         assert (await server.status(), await server.status("swordfish")) == (REFUSED, OPEN)
 
 
 async def test_c2_a_process_started_again_stays_shut_whatever_redis_holds_by_then(broker: Broker, store: Store, tmp_path: Path) -> None:
     mark = tmp_path / "open"
     mark.touch()
-    async with serving(broker, Door(mark)) as first:
-        async with serving(broker, Door(mark)) as second:
+    async with serving(broker, OpenMode(mark)) as first:
+        async with serving(broker, OpenMode(mark)) as second:
             assert [await first.status(), await second.status()] == [OPEN, OPEN]
-        async with serving(broker, Door(mark)) as again:
+        async with serving(broker, OpenMode(mark)) as again:
             assert await again.status() == OPEN
         await AccessTokens(broker.store).create("a", ["admin"])
         await first.comes_to(REFUSED)
     await everywhere(store, "FLUSHALL")
-    async with serving(broker, Door(mark)) as again:
+    async with serving(broker, OpenMode(mark)) as again:
         assert await again.status() == REFUSED

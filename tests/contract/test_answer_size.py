@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.cluster import Cluster
 from broker import Broker, Nack, Store
-from broker.access import AccessTokens, Door
-from broker.embedded import Embedded
-from broker.scripts import MAX_ANSWER_BYTES
+from broker.access.tokens import AccessTokens, OpenMode
+from broker.commands.scripts import MAX_ANSWER_BYTES
+from broker.store.embedded import Embedded
 from http_api.app import create_app
 from http_api.settings import Settings
 from tests.conftest import Clock
@@ -39,7 +39,7 @@ async def small(redis_server: Embedded | Cluster, store: Store, clustered: bool)
 @pytest.fixture
 async def api(small: Broker) -> AsyncIterator[HttpApi]:
     """The HTTP API over it. No answer is larger than what it may be."""
-    tokens = AccessTokens(small.store, door=Door())
+    tokens = AccessTokens(small.store, open_mode=OpenMode())
     await tokens.start()
 
     async def measure(reply: httpx.Response) -> None:

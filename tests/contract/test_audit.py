@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from broker import Broker, Store
-from broker.access import AccessTokens
-from broker.audit import ENTRIES
+from broker.access.audit import ENTRIES
+from broker.access.tokens import AccessTokens
 from http_api.app import create_app
-from http_api.logs import _Json
+from http_api.monitoring.logs import _Json
 from http_api.routes import AUDITED, OPERATIONS
 from http_api.settings import Settings
 from tests.contract.helpers import event, refused

@@ -8,7 +8,7 @@ import httpx
 import msgpack
 import pytest
 
-from broker.messages import decode_batch, outgoing
+from broker.messages.incoming import decode_batch, outgoing
 from http_api.routes import OPERATIONS, Operation
 from tests.contract.helpers import event, refused
 

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from broker import Store
-from broker.scripts import Scripts, prelude
+from broker.commands.running import run
+from broker.commands.scripts import Scripts, prelude
 from tests.conftest import Clock
 from tests.contract.delivering import STREAMS, WAIT, consumer, publish
 from tests.contract.helpers import counted, counts, data, plain_ack, plain_read, publish_each, take, tokens
@@ -260,10 +261,10 @@ async def test_c24_consumers_made_in_one_microsecond_without_an_epoch_of_the_cal
     ]  # fmt: skip
     for stream in ("s", "t"):
         key = f"broker:{{{stream}}}"
-        await store.run(scripts["stream_create"], key, ["kind", "events", "dedupe_window_ms", 0, "metadata", "{}"])
+        await run(store, scripts["stream_create"], key, ["kind", "events", "dedupe_window_ms", 0, "metadata", "{}"])
         for name in ("c", "d", "dc", "cd"):
             for command, args in (("consumer_create", ["all", "", "", *fields]), ("consumer_reset", ["all", "all"])):
-                await store.run(scripts[command], key, [name, *args])
+                await run(store, scripts[command], key, [name, *args])
                 epochs.append(await store.call("HGET", f"{key}:consumer:{name}", "epoch"))
     assert len(set(epochs)) == len(epochs) == 16
     assert all(len(epoch) == 16 for epoch in epochs)

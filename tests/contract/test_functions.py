@@ -8,13 +8,13 @@ import pytest
 import redis
 
 from broker import Broker, ConsumerSpec, Delivery, Nack, Store, StreamSpec
-from broker.embedded import Embedded
+from broker.commands.functions import LIBRARY, digest_of, function_name, library, load, loaded, same
+from broker.commands.scripts import names
 from broker.errors import BrokerError, StoreFault, StoreFull, StoreUnavailable
-from broker.functions import LIBRARY, digest_of, function_name, library, load, loaded, same
-from broker.scripts import names
-from broker.times import rfc3339
+from broker.messages.times import rfc3339
+from broker.store.embedded import Embedded
 from tests.contract.helpers import now_ms
-from tests.support.functions import FunctionStore, load_library
+from tests.support.functions import broker_by_functions, load_library
 from tests.support.page import lines
 from tests.support.servers import BACKENDS, running
 
@@ -42,7 +42,7 @@ async def store(server: Embedded) -> AsyncIterator[Store]:
 @pytest.fixture
 async def broker(server: Embedded, store: Store) -> AsyncIterator[Broker]:
     """A broker over functions, with the stream `demo` and its consumer `w`."""
-    async with Broker(FunctionStore.from_url(server.url)) as broker:
+    async with broker_by_functions(server.url) as broker:
         await broker.streams.create(StreamSpec(name="demo", kind="events"))
         await broker.streams.create(StreamSpec(name="other", kind="events"))
         await broker.consumers.create(ConsumerSpec(name="w", stream_id="demo", ordering="key", max_deliver=2))
@@ -140,9 +140,7 @@ class Users:
             for line in lines("ACL"):
                 client.execute_command(*line.arguments({}))
         url = server.url.removeprefix("unix://")
-        self.publisher, self.worker = (
-            Broker(FunctionStore.from_url(f"unix://{user}:password@{quote(url)}")) for user in ("publisher", "worker")
-        )
+        self.publisher, self.worker = (broker_by_functions(f"unix://{user}:password@{quote(url)}") for user in ("publisher", "worker"))
 
     async def close(self) -> None:
         await self.publisher.close()

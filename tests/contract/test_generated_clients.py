@@ -13,7 +13,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from benchmarks.processes import serving
-from http_api.openapi import describe
+from http_api.description.openapi import describe
 from http_api.routes import OPERATIONS
 from tests.support.npm import with_packages
 

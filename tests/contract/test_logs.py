@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from broker import Broker, Store
-from broker.access import AccessTokens
-from http_api import logs
+from broker.access.tokens import AccessTokens
 from http_api.app import create_app
+from http_api.monitoring import logs
 from http_api.settings import Settings
 from tests.contract.helpers import event, record
 

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from broker import Broker, ConsumerSpec, Store, StreamSpec
-from broker.access import AccessTokens, Door
+from broker.access.tokens import AccessTokens, OpenMode
 from http_api.app import create_app
-from http_api.scraping import CONSUMERS, KEPT_S, Scraper
+from http_api.monitoring.scraping import CONSUMERS, KEPT_S, Scraper
 from http_api.settings import Settings
 from tests.contract.helpers import event, plain_add, record, refused
 
@@ -46,7 +46,7 @@ async def scraped(http: httpx.AsyncClient) -> dict[tuple[str, ...], float]:
 @asynccontextmanager
 async def a_server(broker: Broker, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
     """Another server, which has not been scraped yet."""
-    tokens = AccessTokens(broker.store, door=Door())
+    tokens = AccessTokens(broker.store, open_mode=OpenMode())
     await tokens.start()
     app = create_app(broker, tokens, Settings(**settings))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:

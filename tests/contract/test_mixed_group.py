@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from broker import Broker, ConsumerSpec, Store
-from broker.embedded import Embedded
-from broker.functions import function_name
+from broker.commands.functions import function_name
+from broker.store.embedded import Embedded
 from tests.contract.helpers import counts, event, info, plain_ack, plain_read
 from tests.support.api import HttpApi, LibraryApi
 

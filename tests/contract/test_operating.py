@@ -119,7 +119,7 @@ async def test_c61_only_10000_letters_are_looked_at_and_100_groups_told(http: ht
             ("XADD", "broker:{events}:dead:c", "*", *fields, "last_nack_reason", f"r{i % 150:03}", "collection_id", "a:b")
             for i in range(first, first + 100)
         ]
-        await store.together("broker:{events}:dead:c", *rows)
+        await store.pipeline("broker:{events}:dead:c", *rows)
     found = await get(http, "/http-consumers/c/dead-letters/summary")
     assert (found["total"], found["truncated"], len(found["groups"])) == (10_100, True, 100)
     assert [found["groups"][i]["count"] for i in (0, 99)] == [67, 67 if 10_000 % 150 >= 100 else 66]

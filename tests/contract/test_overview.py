@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks.cluster import Cluster
 from broker import Broker, ConsumerSpec, Filters, Nack, Store, StreamSpec
-from broker.embedded import Embedded
-from broker.streams import StreamChanges
-from broker.times import microseconds
+from broker.messages.times import microseconds
+from broker.store.embedded import Embedded
+from broker.streams.lifecycle import StreamChanges
 from tests.conftest import Clock
 from tests.contract.helpers import event, plain_add, plain_read, record
 from tests.support.clock import shifted_scripts

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from broker import Broker
-from broker.access import AccessTokens
+from broker.access.tokens import AccessTokens
 from http_api.app import create_app
 from http_api.settings import Settings
 from tests.contract.helpers import event, refused

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.cluster import Cluster
 from broker import Broker, Store
-from broker.embedded import Embedded
+from broker.store.embedded import Embedded
 from tests.conftest import Clock
 from tests.contract.helpers import TIME, data, event, publish_each, record, refused, take
 from tests.support.api import Api, Json, LibraryApi, Refused

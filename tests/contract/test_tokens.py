@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from broker import Broker, ConsumerSpec
-from broker.access import AccessTokens, Door
+from broker.access.tokens import AccessTokens, OpenMode
 from http_api.app import create_app
 from http_api.routes import OPERATIONS, Operation
 from http_api.settings import Settings
@@ -125,7 +125,7 @@ async def test_c65_what_a_token_may_not_be(guarded: tuple[httpx.AsyncClient, dic
 
 
 async def test_c65_the_first_token_shuts_an_open_server(broker: Broker) -> None:
-    tokens = AccessTokens(broker.store, door=Door())
+    tokens = AccessTokens(broker.store, open_mode=OpenMode())
     await tokens.start()
     app = create_app(broker, tokens, Settings())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:

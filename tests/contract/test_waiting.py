@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from broker import Broker, ConsumerSpec, Nack, Store, StreamSpec
-from broker.batches import Batch
+from broker.consumers.batches import Batch
 from broker.errors import ConsumerNotFound, TooManyWaiting
 from tests.conftest import Clock
 from tests.contract.helpers import event, plain_add
@@ -18,8 +18,8 @@ WAIT_MS = 300_000
 @pytest.fixture(autouse=True)
 def in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls are woken, or the test fails: looking now and then would hide it."""
-    monkeypatch.setattr("broker.waiting_queue.LOOK_AGAIN_S", 1000.0)
-    monkeypatch.setattr("broker.waiting.PAUSED_S", 1000.0)
+    monkeypatch.setattr("broker.consumers.waiting_queue.LOOK_AGAIN_S", 1000.0)
+    monkeypatch.setattr("broker.consumers.waiting.PAUSED_S", 1000.0)
 
 
 async def make(broker: Broker, stream: str = "events") -> None:

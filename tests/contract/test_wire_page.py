@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from broker import Broker, Store
-from broker.embedded import Embedded
-from broker.functions import function_name
-from broker.scripts import names
+from broker.commands.functions import function_name
+from broker.commands.scripts import names
+from broker.store.embedded import Embedded
 from tests.support.functions import load_library
 from tests.support.page import Line, flat, is_as_told, lines, taking, told
 from tests.support.servers import BACKENDS, running

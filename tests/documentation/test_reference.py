@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from http_api.command_line import parser
+from http_api.cli.main import parser
 from http_api.problems import CODES
 from http_api.routes import OPERATIONS
 from http_api.settings import SOURCES, Settings

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from broker import Broker
-from broker.embedded import Embedded
+from broker.store.embedded import Embedded
 from tests.support.servers import BACKENDS, running
 from tests.support.wire import Edge, edge
 

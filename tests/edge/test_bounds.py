@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from http_api.bodies.remembering import remembered
+from http_api.bodies.room import FREE as SMALL
+from http_api.bodies.room import Room
 from http_api.edge.held import FREE, Held
-from http_api.remembering import remembered
-from http_api.room import FREE as SMALL
-from http_api.room import Room
 
 pytestmark = pytest.mark.anyio
 UNIT = FREE + 1

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from broker import Broker
-from broker.access import AccessTokens
+from broker.access.tokens import AccessTokens
 from tests.support.wire import Edge, edge, until
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from broker import Broker, Store
-from broker.access import AccessTokens
+from broker.access.tokens import AccessTokens
 from http_api.app import create_app
 from http_api.edge.connection import Connection
 from http_api.settings import Settings

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from broker.embedded import Embedded, EmbeddedFailed, is_running
-from broker.store import Store
+from broker.store.client import Store
+from broker.store.embedded import Embedded, EmbeddedFailed, is_running
 from tests.support.servers import running
 
 NAMES = [b"a%2Fb", b"a#b", b"a?b", b"two words", b"two\nlines", b"\xff\xfe", b"'\"\\", b" x", "ü".encode(), b"--port", b"$HOME;x"]

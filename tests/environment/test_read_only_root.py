@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from broker.embedded import Embedded
-from http_api.overflow import Overflow
-from http_api.server import _shared_directory
+from broker.store.embedded import Embedded
+from http_api.bodies.overflow import Overflow
+from http_api.server.serve import _shared_directory
 from http_api.settings import Settings, WrongSetting
 from tests.support.serving import serving
 

@@ -6,9 +6,9 @@ import httpx
 import pytest
 import redis
 
-from broker.embedded import Embedded
-from broker.promises import examine
-from broker.store import Store
+from broker.store.client import Store
+from broker.store.embedded import Embedded
+from broker.store.guarantees import examine
 from tests.support.command_line import Cli
 from tests.support.servers import BACKENDS, running
 from tests.support.serving import serving
@@ -39,10 +39,10 @@ def url(request: pytest.FixtureRequest, server: Embedded) -> str:
 
 async def test_what_redis_does_not_tell_is_unknown_and_warned_of(url: str) -> None:
     store = Store.from_url(url)
-    promises = await examine(store)
+    guarantees = await examine(store)
     await store.close()
-    assert (promises.server, promises.persistence) == ("a Redis of unknown version", "unknown: Redis does not tell")
-    assert [warning.partition(";")[0] for warning in promises.warnings] == [
+    assert (guarantees.server, guarantees.persistence) == ("a Redis of unknown version", "unknown: Redis does not tell")
+    assert [warning.partition(";")[0] for warning in guarantees.warnings] == [
         "Redis does not tell its eviction policy", "Redis does not tell whether it keeps data on disk",
     ]  # fmt: skip
 

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from http_api.logs import _Json
+from http_api.monitoring.logs import _Json
 from tests.support.cutting import proxy
 from tests.support.servers import BACKENDS, running
 from tests.support.serving import serving

@@ -17,8 +17,8 @@ import redis
 from benchmarks.balanced import killing, run, three_servers
 from benchmarks.balancer import BINARY, balancing
 from benchmarks.processes import ServeProcess
-from broker.access import AccessTokens
-from broker.store import Store
+from broker.access.tokens import AccessTokens
+from broker.store.client import Store
 from tests.support.slow_clients import slow
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="haproxy is not installed")

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from broker import Broker, ConsumerSpec, Filters, Nack, Store, StreamSpec
-from broker.embedded import Embedded
+from broker.store.embedded import Embedded
 from tests.support.servers import BACKENDS, running
 from tests.support.stepping import COMPILER, SteppingClock
 

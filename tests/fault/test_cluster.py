@@ -14,7 +14,7 @@ from benchmarks.cluster import Cluster, running_cluster
 from broker import Broker, BrokerError, ConsumerSpec, StreamSpec
 from broker.broker import READY
 from broker.errors import StoreUnavailable
-from broker.promises import examine
+from broker.store.guarantees import examine
 from tests.support.servers import BACKENDS, binary_of
 from tests.support.serving import serving
 

@@ -10,8 +10,8 @@ import redis
 
 from benchmarks.power import COMPILER, Machine, create, failures, held, machine
 from broker import Store
-from broker.embedded import Embedded
-from broker.promises import examine
+from broker.store.embedded import Embedded
+from broker.store.guarantees import examine
 from tests.support.servers import BACKENDS, running
 from tests.support.serving import serving
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.replicated import guarded, replicated
 from broker import Store
-from broker.durability import Durability, Mark
+from broker.streams.confirmation import Durability, Mark
 from tests.support.servers import BACKENDS, binary_of, running
 from tests.support.serving import serving
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from broker import Broker, ConsumerChanges, ConsumerSpec, Nack, Store, StreamChanges, StreamSpec
-from broker.embedded import Embedded
 from broker.errors import OutcomeUnknown
+from broker.store.embedded import Embedded
 from tests.support.clock import advance, shifted_scripts
 from tests.support.cutting import Proxy, proxy
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from broker import Store
-from broker.access import AccessTokens
+from broker.access.tokens import AccessTokens
 from broker.errors import StoreFull
 from tests.support.servers import BACKENDS, running
 from tests.support.serving import serving

@@ -18,7 +18,7 @@ import pytest
 
 from benchmarks.processes import ServeProcess, serving, valkey_pid
 from benchmarks.workers import run
-from http_api.server import listen
+from http_api.server.serve import listen
 from http_api.settings import Settings
 
 EVENT = {"messages": [{"collection_id": "a:b", "data": 1}]}
@@ -26,7 +26,7 @@ EVENT = {"messages": [{"collection_id": "a:b", "data": 1}]}
 
 def broker(*args: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a command of `broker`."""
-    command = [sys.executable, "-m", "http_api.command_line", *args]
+    command = [sys.executable, "-m", "http_api.cli.main", *args]
     return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, env=os.environ | environ)
 
 

@@ -12,8 +12,8 @@ import redis
 
 from benchmarks.replicated import guarded
 from broker import Broker, ConsumerSpec, Store
-from broker.embedded import Embedded
 from broker.errors import StoreUnavailable
+from broker.store.embedded import Embedded
 from tests.support.cutting import proxy
 from tests.support.servers import BACKENDS, binary_of, running
 from tests.support.serving import serving

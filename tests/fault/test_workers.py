@@ -17,7 +17,7 @@ import redis
 
 from benchmarks.balanced import run
 from benchmarks.processes import await_ready, free_port, serving
-from http_api.supervisor import Worker
+from http_api.server.supervisor import Worker
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds worker processes in /proc")
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from broker import Broker, Filters, Store, StreamSpec
-from broker.embedded import Embedded
-from broker.filters import filter_id
+from broker.consumers.filters import filter_id
+from broker.store.embedded import Embedded
 from tests.property.model import order
 from tests.support.clock import advance, shifted_scripts
 from tests.support.machines import run_histories

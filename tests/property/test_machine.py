@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from broker import Broker, ConsumerChanges, ConsumerSpec, Filters, Nack, Store, StreamSpec
-from broker.ack_tokens import parse
-from broker.consumer_fields import ConsumerInfo
-from broker.embedded import Embedded
-from broker.times import microseconds, rfc3339
+from broker.consumers.ack_tokens import parse
+from broker.consumers.fields import ConsumerInfo
+from broker.messages.times import microseconds, rfc3339
+from broker.store.embedded import Embedded
 from tests.property.model import ConsumerModel, Dead, Delayed, Delivered, Message, Out, StreamModel, order
 from tests.support.clock import advance, shifted_scripts
 from tests.support.machines import run_histories

@@ -10,9 +10,9 @@ import msgspec
 
 from broker import Batch, Broker, ConsumerChanges, ConsumerSpec, Delivery, Nack, StreamChanges, StreamSpec
 from broker.errors import BrokerError, ValidationFailed
-from broker.publishing import count_by_status
-from broker.search import StoredMessage
-from broker.validation import failure
+from broker.messages.validation import failure
+from broker.streams.publishing import count_by_status
+from broker.streams.search import StoredMessage
 from http_api.problems import STATUS
 
 Json = dict[str, Any]

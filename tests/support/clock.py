@@ -9,9 +9,9 @@ import hashlib
 from functools import lru_cache
 
 from broker import keys
-from broker.functions import library
-from broker.scripts import MAX_ANSWER_BYTES, Script, Scripts, prelude
-from broker.store import Store
+from broker.commands.functions import library
+from broker.commands.scripts import MAX_ANSWER_BYTES, Script, Scripts, prelude
+from broker.store.client import Store
 
 OFFSET = "broker:test:offset"
 # In a cluster a script may read keys of its own slot alone, so there each stream has an offset.

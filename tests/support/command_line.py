@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-COMMAND = [sys.executable, "-m", "http_api.command_line"]
+COMMAND = [sys.executable, "-m", "http_api.cli.main"]
 
 
 class Cli:

@@ -1,32 +1,42 @@
-"""The Python library over FCALL: a store that calls the functions of the library that Redis holds in place of scripts."""
+"""The Python library over FCALL: it calls the functions of the library that Redis holds, and no scripts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import redis
-from redis.exceptions import ResponseError
 
-from broker.error_replies import from_reply
-from broker.functions import function_name, library
-from broker.link import Argument
-from broker.scripts import Script
-from broker.store import Store
+from broker import Broker
+from broker.commands.functions import function_name, library
+from broker.commands.scripts import Script, Scripts
+from broker.store.client import Store
+from broker.store.connection import Argument
 
 
-class FunctionStore(Store):
-    """A store that knows no scripts: what it runs, it runs by FCALL."""
+class _Names(Scripts):
+    """Scripts that are known by the names of functions."""
 
-    async def run(self, script: Script, key: str, args: Iterable[Argument]) -> Any:
-        return await self.call("FCALL", function_name(script.name), *self._script_arguments(key, args))
+    def __getitem__(self, name: str) -> Script:
+        return replace(super().__getitem__(name), sha=function_name(name))
 
-    async def run_then(
-        self, script: Script, key: str, args: Iterable[Argument], then: Sequence[Sequence[Argument]]
-    ) -> tuple[Any, list[Any]]:
-        function = ("FCALL", function_name(script.name), *self._script_arguments(key, args))
-        first, *rest = await self._reply(("MULTI",), function, *then, ("EXEC",), at=key)
-        if isinstance(first, ResponseError):
-            raise from_reply(first) from first
-        return first, rest
+
+class _FunctionStore(Store):
+    """A store that sends FCALL where it is given EVALSHA."""
+
+    async def call(self, *args: Argument, at: str | None = None) -> Any:
+        return await super().call(*_function(args), at=at)
+
+    async def transaction(self, at: str, *commands: Sequence[Argument]) -> list[Any]:
+        return await super().transaction(at, *map(_function, commands))
+
+
+def _function(args: Sequence[Argument]) -> Sequence[Argument]:
+    return ("FCALL", *args[1:]) if args[0] == "EVALSHA" else args
+
+
+def broker_by_functions(url: str) -> Broker:
+    """A broker that knows no scripts: what it runs, it runs by FCALL."""
+    return Broker(_FunctionStore.from_url(url), scripts=_Names())
 
 
 def load_library(url: str, text: str | None = None) -> None:

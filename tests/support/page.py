@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from broker.scripts import LUA
+from broker.commands.scripts import LUA
 
 PAGE = (LUA / "README.md").read_text(encoding="utf-8")
 _LINE = re.compile(r"^    (redis-cli (?:.*\\\n)*.*)\n(?:      # → (.*)\n)?", re.MULTILINE)

@@ -24,7 +24,7 @@ async def read(broker: Broker, batch: int = 3, *acks: str) -> list[object]:
     for message_id, number, epoch in (token.split(".") for token in acks):
         groups += (epoch, number, f'["{message_id}"]')
     fast_read = broker.deliveries._fast_read
-    _, (reply, entries) = await broker.deliveries._engine.on_consumer("fast_read", "c", batch, *groups, run=partial(fast_read._run, "http"))
+    _, (reply, entries) = await broker.deliveries._engine.on_consumer("fast_read", "c", batch, *groups, by=partial(fast_read._run, "http"))
     return [*reply, entries]
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from broker.embedded import Embedded, find_binary
-from broker.store import Store
+from broker.store.client import Store
+from broker.store.embedded import Embedded, find_binary
 
 BACKENDS = ["valkey", *(["redis"] if shutil.which("redis-server") else [])]
 

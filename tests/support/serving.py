@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import httpx
 
 from broker import Broker, Store
-from broker.access import AccessTokens, Door
+from broker.access.tokens import AccessTokens, OpenMode
 from http_api.app import create_app
 from http_api.settings import Settings
 
@@ -17,7 +17,7 @@ async def serving(url: str, settings: Settings | None = None, timeout: float = 5
     settings = settings or Settings()
     broker = Broker(Store.from_url(url, timeout=timeout), max_message_bytes=settings.max_message_bytes)
     await broker.start()
-    tokens = AccessTokens(broker.store, settings.admin_token, Door())
+    tokens = AccessTokens(broker.store, settings.admin_token, OpenMode())
     await tokens.start()
     app = create_app(broker, tokens, settings)
     try:

@@ -13,7 +13,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from broker import Broker
-from broker.access import AccessTokens, Door
+from broker.access.tokens import AccessTokens, OpenMode
 from http_api.app import create_app
 from http_api.edge.connection import Connection
 from http_api.edge.held import Held
@@ -159,7 +159,7 @@ class Edge:
 @asynccontextmanager
 async def edge(broker: Broker, limits: Limits = DEFAULT, *, is_open: bool = True, buffer: int | None = None) -> AsyncIterator[Edge]:
     """A server over a broker that is started, with limits of the test's."""
-    tokens = AccessTokens(broker.store, door=Door() if is_open else None)
+    tokens = AccessTokens(broker.store, open_mode=OpenMode() if is_open else None)
     await tokens.start()
     config = uvicorn.Config(create_app(broker, tokens, Settings()), lifespan="off", ws="none", log_config=None)
     state, held = ServerState(), Held(limits.held_bytes)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from broker.ack_tokens import parse, tail
+from broker.consumers.ack_tokens import parse, tail
 from broker.errors import InvalidAckToken
 
 Delivered = tuple[str, str, int]

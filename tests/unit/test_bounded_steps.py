@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from broker import Broker, ConsumerSpec, Nack, Store, StreamChanges, StreamSpec
-from broker.engine import BEHIND
+from broker.commands.engine import BEHIND
 from broker.errors import ConsumerNotFound, StreamNotFound
 from tests.conftest import Clock
 from tests.unit.test_costs import work_of

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from http_api.endpoints.deliveries import MAX_WAIT_MS
-from http_api.server import GRACE_S
+from http_api.server.serve import GRACE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from broker import Broker, ConsumerSpec, Filters, Nack, Store, StreamSpec
-from broker.embedded import Embedded
-from broker.filters import filter_id
-from broker.scripts import Scripts, prelude
-from broker.topology import from_url
+from broker.commands.scripts import Scripts, prelude
+from broker.consumers.filters import filter_id
+from broker.store.embedded import Embedded
+from broker.store.topology import from_url
 from tests.support.clock import advance, shifted_scripts
 
 pytestmark = pytest.mark.anyio

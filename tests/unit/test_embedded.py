@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from broker.embedded import _environment
+from broker.store.embedded import _environment
 from tests.support.servers import BACKENDS, binary_of, running
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the C library's allocator is used")

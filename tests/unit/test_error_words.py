@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import http_api.app  # noqa: F401 - so that every error is defined
+from broker.commands.scripts import LUA, names
 from broker.errors import SCRIPT_ERRORS, BrokerError
-from broker.scripts import LUA, names
 from http_api.problems import CODES, STATUS
 
 COMMANDS = names()

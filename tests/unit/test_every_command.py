@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from benchmarks.processes import ServeProcess, serving
-from http_api.command_line import main, parser
+from http_api.cli.main import main, parser
 from tests.support.command_line import Cli, events
 
 TOKEN = "swordfish-swordfish"  # noqa: S105 - of the server of these tests

@@ -1,6 +1,6 @@
 """The broker over fakeredis: what a user's own tests can rely on without a Redis, and what they cannot.
 
-A store over fakeredis is `Store(One(ConnectionPool(connection_class=Connection, server=FakeServer(...), protocol=2)))`, where
+A store over fakeredis is `Store(SingleServer(ConnectionPool(connection_class=Connection, server=FakeServer(...), protocol=2)))`, where
 `Connection` is fakeredis' own with the one thing that it lacks, below. Streams, publishing, consumers, next, ack, nack,
 pending, peek, dead letters and waiting work. The gaps of fakeredis 2.41, each with a test that fails while it is there:
 
@@ -28,8 +28,8 @@ from redis.exceptions import ResponseError
 
 from broker import Broker, BrokerError, ConsumerChanges, ConsumerSpec, Filters, Nack, Store, StreamSpec
 from broker.errors import ConsumerExists, RecordNotFound, StreamExists, StreamInUse, StreamNotFound
-from broker.promises import examine
-from broker.topology import One
+from broker.store.guarantees import examine
+from broker.store.topology import SingleServer
 from tests.support.clock import advance, shifted_scripts
 
 pytestmark = pytest.mark.anyio
@@ -78,7 +78,7 @@ class Connection(fakeredis.FakeAsyncRedisConnection):
 
 def store_over(server: fakeredis.FakeServer, connection: type = Connection) -> Store:
     """A store over a fake server."""
-    return Store(One(ConnectionPool(connection_class=connection, server=server, protocol=2)))
+    return Store(SingleServer(ConnectionPool(connection_class=connection, server=server, protocol=2)))
 
 
 @pytest.fixture(params=[("redis", (7, 4)), ("valkey", (8, 0))], ids=["redis", "valkey"])

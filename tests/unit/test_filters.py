@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.consumers.filters import Filters, Patterns, filter_id
 from broker.errors import ValidationFailed
-from broker.filters import Filters, Patterns, filter_id
 
 patterns = st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=5)
 

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from broker.functions import LIBRARY, digest_of, function_name, library, same, shared_order
-from broker.scripts import LUA, names, prelude, read, uses
+from broker.commands.functions import LIBRARY, digest_of, function_name, library, same, shared_order
+from broker.commands.scripts import LUA, names, prelude, read, uses
 
 SHARED = sorted(path.stem for path in (LUA / "shared").glob("*.lua"))
 LISTS = [uses(read(command)) for command in names()]

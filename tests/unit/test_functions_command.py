@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from broker.embedded import Embedded
-from broker.functions import LIBRARY, digest_of, library
+from broker.commands.functions import LIBRARY, digest_of, library
+from broker.store.embedded import Embedded
 from tests.support.command_line import COMMAND, Cli
 from tests.support.servers import running
 

@@ -3,14 +3,14 @@
 import msgspec
 import pytest
 
-from broker.batches import Batch, Delivery, Given
-from broker.splicing import delivered
+from broker.consumers.batches import Batch, Delivery, DeliveryList
+from broker.messages.outgoing import delivered
 from http_api.endpoints.deliveries import batch_json
 
 TAILS, COUNTS = [f".{number}.1795458299271261" for number in (1, 2, 3)], [1, 1, 2]
 BODIES = [b'{"id":"e","data":1}', b'{"id":"f","data":2}', b'{"id":"g","data":3}']
 PIECES = delivered("events", [b"1-0", b"1-1", b"2-0"], TAILS, COUNTS, [b"7 k", b"8 k", b"9 "], BODIES)
-GIVEN = Given("events", "event", TAILS, COUNTS, PIECES)
+GIVEN = DeliveryList("events", "event", TAILS, COUNTS, PIECES)
 
 
 def test_it_is_a_sequence() -> None:
@@ -30,8 +30,8 @@ def test_it_is_a_sequence() -> None:
             GIVEN[index]
 
 
-@pytest.mark.parametrize("given", [GIVEN, GIVEN.share(1, 3), GIVEN.share(2, 3), Given()])
-def test_the_api_shows_the_same_deliveries(given: Given) -> None:
+@pytest.mark.parametrize("given", [GIVEN, GIVEN.share(1, 3), GIVEN.share(2, 3), DeliveryList()])
+def test_the_api_shows_the_same_deliveries(given: DeliveryList) -> None:
     answer = msgspec.json.decode(batch_json(Batch(given, num_pending=4, num_ack_pending=5)))
     assert answer["info"] == {"num_pending": 4, "num_ack_pending": 5}
     assert answer["data"] == [
@@ -40,7 +40,7 @@ def test_the_api_shows_the_same_deliveries(given: Given) -> None:
 
 
 def test_nothing_was_given() -> None:
-    empty = Given()
+    empty = DeliveryList()
     assert not empty
     assert list[Delivery](empty) == []
     assert empty == GIVEN.share(3, 4)

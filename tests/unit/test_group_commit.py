@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.group_commit import MOST, ROUNDS, GroupCommit
+from broker.commands.group_commit import MOST, ROUNDS, GroupCommit
 
 pytestmark = pytest.mark.anyio
 

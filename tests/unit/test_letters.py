@@ -2,8 +2,8 @@
 
 import re
 
-from broker.bodies import LETTERS
-from broker.scripts import read
+from broker.commands.scripts import read
+from broker.messages.stored import LETTERS
 
 
 def test_the_scripts_know_the_letters() -> None:

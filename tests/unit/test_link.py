@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from broker import Store
-from broker.embedded import Embedded
 from broker.errors import OutcomeUnknown
+from broker.store.embedded import Embedded
 from tests.support.servers import running
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +45,7 @@ async def test_answers_that_came_while_the_process_was_stopped_are_read_before_i
 
 async def test_a_server_that_is_silent_on_one_connection_is_gone_on_all(server: Embedded) -> None:
     async with store_at(server, 0.2) as store:
-        reader = store.apart(blocks_s=600)
+        reader = store.separate(blocks_s=600)
         await reader.call("PING")
         reading = asyncio.create_task(reader.call("XREAD", "BLOCK", 600_000, "STREAMS", "none", "$"))
         await asyncio.sleep(0)

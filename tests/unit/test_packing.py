@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from http_api.packing import _pack_by_tokens, pack
+from http_api.bodies.packing import _pack_by_tokens, pack
 
 HUGE = "9" * 309
 

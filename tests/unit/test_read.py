@@ -8,10 +8,10 @@ import pytest
 from redis.exceptions import NoScriptError
 
 from broker import Broker, Filters, Nack, Store, StreamSpec, keys
-from broker.batches import Batch
-from broker.embedded import Embedded
+from broker.consumers.batches import Batch
 from broker.errors import ConsumerNotFound, OutcomeUnknown, StoreUnavailable
-from broker.times import rfc3339
+from broker.messages.times import rfc3339
+from broker.store.embedded import Embedded
 from tests.conftest import Clock
 from tests.contract.helpers import now_ms
 from tests.support.clock import shifted_scripts

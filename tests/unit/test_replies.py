@@ -4,9 +4,9 @@ import re
 
 import pytest
 
+from broker.commands.replies import SHAPES, Behind, DeliveryRows, taken_apart
+from broker.commands.scripts import names, read
 from broker.errors import StoreFault
-from broker.replies import SHAPES, Behind, DeliveryRows, taken_apart
-from broker.scripts import names, read
 
 _REPLY = re.compile(r"^-- reply +(.*)$", re.MULTILINE)
 DECLARED = {name: found[1] for name in names() if (found := _REPLY.search(read(name)))}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.topology import Cluster, One, from_url
+from broker.store.topology import Cluster, SingleServer, from_url
 from http_api.settings import SOURCES, Settings, WrongSetting, load
 
 # setting -> a value as text, what becomes of it, and values that cannot be used
@@ -144,7 +144,7 @@ def test_what_is_wrong_with_a_url_is_said_and_no_password_shown(url: str, said: 
 )
 def test_a_url_is_read_once_and_whole(url: str, options: dict[str, object]) -> None:
     servers = from_url(url, 5.0)
-    assert isinstance(servers, One)
+    assert isinstance(servers, SingleServer)
     assert options.items() <= servers._pool.connection_kwargs.items()
 
 
@@ -166,6 +166,6 @@ def test_options_of_a_cluster_are_decoded_once() -> None:
 )
 def test_sentinels_are_asked_with_what_is_their_own(url: str, asked_with: dict[str, object]) -> None:
     servers = from_url(url, 5.0)
-    assert isinstance(servers, One) and servers._sentinel is not None
+    assert isinstance(servers, SingleServer) and servers._sentinel is not None
     ours = ("socket_connect_timeout", "socket_timeout", "retry")
     assert {name: value for name, value in servers._sentinel.sentinel_kwargs.items() if name not in ours} == asked_with

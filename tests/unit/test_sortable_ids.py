@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from broker import Store
-from broker.scripts import prelude, read
+from broker.commands.scripts import prelude, read
 
 pytestmark = pytest.mark.anyio
 

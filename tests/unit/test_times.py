@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.splicing import complete
-from broker.times import duration_ms, exact_microseconds, microseconds, rfc3339
+from broker.messages.outgoing import complete
+from broker.messages.times import duration_ms, exact_microseconds, microseconds, rfc3339
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_MS = 253_402_300_799_999  # the last ms of the year 9999

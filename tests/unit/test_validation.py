@@ -6,12 +6,12 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from broker.consumer_fields import ConsumerSpec
+from broker.consumers.fields import ConsumerSpec
+from broker.consumers.filters import Filters
 from broker.errors import InvalidRequest, ValidationFailed
-from broker.filters import Filters
-from broker.messages import decode_batch, decode_one
-from broker.streams import StreamSpec
-from broker.validation import checked, decode
+from broker.messages.incoming import decode_batch, decode_one
+from broker.messages.validation import checked, decode
+from broker.streams.lifecycle import StreamSpec
 
 
 class Inner(msgspec.Struct, forbid_unknown_fields=True):

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import redis
 
-from broker import Broker, ConsumerSpec, Store, StreamSpec, watching
-from broker.batches import Batch
-from broker.embedded import Embedded
-from broker.watching import Watch
+from broker import Broker, ConsumerSpec, Store, StreamSpec
+from broker.consumers.batches import Batch
+from broker.store import watch
+from broker.store.embedded import Embedded
+from broker.store.watch import Watch
 
 pytestmark = pytest.mark.anyio
 USERS = {"allowed": ["+@all"], "no unblock": ["+@all", "-client|unblock"], "no client": ["+@all", "-client"]}
@@ -67,8 +68,8 @@ async def test_a_read_that_may_not_have_begun_is_interrupted(store: Store, url: 
 @pytest.fixture
 async def woken(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Broker]:
     """A broker whose calls are woken or never answered."""
-    monkeypatch.setattr("broker.waiting_queue.LOOK_AGAIN_S", 1000.0)
-    monkeypatch.setattr(watching, "LINGER_S", 1000.0)
+    monkeypatch.setattr("broker.consumers.waiting_queue.LOOK_AGAIN_S", 1000.0)
+    monkeypatch.setattr(watch, "LINGER_S", 1000.0)
     async with Broker.from_url(url) as broker:
         yield broker
 
@@ -95,7 +96,7 @@ async def test_streams_that_share_a_read_are_all_waited_for(woken: Broker, store
     calls = await begin(woken, early)
     late = [f"late{n}" for n in range(20)]
     calls += await begin(woken, late)
-    assert await connections(store) - before <= watching.READS < 8
+    assert await connections(store) - before <= watch.READS < 8
     async with asyncio.timeout(20):
         for name, call in zip(early + late, calls, strict=True):
             await woken.publish(name, [{"collection_id": "a:b", "data": name}])
@@ -104,7 +105,7 @@ async def test_streams_that_share_a_read_are_all_waited_for(woken: Broker, store
 
 @pytest.mark.parametrize("url", ["allowed"], indirect=True)
 async def test_nothing_stays_of_streams_that_nobody_waits_on(woken: Broker, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "LINGER_S", 0.05)
+    monkeypatch.setattr(watch, "LINGER_S", 0.05)
     before = await connections(store)
     names = [f"s{n}" for n in range(50)]
     calls = await begin(woken, names)

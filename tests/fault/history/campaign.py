@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 
 from benchmarks.processes import ServeProcess, free_port
-from broker import Broker, Store
-from broker.embedded import Embedded
+from broker import Store
+from broker.store.embedded import Embedded
 from tests.fault.history.check import violations
 from tests.fault.history.faults import Fault, Stage
 from tests.fault.history.lanes import Plain
@@ -25,7 +25,7 @@ from tests.fault.history.recorder import Recorder
 from tests.fault.history.rounds import play
 from tests.support.api import HttpApi, LibraryApi
 from tests.support.cutting import proxy
-from tests.support.functions import FunctionStore, load_library
+from tests.support.functions import broker_by_functions, load_library
 
 MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a directory of its own is made there
 # Told of each round that is over.
@@ -95,7 +95,7 @@ async def stage(binary: str | None, seed: int, directory: Path | None) -> AsyncI
         for redis_url in (valkey.url, url):
             servers.append(server := await _started(redis_url))
             stack.callback(_end, server)
-        by_functions, plain = Broker(FunctionStore.from_url(valkey.url)), Store.from_url(valkey.url)
+        by_functions, plain = broker_by_functions(valkey.url), Store.from_url(valkey.url)
         stack.push_async_callback(by_functions.close)
         stack.push_async_callback(plain.close)
         limits = httpx.Limits(max_connections=None)

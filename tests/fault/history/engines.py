@@ -8,16 +8,17 @@ from pathlib import Path
 
 import httpx
 
-from broker import Broker, Store, scripts
-from broker.access import AccessTokens, Door
-from broker.functions import library
-from broker.scripts import Scripts
+from broker import Broker, Store
+from broker.access.tokens import AccessTokens, OpenMode
+from broker.commands import scripts
+from broker.commands.functions import library
+from broker.commands.scripts import Scripts
 from http_api.app import create_app
 from http_api.settings import Settings
 from tests.fault.history.lanes import Plain
 from tests.fault.history.recorder import Recorder
 from tests.support.api import Api, HttpApi, LibraryApi
-from tests.support.functions import FunctionStore, load_library
+from tests.support.functions import broker_by_functions, load_library
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,14 @@ async def engine_lanes(url: str, engine: Scripts, functions: str) -> AsyncIterat
     load_library(url, functions)
     async with AsyncExitStack() as stack:
         served, own = (Broker(Store.from_url(url), scripts=engine) for _ in range(2))
-        by_functions = Broker(FunctionStore.from_url(url), scripts=engine)
+        by_functions = broker_by_functions(url)
         plain = Store.from_url(url)
         for broker in (served, own, by_functions):
             broker.deliveries._fast_read._rounds = _Eager()
         for closing in (served, own, by_functions, plain):
             stack.push_async_callback(closing.close)
         await served.start()
-        tokens = AccessTokens(served.store, door=Door())
+        tokens = AccessTokens(served.store, open_mode=OpenMode())
         await tokens.start()
         stack.push_async_callback(tokens.close)
         transport = httpx.ASGITransport(create_app(served, tokens, Settings()))

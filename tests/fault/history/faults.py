@@ -13,7 +13,7 @@ import redis
 
 from benchmarks.processes import ServeProcess
 from benchmarks.redis_processes import until
-from broker.embedded import Embedded
+from broker.store.embedded import Embedded
 from tests.support.cutting import Proxy
 
 # A Redis that stands still for longer than its clients' time limit, 5 s, now and then.

@@ -1,0 +1,119 @@
+"""Running a command: a script over one stream, and where a consumer's stream is looked up."""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from broker import keys
+from broker.commands.running import run
+from broker.commands.scripts import Scripts
+from broker.errors import BrokerError, ConsumerNotFound, StreamNotFound
+from broker.messages.names import is_name
+from broker.store.client import Store
+from broker.store.connection import Argument
+
+# What a command replies that has made a bounded step of upkeep, and nothing else.
+BEHIND = [1]
+# The streams that are there from the first start, and their kinds.
+FIRST_STREAMS: dict[str, Literal["records", "events"]] = {"records": "records", "events": "events"}
+# What a message has in an answer beside its body, at most.
+MESSAGE_BYTES = 640
+
+
+class Engine:
+    """The scripts over one store."""
+
+    def __init__(self, store: Store, scripts: Scripts | None = None) -> None:
+        self.store = store
+        self.scripts = scripts or Scripts()
+        self._stream_of: dict[str, str] = {}
+        self.make_first: Callable[[], Awaitable[bool]] | None = None
+
+    async def run(self, command: str, stream: str, *args: Argument) -> Any:
+        """Run a command on a stream."""
+        script, key = self.scripts[command], keys.stream(stream)
+        try:
+            return await run(self.store, script, key, args)
+        except (StreamNotFound, ConsumerNotFound) as exc:
+            if type(exc) is not StreamNotFound or not await self.missed(stream):
+                raise _named(exc, stream, args) from exc.__cause__
+        return await run(self.store, script, key, args)
+
+    async def missed(self, stream: str) -> bool:
+        """Whether a stream that was not found is there now: one of the first ones, over a Redis that came back empty (C8)."""
+        return stream in FIRST_STREAMS and self.make_first is not None and await self.make_first()
+
+    async def run_ready(self, command: str, stream: str, *args: Argument) -> Any:
+        """Run a command that may answer that it is behind, again until it is not: each call is one bounded step of upkeep."""
+        while (reply := await self.run(command, stream, *args)) == BEHIND:
+            pass
+        return reply
+
+    async def on_consumer(
+        self, command: str, consumer: str, *args: Argument, by: Callable[..., Awaitable[Any]] | None = None
+    ) -> tuple[str, Any]:
+        """Run a command on a consumer, by `run_ready` or what is given; gives its stream and the reply.
+
+        The stream of a consumer is remembered. A consumer that is not where it was is looked up once more, for it may
+        have been deleted and made again on another stream by another server.
+        """
+        by = by or self.run_ready
+        known = self._stream_of.get(consumer)
+        if known is not None:
+            try:
+                return known, await by(command, known, consumer, *args)
+            except ConsumerNotFound:
+                self.forget(consumer)
+        stream = await self.stream_of(consumer)
+        if stream is None or stream == known:
+            raise ConsumerNotFound(f"There is no consumer {consumer!r}.")
+        reply = await by(command, stream, consumer, *args)
+        self._stream_of[consumer] = stream
+        return stream, reply
+
+    async def stream_of(self, consumer: str) -> str | None:
+        """The stream that the registry has for a consumer."""
+        if not is_name(consumer):
+            return None
+        stream: bytes | None = await self.store.call("HGET", keys.CONSUMERS, consumer)
+        return stream.decode() if stream is not None else None
+
+    def forget(self, consumer: str) -> None:
+        """Look the consumer up at its next call."""
+        self._stream_of.pop(consumer, None)
+
+
+def _named(error: StreamNotFound | ConsumerNotFound, stream: str, args: Sequence[Argument]) -> BrokerError:
+    """The same with the name of what was not found; a script's first argument is its consumer."""
+    if type(error) is StreamNotFound:
+        return StreamNotFound(f"There is no stream {stream!r}.")
+    return ConsumerNotFound(f"There is no consumer {args[0]!r}.") if isinstance(error, ConsumerNotFound) else error
+
+
+async def page_of_names(store: Store, registry: str, after: str | None, limit: int) -> tuple[list[str], str | None]:
+    """A page of a registry's names, sorted, and the cursor of the next page."""
+    names = sorted(name.decode() for name in await store.call("HKEYS", registry))
+    rest = [name for name in names if after is None or name > after]
+    return rest[:limit], rest[limit - 1] if len(rest) > limit else None
+
+
+def room_of(heads: Sequence[bytes], bodies: Sequence[bytes]) -> int:
+    """How many bytes messages take of an answer, at most; lua/prelude.lua has the same number."""
+    return sum(map(len, heads)) + sum(map(len, bodies)) + MESSAGE_BYTES * len(heads)
+
+
+def size_of(row: msgspec.Struct) -> int:
+    """How many bytes a row of a list takes of an answer."""
+    return len(msgspec.json.encode(row)) + 1
+
+
+def flatten(rows: Iterable[Iterable[Argument]]) -> list[Argument]:
+    """Rows of arguments as the one list that a script takes."""
+    return [argument for row in rows for argument in row]
+
+
+def pairs(flat: list[Any]) -> Iterator[tuple[str, str]]:
+    """A flat reply of names and values as text."""
+    for i in range(0, len(flat), 2):
+        yield flat[i].decode(), flat[i + 1].decode()

@@ -1,0 +1,42 @@
+"""Running a script: by its SHA-1, and with its text where the server does not know it yet."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from redis.exceptions import NoScriptError, RedisError
+
+from broker.commands.scripts import Script
+from broker.store.client import Store
+from broker.store.connection import Argument
+from broker.store.error_replies import from_reply
+
+
+async def run(store: Store, script: Script, key: str, args: Iterable[Argument]) -> Any:
+    """Run a script over the keys of one stream; gives its reply."""
+    rest = _arguments(store, key, args)
+    try:
+        return await store.call("EVALSHA", script.sha, *rest)
+    except NoScriptError:
+        return await store.call("EVAL", script.text, *rest)
+
+
+async def run_then(
+    store: Store, script: Script, key: str, args: Iterable[Argument], then: Sequence[Sequence[Argument]]
+) -> tuple[Any, list[Any]]:
+    """Run a script, then commands, in one transaction; gives its reply and theirs, error replies among these.
+
+    Where Redis does not know the script yet, the commands run nevertheless, and all is done again with its text:
+    they must do nothing that the script has not made possible. NoTransactions.
+    """
+    rest = _arguments(store, key, args)
+    replies = await store.transaction(key, ("EVALSHA", script.sha, *rest), *then)
+    if isinstance(replies[0], NoScriptError):
+        replies = await store.transaction(key, ("EVAL", script.text, *rest), *then)
+    if isinstance(replies[0], RedisError):
+        raise from_reply(replies[0]) from replies[0]
+    return replies[0], replies[1:]
+
+
+def _arguments(store: Store, key: str, args: Iterable[Argument]) -> tuple[Argument, ...]:
+    keys = store.slot_keys(key)
+    return (len(keys), *keys, *args)

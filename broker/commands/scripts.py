@@ -1,0 +1,71 @@
+"""The Lua files of `lua/`, put together as scripts.
+
+A script is the prelude, the shared files that the command's `-- uses:` line names, and the command. It is addressed by
+the SHA-1 of its text, so servers of different versions run side by side over one Redis.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+LUA = Path(__file__).resolve().parents[2] / "lua"
+# What stands in the prelude.
+MAX_ANSWER_BYTES = 8 << 20
+_USES = re.compile(r"^-- uses: (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One command: its text, and the SHA-1 in hex by which Redis knows it."""
+
+    name: str
+    text: str
+    sha: str
+
+
+def read(path: str) -> str:
+    """The text of a file below `lua/`, named without its ending."""
+    return (LUA / f"{path}.lua").read_text(encoding="utf-8")
+
+
+def uses(command: str) -> list[str]:
+    """The shared files that a command's text names, in their order."""
+    line = _USES.search(command)
+    return line.group(1).split() if line else []
+
+
+def build(name: str, prelude: str) -> Script:
+    """Put the command `name` together behind `prelude`."""
+    command = read(name)
+    shared = [read(f"shared/{part}") for part in uses(command)]
+    text = "\n".join([prelude, *shared, command])
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def names() -> list[str]:
+    """All commands, sorted."""
+    return sorted(path.stem for path in LUA.glob("*.lua") if path.stem != "prelude")
+
+
+@lru_cache(maxsize=1)
+def prelude() -> str:
+    """The text that stands before every command."""
+    return read("prelude")
+
+
+class Scripts:
+    """All commands behind one prelude. Tests pass a prelude with a clock of their own.
+
+    An answer with messages stops before `max_answer_bytes` (C54).
+    """
+
+    def __init__(self, prelude_text: str | None = None, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
+        self.max_answer_bytes = max_answer_bytes
+        text = prelude_text if prelude_text is not None else prelude()
+        text = text.replace(f"MAX_ANSWER_BYTES = {MAX_ANSWER_BYTES}\n", f"MAX_ANSWER_BYTES = {max_answer_bytes}\n")
+        self._scripts = {name: build(name, text) for name in names()}
+
+    def __getitem__(self, name: str) -> Script:
+        return self._scripts[name]

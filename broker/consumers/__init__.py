@@ -1,0 +1,1 @@
+"""Consumers: everything between a stream and its workers."""

@@ -1,0 +1,128 @@
+"""What a fetch gives and what is said of deliveries: batches, deliveries, nacks, and what is out or next (sections 6 and 7)."""
+
+from collections.abc import Sequence
+from typing import Literal, overload
+
+import msgspec
+
+from broker.messages.outgoing import PIECES, opening
+
+Outcome = Literal["retry", "release", "reject"]
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """A message handed to a worker. `label` is `record` or `event`, `json` the message."""
+
+    ack_token: str
+    id: str
+    deliver_count: int
+    label: str
+    json: bytes
+
+
+class DeliveryList(Sequence[Delivery]):
+    """The deliveries of one fetch; a Delivery is made where one is asked for.
+
+    The ends of their ack tokens, their deliver counts, and the JSON of all as `splicing.delivered` gives it.
+    """
+
+    __slots__ = ("counts", "label", "pieces", "stream", "tails")
+
+    def __init__(
+        self, stream: str = "", label: str = "", tails: Sequence[str] = (), counts: Sequence[int] = (), pieces: Sequence[bytes] = ()
+    ) -> None:  # fmt: skip
+        self.stream, self.label = stream, label
+        self.tails, self.counts, self.pieces = tails, counts, pieces
+
+    def share(self, start: int, stop: int) -> "DeliveryList":
+        """Some of them."""
+        pieces = self.pieces[PIECES * start : PIECES * stop]
+        return DeliveryList(self.stream, self.label, self.tails[start:stop], self.counts[start:stop], pieces)
+
+    def __len__(self) -> int:
+        return len(self.tails)
+
+    @overload
+    def __getitem__(self, index: int) -> Delivery: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Delivery]: ...
+    def __getitem__(self, index: int | slice) -> Delivery | list[Delivery]:
+        places = range(len(self))[index]
+        return self._delivery(places) if isinstance(places, int) else list(map(self._delivery, places))
+
+    def _delivery(self, place: int) -> Delivery:
+        pieces = self.pieces[PIECES * place : PIECES * (place + 1)]
+        name, text = pieces[1].decode(), b"".join((opening(self.stream), *pieces[-3:]))
+        return Delivery(name + self.tails[place], name, self.counts[place], self.label, text)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """What was settled in the same step as a fetch (C35)."""
+
+    acked: int = 0
+    nacked: int = 0
+    stale: list[str] = []
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What one `next` gave, and the counts at that moment (C28).
+
+    `due_in_ms` is how long until something may come due by time alone, None if nothing will; it is told only where
+    the batch is empty. `cut`: it is empty because others in its round had all the bytes that an answer may have.
+    `seen` is the last message id of the stream: a reader that waits goes on from there.
+    """
+
+    deliveries: DeliveryList = DeliveryList()
+    num_pending: int = 0
+    num_ack_pending: int = 0
+    due_in_ms: int | None = None
+    max_waiting: int = 0
+    seen: str = "0-0"
+    paused: bool = False
+    settled: Settlement = Settlement()
+    cut: bool = False
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """How many deliveries were settled, and the tokens that name no live delivery."""
+
+    count: int
+    stale: list[str]
+
+
+class Nack(msgspec.Struct, frozen=True):
+    """A delivery to nack. `delay_ms` None = the consumer's backoff; `reason` None = keep the last one."""
+
+    ack_token: str
+    delay_ms: int | None = None
+    outcome: Outcome = "retry"
+    reason: str | None = None
+
+
+class PendingDelivery(msgspec.Struct, frozen=True):
+    """What is out. `expired`: its ack wait is over, and it is delivered again. `worker`: who has it, null where nobody gave a name."""
+
+    id: str
+    deliver_count: int
+    delivered_at: str
+    expires_at: str
+    expired: bool
+    worker: str | None
+    reason: str | None
+
+
+class Peeked(msgspec.Struct, frozen=True):
+    """A message that would be delivered, and the deliver count that it would have."""
+
+    id: str
+    deliver_count: int
+    label: str
+    json: bytes

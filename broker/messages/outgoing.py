@@ -1,0 +1,144 @@
+"""Splicing: messages as they are delivered. Stored bytes are joined, and nothing of ours is taken apart.
+
+Heads and bodies are those of lua/shared/entries.lua.
+"""
+
+import uuid
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from operator import itemgetter
+from typing import TypeVar
+
+import msgspec
+
+from broker.messages import times
+from broker.messages.stored import LETTERS, RECORD_IDS, EventBody, encode, lacks, provider_of
+
+V = TypeVar("V", int, str)
+
+# What stands behind the first character.
+_OPENED: Callable[[bytes], bytes] = itemgetter(slice(1, None))
+# So many of them are joined for the JSON of a delivery.
+PIECES = 8
+# Fields of a plain client's entry that are no part of `data`.
+_NAMED = {b"collection_id", b"id", b"resource_id", b"upstream_id", b"event", b"key", b"headers"}
+
+
+def label_of(head: bytes) -> str:
+    """`record` or `event`, by what stands beside the body: only a record has the time when it first entered."""
+    return "record" if head.count(b" ") == 2 else "event"
+
+
+@lru_cache(maxsize=1024)
+def opening(stream: str) -> bytes:
+    """How the JSON of each message of a stream begins, before its pieces."""
+    return b'{"stream_id":"%b","updated_idx":' % stream.encode()
+
+
+@lru_cache(maxsize=4096)
+def _filling(letters: bytes, inserted_ms: bytes) -> bytes:
+    """What stands between a message's number and its body: when it entered, and the fields that the body lacks, by their letters."""
+    lacked = [b'"%b":%b,' % (name.encode(), value) for name, (letter, value) in LETTERS.items() if letter.encode() in letters]
+    return b',"inserted_at":"%b",%b' % (times.rfc3339(int(inserted_ms)).encode(), b"".join(lacked))
+
+
+def _columns(stream: str, ids: Sequence[bytes], heads: Sequence[bytes], bodies: Sequence[bytes]) -> tuple[list[bytes], ...]:
+    """The three pieces that each message's JSON has behind the opening, as columns: of a stream all heads have as many words."""
+    words = b" ".join(heads).split(b" ")
+    width = heads[0].count(b" ") + 1
+    idxs, letters = words[::width], words[1::width]
+    if b"plain" in letters:
+        bodies = list(bodies)
+        for i in [i for i, found in enumerate(letters) if found == b"plain"]:
+            letters[i], bodies[i] = _from_fields(stream, ids[i], bodies[i])
+    inserted = words[2::width] if width == 3 else b"-".join(ids).split(b"-")[::2]
+    return idxs, list(map(_filling, letters, inserted)), list(map(_OPENED, bodies))
+
+
+def complete(stream: str, ids: Sequence[bytes], heads: Sequence[bytes], bodies: Sequence[bytes]) -> list[bytes]:
+    """The JSON of messages as they are delivered: the stored bodies, and in front of each what is not stored in it."""
+    begin = opening(stream)
+    return [b"".join((begin, *parts)) for parts in zip(*_columns(stream, ids, heads, bodies), strict=True)] if ids else []
+
+
+def delivered(
+    stream: str, ids: Sequence[bytes], tails: Sequence[str], counts: Sequence[int], heads: Sequence[bytes], bodies: Sequence[bytes]
+) -> list[bytes]:  # fmt: skip
+    """The JSON of deliveries, PIECES a delivery. The first closes the delivery before it; behind the last one a `}` is missing.
+
+    The second is the message id, and the last three are what the message has behind its opening. `tails` are the
+    ends of the ack tokens, `counts` deliver counts.
+    """
+    if not ids:
+        return []
+    pieces = [b'},{"ack_token":"'] * (PIECES * len(ids))
+    pieces[1::PIECES] = pieces[3::PIECES] = ids
+    label, begin = label_of(heads[0]).encode(), opening(stream)
+    pieces[2::PIECES] = _each(tails, lambda tail: b'%b","id":"' % tail.encode())
+    pieces[4::PIECES] = _each(counts, lambda count: b'","deliver_count":%d,"%b":%b' % (count, label, begin))
+    pieces[5::PIECES], pieces[6::PIECES], pieces[7::PIECES] = _columns(stream, ids, heads, bodies)
+    return pieces
+
+
+def _each(values: Sequence[V], text: Callable[[V], bytes]) -> list[bytes]:
+    """A text for each value, made once for equal ones. Most often all are equal."""
+    texts: dict[V, bytes] = {value: text(value) for value in set(values)}
+    return list(map(texts.__getitem__, values)) if len(texts) > 1 else [*texts.values()] * len(values)
+
+
+def _from_fields(stream: str, message_id: bytes, fields_json: bytes) -> tuple[bytes, bytes]:
+    """The letters and the body of an event that a plain Redis client added (C55). Of a name that comes twice the last value counts."""
+    # The list is JSON but for bytes that are not UTF-8: read as Latin-1, each character is a byte.
+    flat = [text.encode("latin-1") for text in msgspec.json.decode(fields_json.decode("latin-1"), type=list[str])]
+    named = {name: _text(value) for name, value in zip(flat[::2], flat[1::2], strict=True) if name in _NAMED}
+    collection_id, upstream_id = named.get(b"collection_id", ""), named.get(b"upstream_id")
+    stored = EventBody(
+        collection_id=collection_id, resource_id=named.get(b"resource_id"), key=named.get(b"key", upstream_id),
+        id=named.get(b"id") or str(uuid.uuid5(RECORD_IDS, f"{stream}\0{message_id.decode()}")),
+        provider=provider_of(collection_id), upstream_id=upstream_id, event=named.get(b"event", "created"),
+        headers=_headers(named.get(b"headers")), data=_data_of(flat),
+    )  # fmt: skip
+    return lacks(stored).encode(), encode(stored)
+
+
+def _headers(text: str | None) -> dict[str, str] | None:
+    """The JSON object of strings in a plain client's field `headers`. Other text becomes the one header `headers`: it is not lost."""
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text, type=dict[str, str])
+    except (msgspec.DecodeError, RecursionError):
+        return {"headers": text}
+
+
+def _data_of(flat: Sequence[bytes]) -> msgspec.Raw:
+    """The field `data` as it stands, a string where it is not JSON. Without one, the object of the fields that mean nothing else.
+
+    A name that comes more than once has the list of its values.
+    """
+    values: dict[str, list[str | dict[str, str]]] = {}
+    for name, value in zip(flat[::2], flat[1::2], strict=True):
+        if name not in _NAMED:
+            values.setdefault(_text(name), []).append(_value(value))
+    if "data" not in values:
+        return msgspec.Raw(encode({name: found[0] if len(found) == 1 else found for name, found in values.items()}))
+    data = values["data"][-1]
+    if isinstance(data, str):
+        with suppress(msgspec.DecodeError, RecursionError):
+            msgspec.json.decode(data, type=msgspec.Raw)  # looks at the syntax alone: a number may have any size
+            return msgspec.Raw(data.encode())
+    return msgspec.Raw(encode(data))
+
+
+def _text(value: bytes) -> str:
+    """What has to be text. Bytes that are not UTF-8 become `\\xff`, so that different names stay different."""
+    return value.decode("utf-8", "backslashreplace")
+
+
+def _value(value: bytes) -> str | dict[str, str]:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": b64encode(value).decode()}

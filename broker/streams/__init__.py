@@ -1,0 +1,1 @@
+"""Streams: what enters them, and how they are looked at."""

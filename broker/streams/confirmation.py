@@ -1,0 +1,88 @@
+"""Waiting until replicas, or the disk, have what was published (the settings `replicas` and `fsync` of a stream)."""
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from broker import keys
+from broker.commands.group_commit import GroupCommit
+from broker.errors import BrokerError
+from broker.store import disk
+from broker.store.client import Store
+
+logger = logging.getLogger("broker")
+
+# How long replicas and the disk get.
+WAIT_MS = 2000
+MARK_MS = 60_000
+# How long the other replicas get: any that follows may take over, not only those that were the first to have it.
+OTHERS_MS = 100
+MOST_REPLICAS = 1000
+
+
+class Mark(NamedTuple):
+    """What a publish is waited for by: lua/shared/durable.lua."""
+
+    replicas: int
+    fsync: bool
+    name: str
+    weight: int = 1
+
+
+class Durability:
+    """Confirms publishes. Those to one stream that come together are waited for together."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        # WAIT holds up what comes behind it, so each stream has connections of its own for that.
+        self._stores: dict[str, Store] = {}
+        self._followers: dict[str, int] = {}
+        self._commit: GroupCommit[str, Mark, list[bool], bool] = GroupCommit(self._wait, lambda _, confirmed: confirmed)
+
+    async def confirm(self, stream: str, mark: Mark) -> bool:
+        """Whether as many replicas, and the disk, have the messages of a mark as their stream asks for."""
+        try:
+            return await self._commit(stream, mark)
+        except BrokerError as exc:
+            logger.warning("a publish to %s could not be confirmed: %s", stream, exc)
+            return False
+
+    async def _wait(self, stream: str, marks: Sequence[Mark]) -> list[bool]:
+        key = keys.stream(stream)
+        # The server that has the mark has the messages before it, and the waits count from this write on.
+        commands: list[tuple[str | int, ...]] = [("PEXPIRE", f"{key}:mark:{mark.name}", MARK_MS) for mark in marks]
+        wanted = max(mark.replicas for mark in marks)
+        if wanted:
+            others = ("WAIT", self._followers.get(stream, MOST_REPLICAS), OTHERS_MS)
+            commands += (("WAIT", wanted, WAIT_MS), others, ("ROLE",))
+        fsync = any(mark.fsync for mark in marks)
+        if fsync:
+            commands += (("WAITAOF", 1, 0, WAIT_MS), disk.SETTINGS)
+        store = self._stores.get(stream)
+        if store is None:
+            # A wait that is over is answered before the next one begins.
+            store = self._stores[stream] = self._store.separate(WAIT_MS / 1000)
+        replies = await store.pipeline(key, *commands)
+        if fsync and disk.parsed(replies[-1]).can_change:  # it has started again since
+            await disk.sync_always(store, key)
+            replies = await store.pipeline(key, *commands)
+        role = replies[len(marks) + 2] if wanted else None
+        self._followers[stream] = len(role[2]) if isinstance(role, list) and role[0] == b"master" else wanted
+        for reply in replies:
+            if isinstance(reply, Exception) and reply is not role:
+                logger.warning("a publish to %s could not be confirmed: %s", stream, reply)
+        on_replicas = replies[len(marks)] if wanted else 0
+        on_disk, doubt = (replies[-2], disk.parsed(replies[-1]).reason) if fsync else (None, None)
+        if doubt:
+            logger.warning("a publish to %s could not be confirmed: fsync %s", stream, doubt)
+        return [
+            found == 1
+            and (not mark.replicas or (isinstance(on_replicas, int) and on_replicas >= mark.replicas))
+            and (not mark.fsync or (isinstance(on_disk, list) and on_disk[0] >= 1 and not doubt))
+            for mark, found in zip(marks, replies[: len(marks)], strict=True)
+        ]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for store in self._stores.values():
+            await store.close()

@@ -1,0 +1,123 @@
+"""Looking inside: one message and what became of it, what waits for its time, and what is retried."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from broker.commands.engine import Engine
+from broker.commands.replies import Behind, Cursor, RetryingRows, ScheduledRows, StateRows, taken_apart
+from broker.errors import InvalidRequest, MessageNotFound
+from broker.messages.names import message_id
+from broker.messages.outgoing import complete, label_of
+from broker.messages.times import rfc3339
+from broker.streams.lifecycle import check_name
+from broker.streams.search import StoredMessage
+
+State = Literal["filtered", "before_start", "new", "out", "retrying", "blocked", "done", "dead"]
+STATES_A_STEP = 50
+
+
+class Retrying(msgspec.Struct, frozen=True):
+    """A message that was delivered and waits to be delivered again. `blocked`: another message holds its key."""
+
+    id: str
+    deliver_count: int
+    due_at: str
+    reason: str | None
+    key: str | None
+    blocked: bool
+
+
+class Scheduled(msgspec.Struct, frozen=True):
+    """An event that waits for its `deliver_at`."""
+
+    id: str
+    collection_id: str
+    key: str | None
+    deliver_at: str
+
+
+class MessageState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a message is to a consumer.
+
+    `out` has worker, deliver_count, delivered_at and expires_at; `retrying` deliver_count, due_at and reason; `dead` deliver_count
+    and reason.
+    """
+
+    consumer: str
+    state: State
+    worker: str | msgspec.UnsetType | None = msgspec.UNSET
+    deliver_count: int | msgspec.UnsetType = msgspec.UNSET
+    delivered_at: str | msgspec.UnsetType = msgspec.UNSET
+    expires_at: str | msgspec.UnsetType = msgspec.UNSET
+    due_at: str | msgspec.UnsetType = msgspec.UNSET
+    reason: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Inspection:
+    """Looks into a store's streams and consumers, and changes nothing but what `cancel` takes back."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def message(self, stream: str, message: str) -> tuple[StoredMessage, list[MessageState]]:
+        """A message, and its state for each consumer of the stream by name. StreamNotFound, MessageNotFound."""
+        check_name(stream)
+        try:
+            name = message_id(message)
+        except InvalidRequest as exc:
+            raise MessageNotFound(f"{message[:64]!r} is not a message id.") from exc
+        _, head, body, consumers = await self._engine.run_ready("message", stream, name)
+        states = list[MessageState]()
+        for i in range(0, len(consumers), STATES_A_STEP):
+            reply = await self._engine.run_ready("message", stream, name, *consumers[i : i + STATES_A_STEP])
+            _, rows = taken_apart(reply, Behind, StateRows)
+            states += [_state(*row) for row in zip(*rows, strict=True)]
+        [text] = complete(stream, [name.encode()], [head], [body])
+        return StoredMessage(name, label_of(head), text), states
+
+    async def scheduled(self, stream: str, after: str | None = None, limit: int = 100) -> tuple[list[Scheduled], str | None]:
+        """A page of the events that wait for their time, in its order, and the cursor of the next one. StreamNotFound."""
+        check_name(stream)
+        if after is not None:
+            message_id(after)
+        reply = await self._engine.run_ready("scheduled", stream, after or "", limit)
+        head, rows = taken_apart(reply, Cursor, ScheduledRows)
+        found = [
+            Scheduled(name.decode(), collection.decode(), key.decode() or None, rfc3339(at))
+            for name, collection, key, at in zip(*rows, strict=True)
+        ]
+        return found, head.after.decode() or None
+
+    async def cancel(self, stream: str, event: str) -> None:
+        """Take back an event that waits for its time. StreamNotFound; EventNotFound: no such event waits."""
+        check_name(stream)
+        await self._engine.run_ready("cancel", stream, event)
+
+    async def retrying(self, consumer: str, after: str | None = None, limit: int = 100) -> tuple[list[Retrying], str | None]:
+        """A page of what was delivered and waits for its next delivery, in stream order, and the cursor. ConsumerNotFound."""
+        position, found = message_id(after) if after else "", list[Retrying]()
+        while True:
+            _, reply = await self._engine.on_consumer("retrying", consumer, position, limit - len(found))
+            head, rows = taken_apart(reply, Cursor, RetryingRows)
+            for name, count, due_at, reason, key, blocked in zip(*rows, strict=True):
+                found.append(Retrying(name.decode(), count, rfc3339(due_at), reason.decode() or None, key.decode() or None, bool(blocked)))
+            position = head.after.decode()
+            if not position or len(found) >= limit:
+                return found, position or None
+
+
+def _state(
+    consumer: bytes, state: bytes, worker: bytes, count: int, delivered_at: int, expires_at: int, due_at: int, reason: bytes
+) -> MessageState:
+    fields: dict[str, Any] = {"consumer": consumer.decode(), "state": state.decode()}
+    if state == b"out":
+        fields["worker"] = worker.decode() or None
+    if count >= 0:
+        fields["deliver_count"] = count
+    if state in (b"retrying", b"dead"):
+        fields["reason"] = reason.decode() or None
+    for name, at in (("delivered_at", delivered_at), ("expires_at", expires_at), ("due_at", due_at)):
+        if at >= 0:
+            fields[name] = rfc3339(at)
+    return MessageState(**fields)

@@ -1,0 +1,119 @@
+"""Messages of a stream without a consumer: pages, and a search in bounded steps."""
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from broker.commands.engine import Engine, room_of
+from broker.commands.replies import MessageRows, MessagesHead, taken_apart
+from broker.messages.outgoing import complete, label_of
+from broker.store.watch import order
+
+# What one call looks at, at most; a search that has seen so much goes on from its cursor.
+MAX_ENTRIES, MAX_BYTES = 10_000, 8 << 20
+_LAST_SEQ = (1 << 64) - 1
+
+
+class StoredMessage(msgspec.Struct, frozen=True):
+    """A message as it lies in the stream: its id, the word `record` or `event`, and its JSON."""
+
+    id: str
+    label: str
+    json: bytes
+
+
+class Search(msgspec.Struct, frozen=True):
+    """What to look for; None = any. `from_ms` and `to_ms` are times of appending in ms, both included.
+
+    `id` is a record's, an event's or a message's. `contains` is text in the JSON of `data`.
+    """
+
+    collection_id: str | None = None
+    from_ms: int | None = None
+    to_ms: int | None = None
+    id: str | None = None
+    upstream_id: str | None = None
+    resource_id: str | None = None
+    key: str | None = None
+    contains: str | None = None
+    newest_first: bool = False
+
+    def bounds(self) -> tuple[str, str]:
+        """The message id to begin after, and the one to end at; empty = none."""
+        first, last = self.from_ms or 0, self.to_ms
+        if self.newest_first:
+            return ("" if last is None else f"{last + 1}-0"), f"{first}-0"
+        return (f"{first - 1}-{_LAST_SEQ}" if first > 0 else ""), ("" if last is None else f"{last}-{_LAST_SEQ}")
+
+    def needles(self) -> list[bytes]:
+        """Bytes that stand in the body of every message that matches, if not of each that has them."""
+        fields = [msgspec.json.encode(text) for text in (self.upstream_id, self.resource_id, self.key) if text is not None]
+        if self.id is not None and not _is_message_id(self.id):
+            fields.append(msgspec.json.encode(self.id))
+        return fields + ([self.contains.encode()] if self.contains else [])
+
+    def matches(self, message_id: str, json: bytes) -> bool:
+        """Whether a message is one of those."""
+        if not self._looks_inside:
+            return True
+        found = _FIELDS.decode(json)
+        return (
+            (self.id is None or self.id in (found.id, message_id))
+            and (self.upstream_id is None or self.upstream_id == found.upstream_id)
+            and (self.resource_id is None or self.resource_id == found.resource_id)
+            and (self.key is None or self.key == found.key)
+            and (not self.contains or self.contains.encode() in bytes(found.data))
+        )
+
+    @property
+    def _looks_inside(self) -> bool:
+        return any((self.id is not None, self.upstream_id is not None, self.resource_id is not None, self.key is not None, self.contains))
+
+
+class _Fields(msgspec.Struct):
+    data: msgspec.Raw
+    id: str | None = None
+    upstream_id: str | None = None
+    resource_id: str | None = None
+    key: str | None = None
+
+
+_FIELDS = msgspec.json.Decoder(_Fields)
+
+
+def _is_message_id(text: str) -> bool:
+    ms, _, seq = text.partition("-")
+    return ms.isdigit() and seq.isdigit()
+
+
+class Page(NamedTuple):
+    """Messages, the id to go on after (None = that was all), and how many messages were looked at."""
+
+    messages: list[StoredMessage]
+    next: str | None
+    scanned: int
+
+
+async def search(engine: Engine, stream: str, what: Search, after: str | None, limit: int) -> Page:
+    """At most `limit` messages that match, in the order of the stream or newest first. StreamNotFound."""
+    begin, end = what.bounds()
+    position: Any = after or begin
+    if after and begin and not what.newest_first:
+        position = max(after, begin, key=order)
+    elif after and begin:
+        position = min(after, begin, key=order)
+    found, room, scanned, seen = list[StoredMessage](), engine.scripts.max_answer_bytes, 0, 0
+    until: Any = end
+    while True:  # up to what was the last one at first, so that publishers do not hold it up
+        before, wanted = position, limit - len(found)
+        reply = await engine.run_ready(
+            "messages", stream, position, wanted, what.collection_id or "", until, room, int(what.newest_first), *what.needles()
+        )
+        (_, position, until, looked, size), rows = taken_apart(reply, MessagesHead, MessageRows)
+        for message_id, head, text in zip(rows.id, rows.head, complete(stream, *rows), strict=True):
+            if what.matches(message_id.decode(), text):
+                found.append(StoredMessage(message_id.decode(), label_of(head), text))
+                room -= room_of([head], [text])
+        scanned, seen = scanned + looked, seen + size
+        if not position or len(found) >= limit or position == before or scanned >= MAX_ENTRIES or seen >= MAX_BYTES:
+            return Page(found, position.decode() or None, scanned)

@@ -1,0 +1,1 @@
+"""The API description: operations, shapes and words, as an OpenAPI document."""
