@@ -10,8 +10,8 @@ from starlette.responses import Response
 from broker.consumers.dead_letters import LettersSummary, Redriven
 from broker.consumers.fields import Consumer, ConsumerChanges, ConsumerSpec
 from broker.streams.lifecycle import Stream, StreamChanges, StreamSpec
-from http_api import shapes
 from http_api.endpoints import audit, consumers, dead_letters, deliveries, health, streams, tokens
+from http_api.shapes import answers, requests
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -76,40 +76,40 @@ AUDITED = frozenset({
 # The busiest first: the router looks in this order.
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
-        "GET", _CONSUMER + "/next", deliveries.next_, "next", shapes.NextAnswer, errors=(404, 429), query=_NEXT_QUERY, heads=False,
+        "GET", _CONSUMER + "/next", deliveries.next_, "next", answers.NextAnswer, errors=(404, 429), query=_NEXT_QUERY, heads=False,
         ignores_unknown_query=True,
     ),
     Operation(
-        "POST", _CONSUMER + "/next", deliveries.next_, "nextByPost", shapes.NextAnswer, shapes.NextRequest,
+        "POST", _CONSUMER + "/next", deliveries.next_, "nextByPost", answers.NextAnswer, requests.NextRequest,
         errors=(404, 413, 415, 429), query=_NEXT_QUERY, ignores_unknown_query=True,
     ),
-    Operation("POST", _CONSUMER + "/ack", deliveries.ack, "ack", shapes.Acked, shapes.AckRequest, errors=(404, 413, 415)),
-    Operation("POST", _CONSUMER + "/nack", deliveries.nack, "nack", shapes.Nacked, shapes.NackRequest, errors=(404, 413, 415)),
+    Operation("POST", _CONSUMER + "/ack", deliveries.ack, "ack", answers.Acked, requests.AckRequest, errors=(404, 413, 415)),
+    Operation("POST", _CONSUMER + "/nack", deliveries.nack, "nack", answers.Nacked, requests.NackRequest, errors=(404, 413, 415)),
     Operation(
-        "POST", _STREAM + "/messages", streams.publish, "publish", shapes.PublishAnswer,
-        (shapes.PublishRecords, shapes.PublishEvents), errors=(404, *_BODY),
+        "POST", _STREAM + "/messages", streams.publish, "publish", answers.PublishAnswer,
+        (requests.PublishRecords, requests.PublishEvents), errors=(404, *_BODY),
     ),
     Operation("POST", _STREAMS, streams.create, "createStream", Stream, StreamSpec, (200, 201), (409, *_BODY)),
-    Operation("GET", _STREAMS, streams.page, "listStreams", shapes.StreamPage, query=(_AFTER, _LIMIT)),
+    Operation("GET", _STREAMS, streams.page, "listStreams", answers.StreamPage, query=(_AFTER, _LIMIT)),
     Operation("GET", _STREAM, streams.show, "getStream", Stream, errors=(404,)),
     Operation("PATCH", _STREAM, streams.update, "updateStream", Stream, StreamChanges, errors=(404, *_BODY)),
     Operation(
-        "DELETE", _STREAM, streams.delete, "deleteStream", shapes.Deleted, errors=(404, 409),
+        "DELETE", _STREAM, streams.delete, "deleteStream", answers.Deleted, errors=(404, 409),
         query=(Query("force", {"type": "boolean", "default": False}, "Delete its consumers too."),),
     ),
     Operation(
-        "GET", _STREAM + "/messages", streams.messages, "listMessages", shapes.MessagePage, errors=(404,),
+        "GET", _STREAM + "/messages", streams.messages, "listMessages", answers.MessagePage, errors=(404,),
         query=(_AFTER, _LIMIT, _COLLECTION, *_SEARCH),
     ),
-    Operation("GET", _STREAM + "/messages/{message_id}", streams.message, "getMessage", shapes.MessageAnswer, errors=(404,)),
+    Operation("GET", _STREAM + "/messages/{message_id}", streams.message, "getMessage", answers.MessageAnswer, errors=(404,)),
     Operation(
-        "GET", _STREAM + "/scheduled", streams.scheduled, "listScheduled", shapes.ScheduledPage, errors=(404,), query=(_AFTER, _LIMIT),
+        "GET", _STREAM + "/scheduled", streams.scheduled, "listScheduled", answers.ScheduledPage, errors=(404,), query=(_AFTER, _LIMIT),
     ),
-    Operation("DELETE", _STREAM + "/scheduled/{id:path}", streams.cancel, "cancelScheduled", shapes.Cancelled, errors=(404,)),
-    Operation("GET", _STREAM + "/records/{id:path}", streams.record, "getRecord", shapes.Record, errors=(404,)),
-    Operation("POST", _CONSUMERS, consumers.create, "createConsumer", shapes.ConsumerObject, ConsumerSpec, (200, 201), (409, *_BODY)),
+    Operation("DELETE", _STREAM + "/scheduled/{id:path}", streams.cancel, "cancelScheduled", answers.Cancelled, errors=(404,)),
+    Operation("GET", _STREAM + "/records/{id:path}", streams.record, "getRecord", answers.Record, errors=(404,)),
+    Operation("POST", _CONSUMERS, consumers.create, "createConsumer", answers.ConsumerObject, ConsumerSpec, (200, 201), (409, *_BODY)),
     Operation(
-        "GET", _CONSUMERS, consumers.page, "listConsumers", shapes.ConsumerPage,
+        "GET", _CONSUMERS, consumers.page, "listConsumers", answers.ConsumerPage,
         query=(
             _AFTER,
             _LIMIT,
@@ -119,48 +119,48 @@ OPERATIONS: tuple[Operation, ...] = (
         ),
     ),
     Operation("GET", _CONSUMER, consumers.show, "getConsumer", Consumer, errors=(404,)),
-    Operation("PATCH", _CONSUMER, consumers.update, "updateConsumer", shapes.ConsumerObject, ConsumerChanges, errors=(404, *_BODY)),
-    Operation("PUT", _CONSUMER, consumers.update, "replaceConsumer", shapes.ConsumerObject, ConsumerChanges, errors=(404, *_BODY)),
-    Operation("DELETE", _CONSUMER, consumers.delete, "deleteConsumer", shapes.Deleted, errors=(404,)),
-    Operation("GET", _CONSUMER + "/pending", deliveries.pending, "listPending", shapes.PendingPage, errors=(404,), query=(_AFTER, _LIMIT)),
+    Operation("PATCH", _CONSUMER, consumers.update, "updateConsumer", answers.ConsumerObject, ConsumerChanges, errors=(404, *_BODY)),
+    Operation("PUT", _CONSUMER, consumers.update, "replaceConsumer", answers.ConsumerObject, ConsumerChanges, errors=(404, *_BODY)),
+    Operation("DELETE", _CONSUMER, consumers.delete, "deleteConsumer", answers.Deleted, errors=(404,)),
+    Operation("GET", _CONSUMER + "/pending", deliveries.pending, "listPending", answers.PendingPage, errors=(404,), query=(_AFTER, _LIMIT)),
     Operation(
-        "POST", _CONSUMER + "/pending/release", deliveries.release, "releasePending", shapes.Released, shapes.ReleaseRequest,
+        "POST", _CONSUMER + "/pending/release", deliveries.release, "releasePending", answers.Released, requests.ReleaseRequest,
         errors=(404, *_BODY),
     ),
     Operation(
-        "GET", _CONSUMER + "/retrying", deliveries.retrying, "listRetrying", shapes.RetryingPage, errors=(404,), query=(_AFTER, _LIMIT),
+        "GET", _CONSUMER + "/retrying", deliveries.retrying, "listRetrying", answers.RetryingPage, errors=(404,), query=(_AFTER, _LIMIT),
     ),
     Operation(
-        "GET", _CONSUMER + "/peek", deliveries.peek, "peek", shapes.PeekAnswer, errors=(404,),
+        "GET", _CONSUMER + "/peek", deliveries.peek, "peek", answers.PeekAnswer, errors=(404,),
         query=(Query("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 10}, "How many at most."),),
     ),
     Operation(
-        "GET", _CONSUMER + "/dead-letters", dead_letters.page, "listDeadLetters", shapes.DeadLetterPage, errors=(404,),
+        "GET", _CONSUMER + "/dead-letters", dead_letters.page, "listDeadLetters", answers.DeadLetterPage, errors=(404,),
         query=(_AFTER, _LIMIT, _COLLECTION, Query("reason", {"enum": ["max_deliver", "rejected"]}, "Only these.")),
     ),
     Operation("GET", _CONSUMER + "/dead-letters/summary", dead_letters.summary, "summarizeDeadLetters", LettersSummary, errors=(404,)),
     Operation(
-        "POST", _CONSUMER + "/dead-letters/redrive", dead_letters.redrive, "redrive", Redriven, shapes.RedriveRequest,
+        "POST", _CONSUMER + "/dead-letters/redrive", dead_letters.redrive, "redrive", Redriven, requests.RedriveRequest,
         errors=(404, *_BODY),
     ),
     Operation(
-        "DELETE", _CONSUMER + "/dead-letters", dead_letters.purge, "purgeDeadLetters", shapes.Purged, errors=(404,),
+        "DELETE", _CONSUMER + "/dead-letters", dead_letters.purge, "purgeDeadLetters", answers.Purged, errors=(404,),
         query=(
             Query("ids", {"type": "string"}, "Message ids, separated by commas or one by one."),
             Query("all", {"type": "boolean", "default": False}, "All of them."),
         ),
     ),
-    Operation("POST", _CONSUMER + "/extend", deliveries.extend, "extend", shapes.Extended, shapes.AckRequest, errors=(404, 413, 415)),
-    Operation("POST", _CONSUMER + "/reset", consumers.reset, "resetConsumer", Consumer, shapes.ResetRequest, errors=(404, *_BODY)),
-    Operation("POST", _CONSUMER + "/pause", consumers.pause, "pauseConsumer", Consumer, shapes.PauseRequest, errors=(404, *_BODY)),
+    Operation("POST", _CONSUMER + "/extend", deliveries.extend, "extend", answers.Extended, requests.AckRequest, errors=(404, 413, 415)),
+    Operation("POST", _CONSUMER + "/reset", consumers.reset, "resetConsumer", Consumer, requests.ResetRequest, errors=(404, *_BODY)),
+    Operation("POST", _CONSUMER + "/pause", consumers.pause, "pauseConsumer", Consumer, requests.PauseRequest, errors=(404, *_BODY)),
     Operation("POST", _CONSUMER + "/resume", consumers.resume, "resumeConsumer", Consumer, errors=(404,)),
-    Operation("POST", "/v1/tokens", tokens.create, "createToken", shapes.CreatedToken, shapes.TokenRequest, (201,), _BODY),
-    Operation("GET", "/v1/tokens", tokens.page, "listTokens", shapes.TokenList),
-    Operation("GET", "/v1/access", tokens.access, "access", shapes.AccessObject),
-    Operation("DELETE", "/v1/tokens/{name}", tokens.revoke, "revokeToken", shapes.Deleted, errors=(404,)),
-    Operation("GET", "/v1/audit", audit.page, "listAudit", shapes.AuditPage, query=(_AFTER, _LIMIT)),
-    Operation("GET", "/health/live", health.live, "live", shapes.Health, public=True),
-    Operation("GET", "/health/ready", health.ready, "ready", shapes.Health, status=(200, 503), public=True),
+    Operation("POST", "/v1/tokens", tokens.create, "createToken", answers.CreatedToken, requests.TokenRequest, (201,), _BODY),
+    Operation("GET", "/v1/tokens", tokens.page, "listTokens", answers.TokenList),
+    Operation("GET", "/v1/access", tokens.access, "access", answers.AccessObject),
+    Operation("DELETE", "/v1/tokens/{name}", tokens.revoke, "revokeToken", answers.Deleted, errors=(404,)),
+    Operation("GET", "/v1/audit", audit.page, "listAudit", answers.AuditPage, query=(_AFTER, _LIMIT)),
+    Operation("GET", "/health/live", health.live, "live", answers.Health, public=True),
+    Operation("GET", "/health/ready", health.ready, "ready", answers.Health, status=(200, 503), public=True),
     Operation("GET", "/metrics", health.show_metrics, "metrics", str, public=True),
     Operation("GET", "/openapi.json", health.openapi, "openapi", dict, public=True),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Literal, overload
 
 import msgspec
 
-from broker.messages.outgoing import PIECES, opening
+from broker.messages.outgoing import opening
 
 Outcome = Literal["retry", "release", "reject"]
 
@@ -21,23 +21,26 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class DeliveryList(Sequence[Delivery]):
-    """The deliveries of one fetch; a Delivery is made where one is asked for.
+    """The deliveries of one fetch, in columns; a Delivery is made where one is asked for.
 
-    The ends of their ack tokens, their deliver counts, and the JSON of all as `splicing.delivered` gives it.
+    `ids` of messages, `tails`: what follows the id in each ack token, `counts`: deliver counts, and `messages`: what
+    `outgoing.columns` gives.
     """
 
-    __slots__ = ("counts", "label", "pieces", "stream", "tails")
+    __slots__ = ("counts", "ids", "label", "messages", "stream", "tails")
 
     def __init__(
-        self, stream: str = "", label: str = "", tails: Sequence[str] = (), counts: Sequence[int] = (), pieces: Sequence[bytes] = ()
+        self, stream: str = "", label: str = "", ids: Sequence[bytes] = (), tails: Sequence[str] = (),
+        counts: Sequence[int] = (), messages: Sequence[Sequence[bytes]] = ((), (), ()),
     ) -> None:  # fmt: skip
         self.stream, self.label = stream, label
-        self.tails, self.counts, self.pieces = tails, counts, pieces
+        self.ids, self.tails, self.counts, self.messages = ids, tails, counts, messages
 
     def share(self, start: int, stop: int) -> "DeliveryList":
         """Some of them."""
-        pieces = self.pieces[PIECES * start : PIECES * stop]
-        return DeliveryList(self.stream, self.label, self.tails[start:stop], self.counts[start:stop], pieces)
+        part = slice(start, stop)
+        messages = [column[part] for column in self.messages]
+        return DeliveryList(self.stream, self.label, self.ids[part], self.tails[part], self.counts[part], messages)
 
     def __len__(self) -> int:
         return len(self.tails)
@@ -51,8 +54,8 @@ class DeliveryList(Sequence[Delivery]):
         return self._delivery(places) if isinstance(places, int) else list(map(self._delivery, places))
 
     def _delivery(self, place: int) -> Delivery:
-        pieces = self.pieces[PIECES * place : PIECES * (place + 1)]
-        name, text = pieces[1].decode(), b"".join((opening(self.stream), *pieces[-3:]))
+        name = self.ids[place].decode()
+        text = b"".join((opening(self.stream), *(column[place] for column in self.messages)))
         return Delivery(name + self.tails[place], name, self.counts[place], self.label, text)
 
     def __eq__(self, other: object) -> bool:

@@ -16,7 +16,7 @@ from broker.consumers.batches import Batch, DeliveryList, Nack, Peeked, PendingD
 from broker.consumers.fast_read import FastRead, worker_argument
 from broker.errors import OutcomeUnknown, StoreUnavailable, after_a_change
 from broker.messages.names import message_id
-from broker.messages.outgoing import complete, delivered, label_of
+from broker.messages.outgoing import columns, complete, label_of
 from broker.messages.times import rfc3339
 from broker.store.connection import Argument
 
@@ -136,8 +136,8 @@ class Deliveries:
         epoch = head.epoch.decode()
         ends = {number: tail(number, epoch) for number in set(rows.number)}
         tails = [*map(ends.__getitem__, rows.number)]
-        pieces = delivered(answer.stream, rows.id, tails, rows.deliver_count, rows.head, rows.body)
-        whole = DeliveryList(answer.stream, label_of(rows.head[0]) if tails else "", tails, rows.deliver_count, pieces)
+        messages = columns(answer.stream, rows.id, rows.head, rows.body)
+        whole = DeliveryList(answer.stream, label_of(rows.head[0]) if tails else "", rows.id, tails, rows.deliver_count, messages)
         batches, given = [], 0
         for call, settlement in zip(calls, settlements, strict=True):
             share = whole.share(given, given + call.batch_size)

@@ -9,19 +9,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from operator import itemgetter
-from typing import TypeVar
 
 import msgspec
 
 from broker.messages import times
 from broker.messages.stored import LETTERS, RECORD_IDS, EventBody, encode, lacks, provider_of
 
-V = TypeVar("V", int, str)
-
 # What stands behind the first character.
 _OPENED: Callable[[bytes], bytes] = itemgetter(slice(1, None))
-# So many of them are joined for the JSON of a delivery.
-PIECES = 8
 # Fields of a plain client's entry that are no part of `data`.
 _NAMED = {b"collection_id", b"id", b"resource_id", b"upstream_id", b"event", b"key", b"headers"}
 
@@ -44,8 +39,12 @@ def _filling(letters: bytes, inserted_ms: bytes) -> bytes:
     return b',"inserted_at":"%b",%b' % (times.rfc3339(int(inserted_ms)).encode(), b"".join(lacked))
 
 
-def _columns(stream: str, ids: Sequence[bytes], heads: Sequence[bytes], bodies: Sequence[bytes]) -> tuple[list[bytes], ...]:
-    """The three pieces that each message's JSON has behind the opening, as columns: of a stream all heads have as many words."""
+def columns(
+    stream: str, ids: Sequence[bytes], heads: Sequence[bytes], bodies: Sequence[bytes]
+) -> tuple[Sequence[bytes], Sequence[bytes], Sequence[bytes]]:
+    """The three pieces that follow the opening in the JSON of each message, as columns. All heads of a stream have as many words."""
+    if not ids:
+        return (), (), ()
     words = b" ".join(heads).split(b" ")
     width = heads[0].count(b" ") + 1
     idxs, letters = words[::width], words[1::width]
@@ -60,32 +59,7 @@ def _columns(stream: str, ids: Sequence[bytes], heads: Sequence[bytes], bodies: 
 def complete(stream: str, ids: Sequence[bytes], heads: Sequence[bytes], bodies: Sequence[bytes]) -> list[bytes]:
     """The JSON of messages as they are delivered: the stored bodies, and in front of each what is not stored in it."""
     begin = opening(stream)
-    return [b"".join((begin, *parts)) for parts in zip(*_columns(stream, ids, heads, bodies), strict=True)] if ids else []
-
-
-def delivered(
-    stream: str, ids: Sequence[bytes], tails: Sequence[str], counts: Sequence[int], heads: Sequence[bytes], bodies: Sequence[bytes]
-) -> list[bytes]:  # fmt: skip
-    """The JSON of deliveries, PIECES a delivery. The first closes the delivery before it; behind the last one a `}` is missing.
-
-    The second is the message id, and the last three are what the message has behind its opening. `tails` are the
-    ends of the ack tokens, `counts` deliver counts.
-    """
-    if not ids:
-        return []
-    pieces = [b'},{"ack_token":"'] * (PIECES * len(ids))
-    pieces[1::PIECES] = pieces[3::PIECES] = ids
-    label, begin = label_of(heads[0]).encode(), opening(stream)
-    pieces[2::PIECES] = _each(tails, lambda tail: b'%b","id":"' % tail.encode())
-    pieces[4::PIECES] = _each(counts, lambda count: b'","deliver_count":%d,"%b":%b' % (count, label, begin))
-    pieces[5::PIECES], pieces[6::PIECES], pieces[7::PIECES] = _columns(stream, ids, heads, bodies)
-    return pieces
-
-
-def _each(values: Sequence[V], text: Callable[[V], bytes]) -> list[bytes]:
-    """A text for each value, made once for equal ones. Most often all are equal."""
-    texts: dict[V, bytes] = {value: text(value) for value in set(values)}
-    return list(map(texts.__getitem__, values)) if len(texts) > 1 else [*texts.values()] * len(values)
+    return [b"".join((begin, *parts)) for parts in zip(*columns(stream, ids, heads, bodies), strict=True)]
 
 
 def _from_fields(stream: str, message_id: bytes, fields_json: bytes) -> tuple[bytes, bytes]:

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from http_api.auth import require
 from http_api.bodies.codec import answer, page_query
 from http_api.context import context
-from http_api.shapes import AuditPage
+from http_api.shapes.answers import AuditPage
 
 
 async def page(request: Request) -> Response:

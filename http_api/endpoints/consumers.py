@@ -11,7 +11,8 @@ from http_api.auth import require
 from http_api.bodies.codec import answer, page_query, query, read_json, truth, while_there
 from http_api.context import context, made
 from http_api.monitoring import metrics
-from http_api.shapes import ConsumerObject, ConsumerPage, Deleted, PauseRequest, ResetRequest
+from http_api.shapes.answers import ConsumerObject, ConsumerPage, Deleted
+from http_api.shapes.requests import PauseRequest, ResetRequest
 
 _SPEC = msgspec.json.Decoder(ConsumerSpec)
 _CHANGES = msgspec.json.Decoder(ConsumerChanges)

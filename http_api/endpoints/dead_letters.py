@@ -11,7 +11,8 @@ from http_api.auth import require
 from http_api.bodies.codec import answer, page_query, query, read_json, truth, while_there
 from http_api.context import context
 from http_api.endpoints.streams import page_json
-from http_api.shapes import Purged, RedriveRequest
+from http_api.shapes.answers import Purged
+from http_api.shapes.requests import RedriveRequest
 
 _REDRIVE = msgspec.json.Decoder(RedriveRequest)
 

@@ -13,25 +13,30 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.access.tokens import Access
-from broker.consumers.batches import Batch, Nack, Outcome
+from broker.consumers.batches import Nack, Outcome
 from broker.errors import InvalidAckToken, InvalidRequest, Unauthenticated, ValidationFailed
 from broker.messages.validation import decode
 from http_api.auth import require
+from http_api.bodies.batch import batch_json
 from http_api.bodies.codec import answer, disconnect, integer, milliseconds, page_query, read_json, while_there
 from http_api.bodies.remembering import remembered
 from http_api.context import context
 from http_api.monitoring import metrics
-from http_api.shapes import Acked, Extended, Nacked, PendingPage, Released, ReleaseRequest, RetryingPage
+from http_api.shapes.answers import Acked, Extended, Nacked, PendingPage, Released, RetryingPage
+from http_api.shapes.requests import (
+    MAX_DELAY_MS,
+    MAX_REASON,
+    MAX_WAIT_MS,
+    MOST,
+    AckRequest,
+    NackOne,
+    NackRequest,
+    NextRequest,
+    ReleaseRequest,
+)
 
-MAX_WAIT_MS = 300_000
-MAX_DELAY_MS = 604_800_000
-MAX_TOKENS = 1000
-MAX_REASON = 1024
-_NEXT = frozenset({"batch_size", "min_batch", "wait_for", "worker", "ack", "nack"})
 _WORKER = re.compile(r"[!-~]{1,64}")
-_TOKENS = frozenset({"ack_tokens"})
-_NACKS = frozenset({"ack_tokens", "delay_ms", "nacks"})
-_NACK = frozenset({"ack_token", "delay_ms", "outcome", "reason"})
+_NEXT, _TOKENS, _NACKS, _NACK = (frozenset(kind.__struct_fields__) for kind in (NextRequest, AckRequest, NackRequest, NackOne))
 _RELEASE = msgspec.json.Decoder(ReleaseRequest)
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
@@ -62,18 +67,6 @@ def _consumer(request: Request, *, read: bool = False) -> str:
     return name
 
 
-def batch_json(batch: Batch) -> bytes:
-    """A batch as the API shows it: stored bytes joined, nothing decoded."""
-    info = b',"info":{"num_pending":%d,"num_ack_pending":%d}}' % (batch.num_pending, batch.num_ack_pending)
-    pieces = [*batch.deliveries.pieces]
-    if not pieces:
-        return b'{"data":[]' + info
-    # The first piece of each closes the one before, but there is none before the first.
-    pieces[0] = b'{"data":[' + pieces[0][2:]
-    pieces += (b"}]", info)
-    return b"".join(pieces)
-
-
 def _query(text: bytes) -> dict[str, Any]:
     """What a query string asks of next."""
     given = dict(parse_qsl(text.decode("latin-1"), keep_blank_values=True))
@@ -82,7 +75,7 @@ def _query(text: bytes) -> dict[str, Any]:
 
 def _limits(asked: Mapping[str, Any]) -> tuple[int, int, int, str]:
     """batch_size, min_batch, how long to wait in ms, and the worker's name. InvalidRequest."""
-    batch_size = integer(asked.get("batch_size", 1), "batch_size", 1, 1000)
+    batch_size = integer(asked.get("batch_size", 1), "batch_size", 1, MOST)
     min_batch = integer(asked.get("min_batch", 1), "min_batch", 1, batch_size)
     worker = asked.get("worker", "")
     if "worker" in asked and not (isinstance(worker, str) and _WORKER.fullmatch(worker)):
@@ -151,8 +144,8 @@ async def _leaving(request: Request) -> None:
 
 def _strings(tokens: object, name: str, fewest: int = 1) -> list[str]:
     """A list of ack tokens. InvalidRequest: it is none; InvalidAckToken: something in it is no string."""
-    if not isinstance(tokens, list) or not fewest <= len(tokens) <= MAX_TOKENS:
-        raise InvalidRequest(f"{name} must be a list of {fewest} to {MAX_TOKENS} ack tokens.")
+    if not isinstance(tokens, list) or not fewest <= len(tokens) <= MOST:
+        raise InvalidRequest(f"{name} must be a list of {fewest} to {MOST} ack tokens.")
     try:
         "".join(tokens)  # the quickest way to tell
     except TypeError as exc:
@@ -162,8 +155,8 @@ def _strings(tokens: object, name: str, fewest: int = 1) -> list[str]:
 
 def _nacks(rows: object, name: str, fewest: int = 1) -> list[Nack]:
     """A list of nacks, each a token or an object (C34). InvalidRequest."""
-    if not isinstance(rows, list) or not fewest <= len(rows) <= MAX_TOKENS:
-        raise InvalidRequest(f"{name} must be a list of {fewest} to {MAX_TOKENS} nacks.")
+    if not isinstance(rows, list) or not fewest <= len(rows) <= MOST:
+        raise InvalidRequest(f"{name} must be a list of {fewest} to {MOST} nacks.")
     return [_nack_of(row, f"{name}[{i}]") for i, row in enumerate(rows)]
 
 

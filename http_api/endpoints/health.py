@@ -8,7 +8,7 @@ from http_api.auth import authenticate, require
 from http_api.bodies.codec import answer
 from http_api.context import context
 from http_api.monitoring.exposition import exposition
-from http_api.shapes import Health
+from http_api.shapes.answers import Health
 
 
 async def live(request: Request) -> Response:

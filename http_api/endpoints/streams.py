@@ -22,7 +22,7 @@ from http_api.bodies.codec import answer, page_query, query, read_json, truth, w
 from http_api.bodies.overflow import Overflow
 from http_api.context import context, made
 from http_api.monitoring import metrics
-from http_api.shapes import Cancelled, Deleted, PublishAnswer, ScheduledPage, StreamPage
+from http_api.shapes.answers import Cancelled, Deleted, PublishAnswer, ScheduledPage, StreamPage
 
 _SPEC = msgspec.json.Decoder(StreamSpec)
 _CHANGES = msgspec.json.Decoder(StreamChanges)

@@ -11,7 +11,8 @@ from broker.messages.validation import decode
 from http_api.auth import require
 from http_api.bodies.codec import answer, read_json
 from http_api.context import context, made
-from http_api.shapes import AccessObject, CreatedToken, Deleted, TokenList, TokenRequest
+from http_api.shapes.answers import AccessObject, CreatedToken, Deleted, TokenList
+from http_api.shapes.requests import TokenRequest
 
 _TOKEN = msgspec.json.Decoder(TokenRequest)
 MAX_EXPIRY_MS = 2**45

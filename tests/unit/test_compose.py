@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from http_api.endpoints.deliveries import MAX_WAIT_MS
 from http_api.server.serve import GRACE_S
+from http_api.shapes.requests import MAX_WAIT_MS
 
 ROOT = Path(__file__).resolve().parents[2]
 

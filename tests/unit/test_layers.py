@@ -21,8 +21,8 @@ ROOMS = [
     "broker",
     # The facade.
     "http_api http_api.settings http_api.refusals",
-    "http_api.bodies http_api.monitoring",
-    "http_api.problems http_api.visitors http_api.auth http_api.context http_api.shapes",
+    "http_api.bodies http_api.monitoring http_api.shapes",
+    "http_api.problems http_api.visitors http_api.auth http_api.context",
     "http_api.endpoints http_api.console http_api.edge",
     "http_api.routes",
     "http_api.description http_api.auditing",

@@ -1,15 +1,14 @@
-"""The shapes of requests and answers that the API description shows, beside those that the library defines."""
+"""Answers, beside those that the library defines."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
 from broker.access.audit import AuditEntry
 from broker.access.tokens import AccessToken
-from broker.consumers.batches import Outcome, PendingDelivery, Settlement
+from broker.consumers.batches import PendingDelivery, Settlement
 from broker.consumers.fields import Backoff, ConsumerInfo, Ordering
 from broker.consumers.filters import Filters
-from broker.messages.incoming import EventMessage, RecordMessage
 from broker.streams.inspection import MessageState, Retrying, Scheduled
 from broker.streams.lifecycle import Stream
 from broker.streams.publishing import Published
@@ -115,40 +114,6 @@ class NextAnswer(msgspec.Struct, omit_defaults=True):
     settled: Settlement | None = None
 
 
-class NackOne(msgspec.Struct, forbid_unknown_fields=True):
-    """A delivery to nack: deliver it again, give it back as if it had not been made, or reject it."""
-
-    ack_token: str
-    delay_ms: Annotated[int, msgspec.Meta(ge=0, le=604_800_000)] | None = None
-    outcome: Outcome | None = "retry"
-    reason: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
-
-
-class NextRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """What to fetch; the same names serve as query parameters. `wait_for`: ms, or such as 500ms, 30s, 5m."""
-
-    batch_size: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = 1
-    wait_for: int | str | None = 0
-    min_batch: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = 1
-    worker: Annotated[str, msgspec.Meta(pattern="^[!-~]{1,64}$")] | None = None
-    ack: Annotated[list[str], msgspec.Meta(max_length=1000)] | None = []
-    nack: Annotated[list[NackOne], msgspec.Meta(max_length=1000)] | None = []
-
-
-class AckRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Deliveries to ack."""
-
-    ack_tokens: Tokens
-
-
-class NackRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Deliveries to nack, all alike by `ack_tokens` or each its own way by `nacks`. Without `delay_ms`: the backoff."""
-
-    ack_tokens: Tokens | msgspec.UnsetType | None = msgspec.UNSET
-    delay_ms: Annotated[int, msgspec.Meta(ge=0, le=604_800_000)] | None = None
-    nacks: Annotated[list[NackOne], msgspec.Meta(min_length=1, max_length=1000)] | msgspec.UnsetType | None = msgspec.UNSET
-
-
 class Extended(msgspec.Struct):
     """How many were extended, and the tokens that name no live delivery."""
 
@@ -156,32 +121,10 @@ class Extended(msgspec.Struct):
     stale: list[str]
 
 
-class RedriveRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Dead letters to put back: these ids, or those that match."""
-
-    ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=1000)] | None = None
-    collection_id: str | None = None
-    reason: Literal["max_deliver", "rejected"] | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    dry_run: bool | None = False
-
-
 class Purged(msgspec.Struct):
     """How many dead letters were deleted."""
 
     purged: int
-
-
-class ResetRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Where to start anew."""
-
-    deliver_policy: str
-
-
-class PauseRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Until when; null = until it is resumed."""
-
-    until: str | None = None
 
 
 class Acked(msgspec.Struct):
@@ -280,13 +223,6 @@ class RetryingPage(msgspec.Struct):
     next: str | None
 
 
-class ReleaseRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """What to release: these messages, or all that a worker has."""
-
-    ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=1000)] | None = None
-    worker: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
-
-
 class Released(msgspec.Struct):
     """How many deliveries were released."""
 
@@ -311,14 +247,6 @@ class DeadLetterPage(msgspec.Struct):
 
     data: list[DeadLetterObject]
     next: str | None
-
-
-class TokenRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """An access token to create. `expires_in`: ms, or such as 30s, 5m, 12h, 90d; null = it does not expire."""
-
-    name: str
-    scopes: Annotated[list[str], msgspec.Meta(min_length=1, max_length=1000)]
-    expires_in: int | str | None = None
 
 
 class CreatedToken(msgspec.Struct):
@@ -365,15 +293,3 @@ class Health(msgspec.Struct, omit_defaults=True):
     status: str
     reason: str | None = None
     publishing: bool = True
-
-
-class PublishRecords(msgspec.Struct):
-    """What is published to a record stream."""
-
-    messages: Annotated[list[RecordMessage], msgspec.Meta(min_length=1, max_length=1000)]
-
-
-class PublishEvents(msgspec.Struct):
-    """What is published to an event stream."""
-
-    messages: Annotated[list[EventMessage], msgspec.Meta(min_length=1, max_length=1000)]

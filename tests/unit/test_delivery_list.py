@@ -4,13 +4,13 @@ import msgspec
 import pytest
 
 from broker.consumers.batches import Batch, Delivery, DeliveryList
-from broker.messages.outgoing import delivered
-from http_api.endpoints.deliveries import batch_json
+from broker.messages.outgoing import columns
+from http_api.bodies.batch import batch_json
 
 TAILS, COUNTS = [f".{number}.1795458299271261" for number in (1, 2, 3)], [1, 1, 2]
 BODIES = [b'{"id":"e","data":1}', b'{"id":"f","data":2}', b'{"id":"g","data":3}']
-PIECES = delivered("events", [b"1-0", b"1-1", b"2-0"], TAILS, COUNTS, [b"7 k", b"8 k", b"9 "], BODIES)
-GIVEN = DeliveryList("events", "event", TAILS, COUNTS, PIECES)
+IDS = [b"1-0", b"1-1", b"2-0"]
+GIVEN = DeliveryList("events", "event", IDS, TAILS, COUNTS, columns("events", IDS, [b"7 k", b"8 k", b"9 "], BODIES))
 
 
 def test_it_is_a_sequence() -> None:
