@@ -28,7 +28,7 @@ from http_api.edge.connection import Connection
 from http_api.edge.held import Held
 from http_api.edge.limits import DEFAULT
 from http_api.monitoring import logs, metrics
-from http_api.server.supervisor import supervise
+from http_api.server.supervisor import BEAT_S, beat, supervise
 from http_api.settings import SHORTEST_ADMIN_TOKEN, Settings, WrongSetting
 
 logger = logging.getLogger("broker")
@@ -36,7 +36,7 @@ logger = logging.getLogger("broker")
 GRACE_S = 7
 _BACKLOG = 4096
 # Names to worker processes the mark that they share (`broker.access.OpenMode`).
-DOOR = "BROKER_OPEN_WHILE_THERE_IS"
+OPEN_MODE_MARK = "BROKER_OPEN_WHILE_THERE_IS"
 
 
 class _Server(uvicorn.Server):
@@ -76,7 +76,7 @@ def serve_worker(settings: Settings, listener: socket.socket, open_mode: OpenMod
         showing = None
         if settings.workers > 1:
             metrics.process_began(os.environ[metrics.COUNTS_AT])
-            showing = asyncio.create_task(_show_waiting(broker))
+            showing = asyncio.create_task(_report(broker))
         await _Server(config, broker).serve([listener])
         if showing is not None:
             showing.cancel()
@@ -89,11 +89,12 @@ def serve_worker(settings: Settings, listener: socket.socket, open_mode: OpenMod
         runner.run(run(settings.redis_url))
 
 
-async def _show_waiting(broker: Broker) -> None:
-    """Tell the process that answers /metrics, which may be another one, how many calls wait in this one."""
+async def _report(broker: Broker) -> None:
+    """Tell the supervisor that this process does not hang, and /metrics, which any process may answer, how many calls wait in it."""
     while True:
+        beat()
         metrics.waits_now(broker.waiting.count)
-        await asyncio.sleep(1)
+        await asyncio.sleep(BEAT_S)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -229,7 +230,7 @@ def _run(settings: Settings, url: str, listener: socket.socket, *, is_open: bool
             mark.touch()
         environment = os.environ | {
             "BROKER_REDIS_URL": url,
-            DOOR: str(mark),
+            OPEN_MODE_MARK: str(mark),
             metrics.COUNTS_AT: shared_dir,
             "BROKER_HOST": settings.host,
             "BROKER_LOG_LEVEL": settings.log_level,

@@ -1,5 +1,6 @@
-"""Worker processes over one listening socket: started, replaced when they die, and ended with their parent."""
+"""Worker processes over one listening socket: started, replaced when they die or hang, and ended with their parent."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -19,6 +20,10 @@ END_S = 9.0
 HEALTHY_S = 3.0
 LONGEST_PAUSE_S = 10.0
 _LOOK_S = 0.1
+# A worker beats once in BEAT_S. One that was silent for so many looks hangs, and is killed. Looks are counted, not seconds: while
+# the parent itself is stopped, nobody is silent.
+BEAT_S = 1.0
+HUNG_LOOKS = 300
 
 
 class Worker:
@@ -32,16 +37,24 @@ class Worker:
 
     def _start(self) -> None:
         # The worker reads its standard input to learn that this process is gone; nothing is ever written to it.
+        # On its standard output it beats.
         self.process = subprocess.Popen(  # noqa: S603 - our own module
-            self._command, env=self._environment, pass_fds=(self._listener,), stdin=subprocess.PIPE
+            self._command, env=self._environment, pass_fds=(self._listener,), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
+        assert self.process.stdout is not None  # noqa: S101 - asked for
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self._silent = 0
         self._start_at = None
         self._started = time.monotonic()
 
     def keep(self) -> None:
-        """Start the worker again when it has died: at once, or after a pause when it did not live long."""
+        """Kill the worker when it hangs. Start it again when it has died: at once, or after a pause when it did not live long."""
         status = self.process.poll()
         if status is None:
+            self._silent = 0 if self._has_beaten() else self._silent + 1
+            if self._silent == HUNG_LOOKS:
+                logger.error("worker %d hangs: no sign of life for %.0f s; killing it", self.process.pid, HUNG_LOOKS * _LOOK_S)
+                self.process.kill()
             return
         now = time.monotonic()
         if self._start_at is None:
@@ -53,10 +66,16 @@ class Worker:
         if now >= self._start_at:
             self._start()
 
+    def _has_beaten(self) -> bool:
+        """Whether the worker has beaten since the last look."""
+        assert self.process.stdout is not None  # noqa: S101 - asked for at its start
+        return bool(self.process.stdout.read(4096))
+
     def forget(self) -> None:
         """Give back what is left of a process that has ended."""
-        assert self.process.stdin is not None  # noqa: S101 - asked for at its start
-        self.process.stdin.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None  # noqa: S101 - asked for at its start
+            pipe.close()
         metrics.process_ended(self.process.pid, self._environment)
 
     def end(self, deadline: float) -> None:
@@ -96,6 +115,12 @@ def supervise(count: int, listener: socket.socket, environment: dict[str, str]) 
             worker.end(deadline)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def beat() -> None:
+    """In a worker: a sign of life for the supervisor."""
+    with contextlib.suppress(BrokenPipeError):  # it is gone, as `end_with_parent` notices too
+        os.write(sys.stdout.fileno(), b".")
 
 
 def end_with_parent() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -17,6 +18,8 @@ import redis
 
 from benchmarks.balanced import run
 from benchmarks.processes import await_ready, free_port, serving
+from broker.store.embedded import Embedded
+from http_api.server.serve import OPEN_MODE_MARK
 from http_api.server.supervisor import Worker
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds worker processes in /proc")
@@ -165,3 +168,30 @@ def test_c45_a_worker_that_does_not_stop_in_time_is_killed(environment: dict[str
     worker.process.terminate()
     worker.end(time.monotonic() + 0.2)
     assert worker.process.returncode == -signal.SIGKILL
+
+
+def beats(worker: Worker) -> bool:
+    """Look at a worker as its supervisor does; whether it has beaten since the last look."""
+    worker.keep()
+    return worker._silent == 0
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced(
+    environment: dict[str, str], redis_server: Embedded, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("http_api.server.supervisor.HUNG_LOOKS", 100)
+    settings = {"BROKER_REDIS_URL": redis_server.url, "BROKER_WORKERS": "2", OPEN_MODE_MARK: "none"}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        command = [sys.executable, "-m", "http_api.server.worker", str(listener.fileno())]
+        worker = Worker(command, {**os.environ, **environment, **settings}, listener.fileno())
+        first = worker.process.pid
+        until(lambda: beats(worker))
+        os.kill(first, signal.SIGSTOP)
+        until(lambda: beats(worker) and worker.process.pid != first, 30)
+        until(lambda: beats(worker))  # the other one does too
+        hung, ended = caplog.messages
+        assert hung.startswith(f"worker {first} hangs: no sign of life for 10 s")
+        assert ended.startswith(f"worker {first} ended with -9")
+        worker.process.terminate()
+        worker.end(time.monotonic() + 10)
+        assert worker.process.returncode == 0
