@@ -1,4 +1,4 @@
-"""Every key that Python names. All other keys derive from `stream(name)`, in `lua/prelude.lua`."""
+"""Every key that Python names. `lua/keys.lua` has all keys of a stream."""
 
 STREAMS = "broker:streams"  # hash: stream name -> ""
 CONSUMERS = "broker:consumers"  # hash: consumer name -> the name of its stream
@@ -19,6 +19,11 @@ def log(name: str) -> str:
     return stream(name) + ":log"
 
 
+def consumers(name: str) -> str:
+    """The set of the names of a stream's consumers."""
+    return stream(name) + ":consumers"
+
+
 def gate(name: str, consumer: str) -> str:
     """The key without which the XREADGROUP that follows the script `fast_read` fails."""
     return f"{stream(name)}:gate:{consumer}"
@@ -27,3 +32,18 @@ def gate(name: str, consumer: str) -> str:
 def wake(name: str) -> str:
     """The Redis Stream that names consumers with something to deliver that the log does not show."""
     return stream(name) + ":wake"
+
+
+def mark(name: str, mark: str) -> str:
+    """The key that a publish leaves which is waited for."""
+    return f"{stream(name)}:mark:{mark}"
+
+
+def beside(key: str) -> str:
+    """A key that never exists, in the slot of another one."""
+    return key + ":nothing"
+
+
+def probe(number: int) -> str:
+    """One of many keys, to find one on each server of a cluster."""
+    return f"{PROBE}:{number}"

@@ -12,7 +12,7 @@
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 local name, start, filter, canonical = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local key, epoch, fields = s.key .. ':consumer:' .. name, nil, {}
+local key, epoch, fields = s.key .. KEY.consumer .. name, nil, {}
 for i = 5, #ARGV, 2 do
   if ARGV[i] == 'epoch' then epoch = ARGV[i + 1] else fields[#fields + 1], fields[#fields + 2] = ARGV[i], ARGV[i + 1] end
 end
@@ -37,6 +37,6 @@ if not begin(s, key, name, start, indexed, epoch) then
   redis.call('DEL', key)
   return redis.error_reply('CONSUMER_EXISTS as a group that another client made')
 end
-redis.call('SADD', s.key .. ':consumers', name)
+redis.call('SADD', s.key .. KEY.consumers, name)
 if filter ~= '' then use_filter(s, filter, canonical) end
 return 'created'

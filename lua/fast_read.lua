@@ -28,7 +28,7 @@ if sync_due(s, c) then
   free_first(s)
   redis.call('HSET', c.key, 'synced_at', s.now)
 end
-if c.paused or upkeep_due(s) or not c.index and redis.call('ZCOUNT', s.key .. ':plain', c.position + 1, '+inf') > 0 or redelivery_due(s, c) then return { 1 } end
+if c.paused or upkeep_due(s) or not c.index and redis.call('ZCOUNT', s.key .. KEY.plain, c.position + 1, '+inf') > 0 or redelivery_due(s, c) then return { 1 } end
 
 local batch, out, waiting = tonumber(ARGV[2]), num_ack_pending(s, c), num_new(s, c)
 local count, set_back = math.min(batch, waiting), num_set_back(s, c)
@@ -38,7 +38,7 @@ if ARGV[3] ~= '0' then
   local acked, stale = ack_tokens(s, c, ARGV, 4, tonumber(ARGV[3]))
   settled, out = { acked, 0, unpack(stale) }, out - acked
 end
-local gate = s.key .. ':gate:' .. c.name
+local gate = s.key .. KEY.gate .. c.name
 redis.call('DEL', gate) -- first what frees: a Redis at its memory limit lets a script go on then
 keep_clock(s)
 if c.index then

@@ -15,7 +15,7 @@ local id = ARGV[1]
 local entry = redis.call('XRANGE', s.log, id, id)[1]
 if not entry or s.kind == 'records' and is_plain(s, entry) then return redis.error_reply('MESSAGE_NOT_FOUND no such message') end
 if not ARGV[2] then
-  local names = redis.call('SMEMBERS', s.key .. ':consumers')
+  local names = redis.call('SMEMBERS', s.key .. KEY.consumers)
   table.sort(names)
   local head, body = content_of(s, entry)
   return { 0, head, body, names }
@@ -36,7 +36,7 @@ local function state_of(c)
     local delivered_at, expires_at = times_out(s, c, p, p[4] - given_back, read_at)
     return { 'out', worker_of(p[2]), p[4] - given_back, delivered_at, expires_at, -1, '' }
   end
-  if c.keyed and redis.call('HEXISTS', s.key .. ':parked:' .. c.name, id) == 1 then return { 'blocked' } end
+  if c.keyed and redis.call('HEXISTS', s.key .. KEY.parked .. c.name, id) == 1 then return { 'blocked' } end
   if redis.call('ZSCORE', c.retry, member) then
     if not due_at then return { 'new' } end -- its key became free
     return { 'retrying', '', number - given_back, -1, -1, due_at, reason }

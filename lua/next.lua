@@ -76,7 +76,7 @@ local function redeliver(rows, run)
       run = false
       redis.call('ZREM', c.retry, row.member)
       if c.keyed then redis.call('SREM', c.fresh, row.id) end
-      redis.call('ZREM', s.key .. ':retrying', row.member .. ':' .. c.name)
+      redis.call('ZREM', s.key .. KEY.retrying, row.member .. ':' .. c.name)
     end
   end
   local claimed = claim_again(rows, run)
@@ -126,7 +126,7 @@ end
 -- What a parked message costs, in rows that are looked at; and how many are claimed at once where some are parked already, and
 -- so more may be. Else a claim is parked whole at most once.
 local PARKING, CLAIM, budget = 120, 25, 3000
-local crowded = c.keyed and redis.call('EXISTS', s.key .. ':parked:' .. c.name) == 1
+local crowded = c.keyed and redis.call('EXISTS', s.key .. KEY.parked .. c.name) == 1
 
 -- Deliver new messages but for those whose time to live is over or whose key is busy. Returns how many, and whether there
 -- may be more.

@@ -1,44 +1,4 @@
--- prelude: stands before every command. The clock, the ids, the key names, and how a stream and a consumer are opened.
---
--- What exists. A stream S is a log of entries and its side keys; all carry the hash tag {S}, so one Redis Cluster slot
--- holds them, and every script takes the one key `broker:{S}` from which the others derive. A consumer C is the
--- consumer group C on the log: the group's pending list (PEL) is the truth of what is out. Side keys only index what
--- the PEL and the log cannot answer:
---
---   broker:{S}                 hash    kind, limits, idx and seen (the number and the id of the last counted message),
---                                      first (number of the first entry left), clock (below), largest (bytes of an entry)
---   broker:{S}:log             stream  entries: head, body (shared/entries.lua)
---   broker:{S}:records         hash    record id -> "entry-id inserted_at upstream_updated_us digest place" (shared/filters.lua)
---   broker:{S}:dedupe[:old]    hash    event id -> "entry-id time": this and the previous dedupe window
---   broker:{S}:plain           zset    ids of entries added by a plain XADD, score = their idx
---   broker:{S}:filters         hash    filters in use: F, F:uses, and while it is built F:at, F:until; #...: shared/filters.lua, routes.lua
---   broker:{S}:routes          zset    the patterns of the filters in use, by which entries find these
---   broker:{S}:leaving         zset    "id place" of entries that are yet to leave their indexes
---   broker:{S}:index:F         zset    ids of the entries that filter F matches (`all`: every record)
---   broker:{S}:delayed         zset    tickets of events that are to be appended later, score = when
---   broker:{S}:delayed-events  hash    ticket -> the event: arguments of its append as a JSON list
---   broker:{S}:delayed-ids     hash    event id -> the last ticket with it
---   broker:{S}:ttl             zset    ids of events with a time to live, score = when it is over
---   broker:{S}:lapsed          zset    ids of events whose time to live is over
---   broker:{S}:mark:M          string  left by a publish that is waited for (shared/durable.lua); ends by itself
---   broker:{S}:consumers       set     names
---   broker:{S}:wake            stream  names of consumers with something to deliver that the log does not tell
---   broker:{S}:retrying        zset    "id:consumer" of all that lies in a retry set or is parked
---   broker:{S}:gone            zset    what is yet to leave `retrying`: shared/forgetting.lua, ending.lua
---   broker:{S}:left[:N]        zset
---   broker:{S}:consumer:C      hash    configuration, epoch, cursor, position, sweep position
---   broker:{S}:gate:C          stream  exists between `fast_read` and the XREADGROUP that follows it in a transaction
---   broker:{S}:retry:C         zset    nacked messages, score = time due, 0 = now. Not in the PEL while here
---   broker:{S}:deadlines:C     zset    out rows that do not expire in stream order, score = when their ack wait began, 0 = over
---   broker:{S}:firsts:C        set     ids of those of `deadlines` with a deliver count of 1
---   broker:{S}:fresh:C         set     ids of those of `retry` and `parked` that were never delivered
---   broker:{S}:notes:C         hash    id -> "delivery-number given-back@delivered-at,due-at reason" of nacked messages
---   broker:{S}:busy:C          set     of a consumer with ordering key, as are held, parked and queue: shared/holding.lua
---   broker:{S}:held:C          hash
---   broker:{S}:parked:C        hash
---   broker:{S}:queue:C         zset
---   broker:{S}:dead:C          stream  dead letters
---   broker:{S}:dead-ids:C      hash    message id -> id in broker:{S}:dead:C
+-- prelude: stands before every command. The clock, the ids, and how a stream and a consumer are opened.
 
 -- The only clock: Redis' own, in ms. Tests replace this one function.
 local function now_ms()
@@ -101,7 +61,7 @@ local function open_stream(key)
     'first', 'replicas', 'fsync', 'strays', 'clock', 'largest', 'dropping')
   if not f[1] then return nil end
   local s = {
-    key = key, log = key .. ':log', kind = f[1], idx = tonumber(f[2]), seen = f[3],
+    key = key, log = key .. KEY.log, kind = f[1], idx = tonumber(f[2]), seen = f[3],
     max_messages = tonumber(f[4] or ''), max_age_ms = tonumber(f[5] or ''), dedupe_window_ms = tonumber(f[6] or ''),
     schedules = f[7], first = tonumber(f[8] or 1), replicas = tonumber(f[9] or ''), fsync = f[10] == '1', strays = f[11],
     largest = tonumber(f[13] or 1048576), dropping = f[14],
@@ -115,7 +75,7 @@ end
 -- `stepped`: the step of Redis' clock that it has noticed, when, and where the group stood (shared/positions.lua).
 local function open_consumer(s, name)
   if not s then return nil end
-  local key = s.key .. ':consumer:' .. name
+  local key = s.key .. KEY.consumer .. name
   local f = redis.call('HMGET', key, 'epoch', 'filter', 'cursor', 'sweep', 'sweep_at', 'synced_at', 'ack_wait_ms',
     'max_deliver', 'max_ack_pending', 'backoff_ms', 'full', 'start', 'max_waiting', 'paused_until', 'ordering',
     'verify_from', 'verified_at', 'position', 'stepped', 'recheck')
@@ -123,8 +83,8 @@ local function open_consumer(s, name)
   local backoff = {}
   for delay in string.gmatch(f[10], '%d+') do backoff[#backoff + 1] = tonumber(delay) end
   local index
-  if f[2] ~= '' then index = s.key .. ':index:' .. f[2]
-  elseif s.kind == 'records' then index = s.key .. ':index:all' end
+  if f[2] ~= '' then index = s.key .. KEY.index .. f[2]
+  elseif s.kind == 'records' then index = s.key .. KEY.index_all end
   local steps, stepped_at, stepped_id = string.match(f[19] or '', '^(%d+) (%d+) (%S+)$')
   local c = {
     key = key, name = name, epoch = f[1], filter = f[2], filtered = f[2] ~= '', index = index,
@@ -134,8 +94,8 @@ local function open_consumer(s, name)
     paused = (f[14] == 'inf' and math.huge or tonumber(f[14] or '') or 0) > s.wall,
     keyed = f[15] == 'key', verify_from = f[16] or '0', verified_at = tonumber(f[17] or 0), position = tonumber(f[18] or 0),
     steps = tonumber(steps or 0), stepped_at = tonumber(stepped_at), stepped_id = stepped_id, recheck = f[20],
-    retry = s.key .. ':retry:' .. name, fresh = s.key .. ':fresh:' .. name, deadlines = s.key .. ':deadlines:' .. name, firsts = s.key .. ':firsts:' .. name,
-    notes = s.key .. ':notes:' .. name, dead = s.key .. ':dead:' .. name, dead_ids = s.key .. ':dead-ids:' .. name,
+    retry = s.key .. KEY.retry .. name, fresh = s.key .. KEY.fresh .. name, deadlines = s.key .. KEY.deadlines .. name, firsts = s.key .. KEY.firsts .. name,
+    notes = s.key .. KEY.notes .. name, dead = s.key .. KEY.dead .. name, dead_ids = s.key .. KEY.dead_ids .. name,
   }
   c.kept = { sweep = c.sweep, sweep_at = c.sweep_at }
   return c
@@ -143,11 +103,11 @@ end
 
 -- As much of both as an ack needs. A consumer that exists has a stream.
 local function open_settling(key, name)
-  local s, c = { key = key, log = key .. ':log' }, key .. ':consumer:' .. name
+  local s, c = { key = key, log = key .. KEY.log }, key .. KEY.consumer .. name
   local f = redis.call('HMGET', c, 'epoch', 'full', 'ordering')
   if not f[1] then return s, nil end
-  return s, { key = c, name = name, epoch = f[1], full = f[2], keyed = f[3] == 'key', deadlines = key .. ':deadlines:' .. name,
-    firsts = key .. ':firsts:' .. name, notes = key .. ':notes:' .. name }
+  return s, { key = c, name = name, epoch = f[1], full = f[2], keyed = f[3] == 'key', deadlines = key .. KEY.deadlines .. name,
+    firsts = key .. KEY.firsts .. name, notes = key .. KEY.notes .. name }
 end
 
 -- What every command begins with but those that store messages, streams or consumers. A Redis at its memory limit refuses
@@ -189,5 +149,5 @@ end
 
 -- Tell the servers' waiting reads that this consumer may have something that its log does not show.
 local function wake(s, name)
-  redis.call('XADD', s.key .. ':wake', 'MAXLEN', '~', 100, '*', 'consumer', name)
+  redis.call('XADD', s.key .. KEY.wake, 'MAXLEN', '~', 100, '*', 'consumer', name)
 end

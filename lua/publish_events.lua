@@ -12,7 +12,7 @@ if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 if s.kind ~= 'events' then return redis.error_reply('WRONG_KIND a record stream') end
 keep_clock(s)
 local reply = {}
-local current, old, window = s.key .. ':dedupe', s.key .. ':dedupe:old', s.dedupe_window_ms
+local current, old, window = s.key .. KEY.dedupe, s.key .. KEY.dedupe_old, s.dedupe_window_ms
 s.counted = catch_up(s)
 if s.counted and not release_delayed(s) then -- what came due before these events stands before them
   write_indexes(s)

@@ -24,7 +24,7 @@ for i = 1, #ARGV, 8 do
     standing[ARGV[i]] = records[#names]
   end
 end
-for i, stored in ipairs(redis.call('HMGET', s.key .. ':records', unpack(names))) do
+for i, stored in ipairs(redis.call('HMGET', s.key .. KEY.records, unpack(names))) do
   local r = records[i]
   if stored then r.id, r.inserted_at, r.updated_us, r.digest, r.place = string.match(stored, '^(%S+) (%d+) (%S*) (%S+) (.*)$') end
   r.stored_digest = r.digest
@@ -77,18 +77,18 @@ for i, r in ipairs(changed) do
   rows[2 * i] = id .. ' ' .. inserted_at .. ' ' .. r.updated_us .. ' ' .. r.digest .. ' ' .. place_of(collection_id, resource_id)
 end
 if #changed > 0 then
-  redis.call('ZADD', s.key .. ':index:all', unpack(members))
-  redis.call('HSET', s.key .. ':records', unpack(rows))
+  redis.call('ZADD', s.key .. KEY.index_all, unpack(members))
+  redis.call('HSET', s.key .. KEY.records, unpack(rows))
   redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen)
 end
 if #gone > 0 then
   redis.call('XDEL', s.log, unpack(gone))
-  redis.call('ZREM', s.key .. ':index:all', unpack(gone_members))
-  if redis.call('EXISTS', s.key .. ':retrying') == 1 then
+  redis.call('ZREM', s.key .. KEY.index_all, unpack(gone_members))
+  if redis.call('EXISTS', s.key .. KEY.retrying) == 1 then
     local count, scored = drop_records(s, gone_members), {}
     for i = count + 1, #gone_members do scored[#scored + 1], scored[#scored + 2] = 0, gone_members[i] end
     if #scored > 0 then
-      redis.call('ZADD', s.key .. ':gone', unpack(scored))
+      redis.call('ZADD', s.key .. KEY.gone, unpack(scored))
       redis.call('HSET', s.key, 'dropping', 1)
     end
   end

@@ -10,7 +10,7 @@
 local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 if not (ready(s, c) and expire(s, c)) then return { 1 } end
-local reply, limit, set, LOOK = { 0, '' }, tonumber(ARGV[3]), s.key .. ':retrying', 1000
+local reply, limit, set, LOOK = { 0, '' }, tonumber(ARGV[3]), s.key .. KEY.retrying, 1000
 local rows = redis.call('ZRANGEBYLEX', set, ARGV[2] == '' and '-' or '(' .. sortable(ARGV[2]) .. ';', '+', 'LIMIT', 0, LOOK)
 for i, row in ipairs(rows) do
   local member, name = string.match(row, '^([^:]*):(.*)$')
@@ -18,7 +18,7 @@ for i, row in ipairs(rows) do
   local number, given_back, reason, _, due_at = note_of(c, id)
   if name == c.name and due_at then
     local key = key_of(s, redis.call('XRANGE', s.log, id, id)[1])
-    local blocked = c.keyed and redis.call('HEXISTS', s.key .. ':parked:' .. c.name, id) or 0
+    local blocked = c.keyed and redis.call('HEXISTS', s.key .. KEY.parked .. c.name, id) or 0
     for _, value in ipairs({ id, number - given_back, due_at, reason, key, blocked }) do reply[#reply + 1] = value end
     limit = limit - 1
   end

@@ -9,7 +9,7 @@
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 if not up_to_date(s) then return { 1 } end
-local reply, delayed, limit = { 0, '' }, s.key .. ':delayed', tonumber(ARGV[2])
+local reply, delayed, limit = { 0, '' }, s.key .. KEY.delayed, tonumber(ARGV[2])
 local due, ticket = string.match(ARGV[1], '^(%d+)%-(%d+)$')
 local rank = 0
 if ticket then
@@ -22,7 +22,7 @@ if ticket then
 end
 local rows = redis.call('ZRANGE', delayed, rank, rank + limit, 'WITHSCORES')
 for i = 1, math.min(#rows, 2 * limit), 2 do
-  local event = cjson.decode(redis.call('HGET', s.key .. ':delayed-events', rows[i]))
+  local event = cjson.decode(redis.call('HGET', s.key .. KEY.delayed_events, rows[i]))
   for _, value in ipairs({ id_in(event[4]), event[1], key_in('events', event[4]), tonumber(rows[i + 1]) }) do reply[#reply + 1] = value end
   if i + 2 == 2 * limit + 1 and #rows > 2 * limit then reply[2] = string.format('%.0f-%s', rows[i + 1], rows[i]) end
 end

@@ -15,5 +15,5 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 local now = now_ms()
 redis.call('HSET', KEYS[1], 'idx', 0, 'seen', '0-0', 'largest', 0, 'created_at', now, 'updated_at', now, unpack(ARGV))
-redis.call('PERSIST', KEYS[1] .. ':wake')
+redis.call('PERSIST', KEYS[1] .. KEY.wake)
 return 'created'

@@ -14,7 +14,7 @@ local first, last = redis.call('XRANGE', s.log, '-', '+', 'COUNT', 1)[1], redis.
 local bytes = messages > 0 and redis.pcall('MEMORY', 'USAGE', s.log) or 0
 local reply = {
   messages, type(bytes) == 'number' and bytes or 0, first and first[1] or '', last and last[1] or '',
-  redis.call('SCARD', s.key .. ':consumers'),
+  redis.call('SCARD', s.key .. KEY.consumers),
 }
 for _, value in ipairs(redis.call('HGETALL', s.key)) do reply[#reply + 1] = value end
 return reply

@@ -1,7 +1,8 @@
 """The Lua files of `lua/`, put together as scripts.
 
-A script is the prelude, the shared files that the command's `-- uses:` line names, and the command. It is addressed by
-the SHA-1 of its text, so servers of different versions run side by side over one Redis.
+A script is the prelude, the shared files that the command's `-- uses:` line names, and the command, with the names of
+keys from `keys.lua` put in. It is addressed by the SHA-1 of its text, so servers of different versions run side by side over
+one Redis.
 """
 
 import hashlib
@@ -13,6 +14,8 @@ from pathlib import Path
 LUA = Path(__file__).resolve().parents[2] / "lua"
 # What stands in the prelude.
 MAX_ANSWER_BYTES = 8 << 20
+_KEY_ROW = re.compile(r"^  (\w+) = '(.+)',", re.MULTILINE)
+_KEY = re.compile(r"\bKEY\.(\w+)")
 _USES = re.compile(r"^-- uses: (.+)$", re.MULTILINE)
 
 
@@ -25,8 +28,18 @@ class Script:
     sha: str
 
 
+@lru_cache(maxsize=1)
+def key_texts() -> dict[str, str]:
+    """What is added to a stream's key to name its side keys: the table of `keys.lua`."""
+    return dict(_KEY_ROW.findall(_text("keys")))
+
+
 def read(path: str) -> str:
-    """The text of a file below `lua/`, named without its ending."""
+    """The text of a file below `lua/`, named without its ending. KeyError: it names a key that `keys.lua` lacks."""
+    return _KEY.sub(lambda found: f"'{key_texts()[found.group(1)]}'", _text(path))
+
+
+def _text(path: str) -> str:
     return (LUA / f"{path}.lua").read_text(encoding="utf-8")
 
 
@@ -46,7 +59,7 @@ def build(name: str, prelude: str) -> Script:
 
 def names() -> list[str]:
     """All commands, sorted."""
-    return sorted(path.stem for path in LUA.glob("*.lua") if path.stem != "prelude")
+    return sorted(path.stem for path in LUA.glob("*.lua") if path.stem not in ("prelude", "keys"))
 
 
 @lru_cache(maxsize=1)

@@ -78,7 +78,7 @@ class Consumers:
         return await self._changed(name, exact=False), reply == b"created"
 
     async def _is_of(self, name: str, stream: str) -> bool:
-        return bool(await self._engine.store.call("SISMEMBER", keys.stream(stream) + ":consumers", name))
+        return bool(await self._engine.store.call("SISMEMBER", keys.consumers(stream), name))
 
     async def _claim(self, name: str, stream: str) -> bool:
         """Enter the name in the registry, unless it stands for a consumer of another stream; whether it was not there."""

@@ -185,7 +185,7 @@ class Cluster:
         While a slot is in transit a server refuses commands on several keys of which it lacks one (TRYAGAIN). Without that a
         script would run on a stream of which a part is elsewhere already, and break off in the middle.
         """
-        return key, key + ":nothing"
+        return key, keys.beside(key)
 
     def read_group(self, key: str) -> int:
         """The slot."""
@@ -220,7 +220,7 @@ class Cluster:
         wanted = {nodes[0].name for nodes in self._nodes.slots_cache.values()}
         found: dict[str, str] = {}
         for n in range(_PROBES):
-            key = f"{keys.PROBE}:{n}"
+            key = keys.probe(n)
             if nodes := self._nodes.slots_cache.get(key_slot(key.encode())):
                 found.setdefault(nodes[0].name, key)
             if len(found) == len(wanted):

@@ -50,7 +50,7 @@ class Durability:
     async def _wait(self, stream: str, marks: Sequence[Mark]) -> list[bool]:
         key = keys.stream(stream)
         # The server that has the mark has the messages before it, and the waits count from this write on.
-        commands: list[tuple[str | int, ...]] = [("PEXPIRE", f"{key}:mark:{mark.name}", MARK_MS) for mark in marks]
+        commands: list[tuple[str | int, ...]] = [("PEXPIRE", keys.mark(stream, mark.name), MARK_MS) for mark in marks]
         wanted = max(mark.replicas for mark in marks)
         if wanted:
             others = ("WAIT", self._followers.get(stream, MOST_REPLICAS), OTHERS_MS)

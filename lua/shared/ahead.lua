@@ -13,5 +13,5 @@ end
 
 -- Whether another message holds this key.
 local function is_blocked(s, c, key)
-  return c.keyed and key ~= '' and redis.call('SISMEMBER', s.key .. ':busy:' .. c.name, key) == 1
+  return c.keyed and key ~= '' and redis.call('SISMEMBER', s.key .. KEY.busy .. c.name, key) == 1
 end

@@ -2,7 +2,7 @@
 
 -- Whether events of the stream lie in the log whose time to live is over.
 local function any_lapsed(s)
-  if s.any_lapsed == nil then s.any_lapsed = s.schedules and redis.call('EXISTS', s.key .. ':lapsed') == 1 end
+  if s.any_lapsed == nil then s.any_lapsed = s.schedules and redis.call('EXISTS', s.key .. KEY.lapsed) == 1 end
   return s.any_lapsed
 end
 
@@ -13,12 +13,12 @@ local function num_new(s, c)
   if c.start then return 0 end -- the log has not reached its start
   local ahead = s.idx - math.max(c.position, s.first - 1)
   if ahead == 0 or not any_lapsed(s) then return ahead end
-  return ahead - redis.call('ZLEXCOUNT', s.key .. ':lapsed', '(' .. sortable(cursor_of(s, c)), '+')
+  return ahead - redis.call('ZLEXCOUNT', s.key .. KEY.lapsed, '(' .. sortable(cursor_of(s, c)), '+')
 end
 
 -- Messages that it has reached and that wait: for a retry, or for their key.
 local function num_set_back(s, c)
-  return redis.call('ZCARD', c.retry) + (c.keyed and redis.call('HLEN', s.key .. ':parked:' .. c.name) or 0)
+  return redis.call('ZCARD', c.retry) + (c.keyed and redis.call('HLEN', s.key .. KEY.parked .. c.name) or 0)
 end
 
 -- Those of them that were delivered before.

@@ -140,7 +140,7 @@ local function due_in(s, c, out)
   local due = math.huge
   local retry = redis.call('ZRANGEBYSCORE', c.retry, '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
   if retry[2] then due = tonumber(retry[2]) end
-  local delayed = s.schedules and redis.call('ZRANGE', s.key .. ':delayed', 0, 0, 'WITHSCORES') or {}
+  local delayed = s.schedules and redis.call('ZRANGE', s.key .. KEY.delayed, 0, 0, 'WITHSCORES') or {}
   if delayed[2] then due = math.min(due, delayed[2] + s.lead) end
   if out > 0 then
     local deadline = redis.call('ZRANGEBYSCORE', c.deadlines, '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)

@@ -32,8 +32,8 @@ end
 
 -- Whether delayed events have come due, or events are over or have been.
 local function schedule_due(s)
-  return redis.call('EXISTS', s.key .. ':lapsed') == 1 or redis.call('ZCOUNT', s.key .. ':ttl', '-inf', s.now) > 0
-    or redis.call('ZCOUNT', s.key .. ':delayed', '-inf', s.wall) > 0
+  return redis.call('EXISTS', s.key .. KEY.lapsed) == 1 or redis.call('ZCOUNT', s.key .. KEY.ttl, '-inf', s.now) > 0
+    or redis.call('ZCOUNT', s.key .. KEY.delayed, '-inf', s.wall) > 0
 end
 
 -- Whether a stream is to be brought up to date.

@@ -11,6 +11,6 @@ local function append_mark(s, reply)
   if not s.replicas and not s.fsync then return end
   local time = redis.call('TIME')
   local mark = string.format('%.0f-%.0f', time[1] * 1000000 + time[2], redis.call('HINCRBY', s.key, 'marks', 1))
-  redis.call('SET', s.key .. ':mark:' .. mark, 1, 'PX', MARK_MS)
+  redis.call('SET', s.key .. KEY.mark .. mark, 1, 'PX', MARK_MS)
   reply[#reply + 1] = { s.replicas or 0, s.fsync and 1 or 0, mark }
 end

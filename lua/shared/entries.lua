@@ -40,7 +40,7 @@ local function is_plain(s, entry)
   local f = entry[2]
   if f[1] ~= 'head' or f[3] ~= 'body' then return true end
   if not s.strays or lacks_number(f[2]) then return false end
-  return redis.call('ZSCORE', s.key .. ':plain', sortable(entry[1])) or not string.find(f[2], '^%d+' .. LACKS)
+  return redis.call('ZSCORE', s.key .. KEY.plain, sortable(entry[1])) or not string.find(f[2], '^%d+' .. LACKS)
 end
 
 -- The fields that decide where an entry belongs: collection_id, resource_id (nil = none).
@@ -85,7 +85,7 @@ end
 
 local function idx_of(s, entry)
   local idx = not is_plain(s, entry) and string.match(entry[2][2], '^%d+')
-  return tonumber(idx or redis.call('ZSCORE', s.key .. ':plain', sortable(entry[1])) or 0)
+  return tonumber(idx or redis.call('ZSCORE', s.key .. KEY.plain, sortable(entry[1])) or 0)
 end
 
 -- What a client needs of an entry: head and body. For a plain XADD they are "idx plain" and its names and values as one JSON
@@ -113,7 +113,7 @@ end
 
 -- Whether an event's time to live is over: it is not delivered for the first time.
 local function has_lapsed(s, id)
-  return redis.call('ZSCORE', s.key .. ':lapsed', sortable(id))
+  return redis.call('ZSCORE', s.key .. KEY.lapsed, sortable(id))
 end
 
 -- What a call looks at, which bounds its time. The size of entries is known when some are read, so it begins with one.

@@ -53,7 +53,7 @@ local function settle_retries(s, c, members)
     if c.max_deliver > 0 then number, given_back = note_of(c, id) end
     if exhausted(c, number - given_back) then -- max_deliver was lowered
       redis.call('ZREM', c.retry, member)
-      redis.call('ZREM', s.key .. ':retrying', member .. ':' .. c.name)
+      redis.call('ZREM', s.key .. KEY.retrying, member .. ':' .. c.name)
       bury(s, c, { id = id, number = number }, 'max_deliver')
       buried = buried + 1
     else

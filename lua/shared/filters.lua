@@ -42,7 +42,7 @@ end
 
 local function routing_of(s)
   if not s.routing then
-    local kinds, from = unpack(redis.call('HMGET', s.key .. ':filters', '#kinds', '#from'))
+    local kinds, from = unpack(redis.call('HMGET', s.key .. KEY.filters, '#kinds', '#from'))
     s.routing = { kinds = kinds, from = from, memo = {}, added = {}, left = {}, leaving = {} }
   end
   return s.routing
@@ -71,7 +71,7 @@ local function is_registered(s, terms, before, behind)
   local asked = {}
   for i, text in ipairs(terms) do asked[i] = before .. text .. behind end
   spend(s, 1)
-  for _, score in ipairs(#asked > 0 and redis.call('ZMSCORE', s.key .. ':routes', unpack(asked)) or {}) do
+  for _, score in ipairs(#asked > 0 and redis.call('ZMSCORE', s.key .. KEY.routes, unpack(asked)) or {}) do
     if score then return true end
   end
   return false
@@ -92,7 +92,7 @@ local function filters_of(s, place)
   for _, own in pairs(terms) do
     for _, text in ipairs(own) do
       -- Ids are of hex digits, and `g` is what comes after these.
-      local rows = redis.call('ZRANGEBYLEX', s.key .. ':routes', '[' .. text, '(' .. text .. 'g')
+      local rows = redis.call('ZRANGEBYLEX', s.key .. KEY.routes, '[' .. text, '(' .. text .. 'g')
       for _, row in ipairs(rows) do
         local id, alone = string.sub(row, #text + 1, #text + 16), #row == #text + 16
         if not seen[id] and (alone or others_match(s, terms, id, string.sub(row, #text + 17))) then found[#found + 1] = id end
@@ -120,7 +120,7 @@ local function index_entry(s, id, collection_id, resource_id)
   if not r.kinds or r.from then return end
   if spend(s, 0) then return note(s, r.added, sortable(id), place_of(collection_id, resource_id)) end
   r.from = id_before(id)
-  redis.call('HSET', s.key .. ':filters', '#from', r.from)
+  redis.call('HSET', s.key .. KEY.filters, '#from', r.from)
 end
 
 -- An entry that is not to be delivered any more.
@@ -146,15 +146,15 @@ local function write_indexes(s)
   local r = s.routing
   if not r then return end
   for id, members in pairs(r.added) do
-    local index, scored = s.key .. ':index:' .. id, {}
+    local index, scored = s.key .. KEY.index .. id, {}
     for i, member in ipairs(members) do scored[2 * i - 1], scored[2 * i] = 0, member end
     redis.call('ZADD', index, unpack(scored))
     if s.bound and spend(s, 1) then drop_old(s, index, s.bound) end
   end
-  for id, members in pairs(r.left) do redis.call('ZREM', s.key .. ':index:' .. id, unpack(members)) end
+  for id, members in pairs(r.left) do redis.call('ZREM', s.key .. KEY.index .. id, unpack(members)) end
   if #r.leaving > 0 then
-    redis.call('ZADD', s.key .. ':leaving', unpack(r.leaving))
-    redis.call('HSET', s.key .. ':filters', '#leaving', 1)
+    redis.call('ZADD', s.key .. KEY.leaving, unpack(r.leaving))
+    redis.call('HSET', s.key .. KEY.filters, '#leaving', 1)
   end
   r.added, r.left, r.leaving = {}, {}, {}
 end

@@ -13,7 +13,7 @@ end
 -- Forget messages that wait, by rows of `retrying`. Keys that they hold are free.
 local function forget_waiting(s, rows)
   if #rows == 0 then return end
-  redis.call('ZREM', s.key .. ':retrying', unpack(rows))
+  redis.call('ZREM', s.key .. KEY.retrying, unpack(rows))
   local waiting = {}
   for _, row in ipairs(rows) do
     local member, name = string.match(row, '^([^:]*):(.*)$')
@@ -21,15 +21,15 @@ local function forget_waiting(s, rows)
     waiting[name], of.members[#of.members + 1], of.ids[#of.ids + 1] = of, member, stream_id(member)
   end
   for name, of in pairs(waiting) do
-    local parked, retry, queued = s.key .. ':parked:' .. name, s.key .. ':retry:' .. name, {}
-    redis.call('HDEL', s.key .. ':notes:' .. name, unpack(of.ids))
-    redis.call('SREM', s.key .. ':fresh:' .. name, unpack(of.ids))
+    local parked, retry, queued = s.key .. KEY.parked .. name, s.key .. KEY.retry .. name, {}
+    redis.call('HDEL', s.key .. KEY.notes .. name, unpack(of.ids))
+    redis.call('SREM', s.key .. KEY.fresh .. name, unpack(of.ids))
     for i, key in ipairs(redis.call('HMGET', parked, unpack(of.ids))) do
       if key then queued[#queued + 1] = queue_row(key, of.members[i]) end
     end
     if #queued > 0 then
       redis.call('HDEL', parked, unpack(of.ids))
-      redis.call('ZREM', s.key .. ':queue:' .. name, unpack(queued))
+      redis.call('ZREM', s.key .. KEY.queue .. name, unpack(queued))
     end
     local retries = #queued < #of.ids and redis.call('ZMSCORE', retry, unpack(of.members)) or {}
     if #retries > 0 then redis.call('ZREM', retry, unpack(of.members)) end
@@ -41,7 +41,7 @@ end
 
 -- The rows of a message, at most so many (-1 = all that consumers have).
 local function rows_of_message(s, member, most)
-  return redis.call('ZRANGEBYLEX', s.key .. ':retrying', '[' .. member .. ':', '(' .. member .. ';', 'LIMIT', 0, most)
+  return redis.call('ZRANGEBYLEX', s.key .. KEY.retrying, '[' .. member .. ':', '(' .. member .. ';', 'LIMIT', 0, most)
 end
 
 -- Forget where records wait that have left the stream, in their order. Returns how many of them wait nowhere now.
@@ -62,13 +62,13 @@ local function drop_waiting(s)
   if not s.dropping then return true end
   local done
   if s.kind == 'events' then
-    local rows = redis.call('ZRANGEBYLEX', s.key .. ':retrying', '-', member_bound(first_entry(s)), 'LIMIT', 0, ROWS_DROPPED)
+    local rows = redis.call('ZRANGEBYLEX', s.key .. KEY.retrying, '-', member_bound(first_entry(s)), 'LIMIT', 0, ROWS_DROPPED)
     forget_waiting(s, rows)
     done = #rows < ROWS_DROPPED
   else
-    local gone = redis.call('ZRANGE', s.key .. ':gone', 0, ROWS_DROPPED - 1)
+    local gone = redis.call('ZRANGE', s.key .. KEY.gone, 0, ROWS_DROPPED - 1)
     local count = drop_records(s, gone)
-    if count > 0 then redis.call('ZREM', s.key .. ':gone', unpack(gone, 1, count)) end
+    if count > 0 then redis.call('ZREM', s.key .. KEY.gone, unpack(gone, 1, count)) end
     done = #gone < ROWS_DROPPED and count == #gone
   end
   if not done and s.dropping ~= '1' then redis.call('HSET', s.key, 'dropping', 1)

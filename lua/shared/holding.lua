@@ -8,8 +8,8 @@
 -- Parked messages of a key imply that it is busy. Each message is parked once and released once, whatever a key holds.
 
 local function hold_key(s, name, key, id)
-  redis.call('SADD', s.key .. ':busy:' .. name, key)
-  redis.call('HSET', s.key .. ':held:' .. name, id, key)
+  redis.call('SADD', s.key .. KEY.busy .. name, key)
+  redis.call('HSET', s.key .. KEY.held .. name, id, key)
 end
 
 -- Where a message stands that waits for its key.
@@ -19,7 +19,7 @@ end
 
 -- The message no longer holds its key: the next of the key may be delivered.
 local function free_key(s, name, id)
-  local held, busy, queue = s.key .. ':held:' .. name, s.key .. ':busy:' .. name, s.key .. ':queue:' .. name
+  local held, busy, queue = s.key .. KEY.held .. name, s.key .. KEY.busy .. name, s.key .. KEY.queue .. name
   local key = redis.call('HGET', held, id)
   if not key then return end
   redis.call('HDEL', held, id)
@@ -33,9 +33,9 @@ local function free_key(s, name, id)
     redis.call('ZREM', queue, first)
     local member = string.sub(first, #prefix + 2)
     local next_id = stream_id(member)
-    if redis.call('HDEL', s.key .. ':parked:' .. name, next_id) == 1 then
+    if redis.call('HDEL', s.key .. KEY.parked .. name, next_id) == 1 then
       hold_key(s, name, key, next_id)
-      redis.call('ZADD', s.key .. ':retry:' .. name, 0, member)
+      redis.call('ZADD', s.key .. KEY.retry .. name, 0, member)
       wake(s, name)
       return
     end
@@ -45,15 +45,15 @@ end
 -- Likewise for those of many ids. Where no message waits for a key there is nothing to release.
 local function free_keys(s, c, ids)
   if #ids == 0 then return end
-  if redis.call('EXISTS', s.key .. ':queue:' .. c.name) == 1 then
+  if redis.call('EXISTS', s.key .. KEY.queue .. c.name) == 1 then
     for _, id in ipairs(ids) do free_key(s, c.name, id) end
     return
   end
   local keys = {}
-  for _, key in ipairs(redis.call('HMGET', s.key .. ':held:' .. c.name, unpack(ids))) do
+  for _, key in ipairs(redis.call('HMGET', s.key .. KEY.held .. c.name, unpack(ids))) do
     if key then keys[#keys + 1] = key end
   end
   if #keys == 0 then return end
-  redis.call('HDEL', s.key .. ':held:' .. c.name, unpack(ids))
-  redis.call('SREM', s.key .. ':busy:' .. c.name, unpack(keys))
+  redis.call('HDEL', s.key .. KEY.held .. c.name, unpack(ids))
+  redis.call('SREM', s.key .. KEY.busy .. c.name, unpack(keys))
 end

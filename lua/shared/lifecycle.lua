@@ -19,7 +19,7 @@ end
 local function new_epoch(s, name, given)
   if given and string.find(given, '^%x+$') and #given == 16 then return given end
   local time, sum = redis.call('TIME'), 0
-  for byte in string.gmatch(s.key .. name .. (redis.call('HGET', s.key .. ':consumer:' .. name, 'epoch') or ''), '.') do
+  for byte in string.gmatch(s.key .. name .. (redis.call('HGET', s.key .. KEY.consumer .. name, 'epoch') or ''), '.') do
     sum = (sum * 257 + string.byte(byte)) % 16777213
   end
   return string.format('%010x%06x', (time[1] * 1000000 + time[2]) % 1099511627776, sum)
@@ -41,8 +41,9 @@ end
 -- The keys of a consumer's delivery state.
 local function delivery_keys(s, name)
   local found = {}
-  for _, part in ipairs({ 'retry', 'fresh', 'deadlines', 'firsts', 'notes', 'dead', 'dead-ids', 'busy', 'held', 'parked', 'queue' }) do
-    found[#found + 1] = s.key .. ':' .. part .. ':' .. name
+  for _, part in ipairs({ KEY.retry, KEY.fresh, KEY.deadlines, KEY.firsts, KEY.notes, KEY.dead, KEY.dead_ids, KEY.busy, KEY.held,
+    KEY.parked, KEY.queue }) do
+    found[#found + 1] = s.key .. part .. name
   end
   return found
 end
@@ -57,12 +58,12 @@ end
 
 -- A waiting call learns of the end by the wake.
 local function remove_consumer(s, name)
-  local key = s.key .. ':consumer:' .. name
+  local key = s.key .. KEY.consumer .. name
   local filter = redis.call('HGET', key, 'filter')
   if not filter then return false end
   forget_deliveries(s, name)
   redis.call('UNLINK', key)
-  redis.call('SREM', s.key .. ':consumers', name)
+  redis.call('SREM', s.key .. KEY.consumers, name)
   if filter ~= '' then release_filter(s, filter) end
   wake(s, name)
   return true

@@ -10,17 +10,17 @@ local function park(s, name, messages, fresh)
     queue[i], queue[i + 1] = 0, queue_row(key, member)
     retrying[i], retrying[i + 1] = 0, member .. ':' .. name
   end
-  redis.call('HSET', s.key .. ':parked:' .. name, unpack(parked))
-  if fresh then redis.call('SADD', s.key .. ':fresh:' .. name, unpack(ids)) end
-  redis.call('ZADD', s.key .. ':queue:' .. name, unpack(queue))
-  redis.call('ZADD', s.key .. ':retrying', unpack(retrying))
+  redis.call('HSET', s.key .. KEY.parked .. name, unpack(parked))
+  if fresh then redis.call('SADD', s.key .. KEY.fresh .. name, unpack(ids)) end
+  redis.call('ZADD', s.key .. KEY.queue .. name, unpack(queue))
+  redis.call('ZADD', s.key .. KEY.retrying, unpack(retrying))
 end
 
 -- A message that lies in the retry set anew: it takes its key, or is parked where another one has it.
 local function wait_for_key(s, c, id)
   local key = key_of(s, redis.call('XRANGE', s.log, id, id)[1])
   if key == '' then return end
-  if redis.call('SISMEMBER', s.key .. ':busy:' .. c.name, key) == 1 then
+  if redis.call('SISMEMBER', s.key .. KEY.busy .. c.name, key) == 1 then
     redis.call('ZREM', c.retry, sortable(id))
     park(s, c.name, { key, id })
   else
@@ -32,7 +32,7 @@ end
 -- that are out or wait to be delivered again is proof that some are not; else it takes a look now and then.
 local VERIFY_MS = 1000
 local function verify_keys(s, c, out)
-  local held = s.key .. ':held:' .. c.name
+  local held = s.key .. KEY.held .. c.name
   local proof = redis.call('HLEN', held) > out + redis.call('ZCARD', c.retry)
   if not proof and s.now - c.verified_at < VERIFY_MS then return end
   local found = redis.call('HSCAN', held, c.verify_from, 'COUNT', proof and 500 or 100)
@@ -50,7 +50,7 @@ end
 local function take_keys(s, c, entries)
   local parked, waiting, keys, taken, now_busy, now_held, n = {}, {}, {}, {}, {}, {}, 0
   for i, entry in ipairs(entries) do keys[i] = key_of(s, entry) end
-  local busy = #keys > 0 and redis.call('SMISMEMBER', s.key .. ':busy:' .. c.name, unpack(keys)) or {}
+  local busy = #keys > 0 and redis.call('SMISMEMBER', s.key .. KEY.busy .. c.name, unpack(keys)) or {}
   for i, key in ipairs(keys) do
     local id = entries[i][1]
     if key ~= '' and (busy[i] == 1 or taken[key]) then
@@ -63,8 +63,8 @@ local function take_keys(s, c, entries)
   end
   if #waiting > 0 then park(s, c.name, waiting, true) end
   if n > 0 then
-    redis.call('SADD', s.key .. ':busy:' .. c.name, unpack(now_busy))
-    redis.call('HSET', s.key .. ':held:' .. c.name, unpack(now_held))
+    redis.call('SADD', s.key .. KEY.busy .. c.name, unpack(now_busy))
+    redis.call('HSET', s.key .. KEY.held .. c.name, unpack(now_held))
   end
   return parked
 end

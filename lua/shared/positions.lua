@@ -19,7 +19,7 @@ end
 
 -- A step of what publishing has left. True when nothing is left.
 local function index_more(s)
-  local r, leaving, at = routing_of(s), s.key .. ':leaving', 0
+  local r, leaving, at = routing_of(s), s.key .. KEY.leaving, 0
   local rows = redis.call('ZRANGE', leaving, 0, 99)
   while at < #rows and (at == 0 or spend(s, 1)) do
     at = at + 1
@@ -27,14 +27,14 @@ local function index_more(s)
   end
   if at > 0 then redis.call('ZREM', leaving, unpack(rows, 1, at)) end
   local done = at == #rows and at < 100
-  if done then redis.call('HDEL', s.key .. ':filters', '#leaving') end
+  if done then redis.call('HDEL', s.key .. KEY.filters, '#leaving') end
   if done and r.from then
     r.from, done = index_range(s, r.from, s.seen, function(...) note(s, r.added, ...) end)
     if done then
-      redis.call('HDEL', s.key .. ':filters', '#from')
+      redis.call('HDEL', s.key .. KEY.filters, '#from')
       r.from = false
     else
-      redis.call('HSET', s.key .. ':filters', '#from', r.from)
+      redis.call('HSET', s.key .. KEY.filters, '#from', r.from)
     end
   end
   write_indexes(s)
@@ -43,7 +43,7 @@ end
 
 -- A step of building the index of a new filter over what was there before it. True when it is complete.
 local function build_index(s, id)
-  local key = s.key .. ':filters'
+  local key = s.key .. KEY.filters
   local from, to, canonical = unpack(redis.call('HMGET', key, id .. ':at', id .. ':until', id))
   local letters, matching, members = letters_of(canonical), {}, {}
   local others = string.sub(letters, 2)
@@ -108,7 +108,7 @@ local function ready(s, c)
   if not up_to_date(s) then return false end
   if c.filtered then
     if s.kind == 'events' then s.bound = member_bound(first_entry(s)) end
-    local waiting, leaving, at = unpack(redis.call('HMGET', s.key .. ':filters', '#from', '#leaving', c.filter .. ':at'))
+    local waiting, leaving, at = unpack(redis.call('HMGET', s.key .. KEY.filters, '#from', '#leaving', c.filter .. ':at'))
     if (waiting or leaving) and not index_more(s) or at and not build_index(s, c.filter) then return false end
     if s.bound and not drop_old(s, c.index, s.bound) then return false end
   end

@@ -3,7 +3,7 @@
 -- Register a filter's patterns (by = 1), or forget them (-1): its own alone are touched. `#kinds` lists the kinds of terms that are
 -- in use, `c=` for exact ones, `c12` for prefixes of 12 bytes; `#c12` counts their patterns.
 local function change_routes(s, id, canonical, by)
-  local key, filter, letters, args, counts = s.key .. ':filters', cjson.decode(canonical), letters_of(canonical), {}, {}
+  local key, filter, letters, args, counts = s.key .. KEY.filters, cjson.decode(canonical), letters_of(canonical), {}, {}
   for _, name in ipairs(TERM_KEYS) do
     local letter, leads = name[2], string.sub(letters, 1, 1) == name[2]
     for _, pattern in ipairs(filter[name[1]] or {}) do
@@ -15,7 +15,7 @@ local function change_routes(s, id, canonical, by)
     end
   end
   for from = 1, #args, 2000 do
-    redis.call(by > 0 and 'ZADD' or 'ZREM', s.key .. ':routes', unpack(args, from, math.min(from + 1999, #args)))
+    redis.call(by > 0 and 'ZADD' or 'ZREM', s.key .. KEY.routes, unpack(args, from, math.min(from + 1999, #args)))
   end
   local kinds = {}
   for kind in string.gmatch(redis.call('HGET', key, '#kinds') or '', '[^,]+') do
@@ -29,7 +29,7 @@ end
 
 -- A consumer begins or ceases to use a filter. The first use starts its index, the last one drops it.
 local function use_filter(s, id, canonical)
-  local key = s.key .. ':filters'
+  local key = s.key .. KEY.filters
   if redis.call('HINCRBY', key, id .. ':uses', 1) > 1 then return end
   -- What is yet to be indexed comes to it with the others.
   redis.call('HSET', key, id, canonical, id .. ':at', '0-0', id .. ':until', redis.call('HGET', key, '#from') or s.seen)
@@ -37,11 +37,11 @@ local function use_filter(s, id, canonical)
 end
 
 local function release_filter(s, id)
-  local key = s.key .. ':filters'
+  local key = s.key .. KEY.filters
   if redis.call('HINCRBY', key, id .. ':uses', -1) > 0 then return end
   change_routes(s, id, redis.call('HGET', key, id), -1)
   redis.call('HDEL', key, id, id .. ':uses', id .. ':at', id .. ':until')
-  redis.call('UNLINK', s.key .. ':index:' .. id)
+  redis.call('UNLINK', s.key .. KEY.index .. id)
   -- Without a filter nothing waits for its place.
-  if redis.call('EXISTS', s.key .. ':routes') == 0 then redis.call('UNLINK', key, s.key .. ':leaving') end
+  if redis.call('EXISTS', s.key .. KEY.routes) == 0 then redis.call('UNLINK', key, s.key .. KEY.leaving) end
 end

@@ -36,7 +36,7 @@ local function append_event(s, due, collection_id, resource_id, lacks, body, ttl
   note_size(s, #body)
   if ttl_ms ~= '' then
     note_schedules(s)
-    redis.call('ZADD', s.key .. ':ttl', string.format('%.0f', s.now - (due and s.wall - due or 0) + tonumber(ttl_ms)), sortable(id))
+    redis.call('ZADD', s.key .. KEY.ttl, string.format('%.0f', s.now - (due and s.wall - due or 0) + tonumber(ttl_ms)), sortable(id))
   end
   return id
 end
@@ -44,31 +44,31 @@ end
 local function delay_event(s, due, ...)
   local ticket = string.format('%015.0f', redis.call('HINCRBY', s.key, 'delayed', 1))
   note_schedules(s)
-  redis.call('ZADD', s.key .. ':delayed', due, ticket)
+  redis.call('ZADD', s.key .. KEY.delayed, due, ticket)
   local event = { ... }
-  redis.call('HSET', s.key .. ':delayed-events', ticket, cjson.encode(event))
-  redis.call('HSET', s.key .. ':delayed-ids', id_in(event[4]), ticket)
+  redis.call('HSET', s.key .. KEY.delayed_events, ticket, cjson.encode(event))
+  redis.call('HSET', s.key .. KEY.delayed_ids, id_in(event[4]), ticket)
   wake(s, '')
 end
 
 -- A delayed event is no longer one.
 local function drop_delayed(s, ticket, event)
-  redis.call('ZREM', s.key .. ':delayed', ticket)
-  redis.call('HDEL', s.key .. ':delayed-events', ticket)
+  redis.call('ZREM', s.key .. KEY.delayed, ticket)
+  redis.call('HDEL', s.key .. KEY.delayed_events, ticket)
   local id = id_in(event[4])
-  if redis.call('HGET', s.key .. ':delayed-ids', id) == ticket then redis.call('HDEL', s.key .. ':delayed-ids', id) end
+  if redis.call('HGET', s.key .. KEY.delayed_ids, id) == ticket then redis.call('HDEL', s.key .. KEY.delayed_ids, id) end
 end
 
 -- Append the delayed events whose time has come, in its order. False: there are more. Their time to live counts from
 -- the time they were due, however late they are looked for.
 local function release_delayed(s)
-  local due = redis.call('ZRANGEBYSCORE', s.key .. ':delayed', '-inf', s.wall, 'WITHSCORES', 'LIMIT', 0, RELEASED_A_CALL)
+  local due = redis.call('ZRANGEBYSCORE', s.key .. KEY.delayed, '-inf', s.wall, 'WITHSCORES', 'LIMIT', 0, RELEASED_A_CALL)
   if #due == 0 then return true end
   local at = 1
   s.counted = true
   repeat
     local ticket = due[at]
-    local event = redis.call('HGET', s.key .. ':delayed-events', ticket)
+    local event = redis.call('HGET', s.key .. KEY.delayed_events, ticket)
     local parts = cjson.decode(event)
     append_event(s, tonumber(due[at + 1]), unpack(parts))
     drop_delayed(s, ticket, parts)
@@ -80,18 +80,18 @@ end
 
 -- Take events whose time to live is over out of the way of first deliveries. False: there are more.
 local function lapse(s)
-  local over = redis.call('ZRANGEBYSCORE', s.key .. ':ttl', '-inf', s.now, 'LIMIT', 0, RELEASED_A_CALL)
+  local over = redis.call('ZRANGEBYSCORE', s.key .. KEY.ttl, '-inf', s.now, 'LIMIT', 0, RELEASED_A_CALL)
   for i, member in ipairs(over) do
     local id = stream_id(member)
-    redis.call('ZREM', s.key .. ':ttl', member)
+    redis.call('ZREM', s.key .. KEY.ttl, member)
     local entry = redis.call('XRANGE', s.log, id, id)[1]
     if entry then
-      redis.call('ZADD', s.key .. ':lapsed', 0, member)
+      redis.call('ZADD', s.key .. KEY.lapsed, 0, member)
       unindex_entry(s, id, place_of(routing_fields(s, entry)))
       local undelivered = {}
       for _, row in ipairs(rows_of_message(s, member, -1)) do
         -- Without a note it was never delivered: it waits for its key, or was released by it.
-        if redis.call('HEXISTS', s.key .. ':notes:' .. string.match(row, ':(.*)$'), id) == 0 then undelivered[#undelivered + 1] = row end
+        if redis.call('HEXISTS', s.key .. KEY.notes .. string.match(row, ':(.*)$'), id) == 0 then undelivered[#undelivered + 1] = row end
       end
       forget_waiting(s, undelivered)
       spend(s, #undelivered)

@@ -10,7 +10,7 @@ local function put_back(s, c, id, number, given_back, delivered_at, reason, due)
   redis.call('HSET', c.notes, id, string.format('%.0f %.0f@%.0f,%.0f %s', number, given_back, delivered_at,
     due == 0 and s.wall or due - s.lead, reason))
   redis.call('ZADD', c.retry, string.format('%.0f', due), sortable(id))
-  redis.call('ZADD', s.key .. ':retrying', 0, sortable(id) .. ':' .. c.name)
+  redis.call('ZADD', s.key .. KEY.retrying, 0, sortable(id) .. ':' .. c.name)
 end
 
 -- Nack tokens of 6 arguments each, from a position to the end: epoch, message id, delivery number, delay in ms ('' = the

@@ -3,13 +3,13 @@
 local LOOK, WAITING, ROWS, STEP_MS = 500, 1000, 20000, 5
 
 local function num_parked(s, c)
-  return c.keyed and redis.call('HLEN', s.key .. ':parked:' .. c.name) or 0
+  return c.keyed and redis.call('HLEN', s.key .. KEY.parked .. c.name) or 0
 end
 
 -- How many messages that the consumer has not reached wait for their key: of the first LOOK after an id (nil = of all, '' = of
 -- none). And the id to go on after, '' = that was all.
 local function blocked_ahead(s, c, after, new)
-  if not c.keyed or after == '' or new == 0 or redis.call('EXISTS', s.key .. ':busy:' .. c.name) == 0 then return 0, '' end
+  if not c.keyed or after == '' or new == 0 or redis.call('EXISTS', s.key .. KEY.busy .. c.name) == 0 then return 0, '' end
   local count, looked = 0, 0
   after = after or cursor_of(s, c)
   repeat
@@ -38,11 +38,11 @@ end
 -- some after a member (nil = from the first, '' = none). And where to go on, '' = nowhere.
 local function oldest_set_back(s, c, after)
   if after == '' or num_set_back(s, c) == 0 then return nil, '' end
-  local rows = redis.call('ZRANGEBYLEX', s.key .. ':retrying', after and '(' .. after .. ';' or '-', '+', 'LIMIT', 0, WAITING)
+  local rows = redis.call('ZRANGEBYLEX', s.key .. KEY.retrying, after and '(' .. after .. ';' or '-', '+', 'LIMIT', 0, WAITING)
   for _, row in ipairs(rows) do
     local member, name = string.match(row, '^([^:]*):(.*)$')
     if name == c.name and (redis.call('ZSCORE', c.retry, member)
-      or redis.call('HEXISTS', s.key .. ':parked:' .. name, stream_id(member)) == 1) then return time_of(member), '' end
+      or redis.call('HEXISTS', s.key .. KEY.parked .. name, stream_id(member)) == 1) then return time_of(member), '' end
   end
   return nil, #rows == WAITING and string.match(rows[#rows], '^[^:]*') or ''
 end

@@ -29,8 +29,8 @@ local function trim(s)
     s.bound = member_bound(first)
     s.first = number_before(s, first) + 1
     redis.call('HSET', s.key, 'first', s.first)
-    redis.call('ZREMRANGEBYLEX', s.key .. ':plain', '-', s.bound)
-    redis.call('ZREMRANGEBYLEX', s.key .. ':lapsed', '-', s.bound)
+    redis.call('ZREMRANGEBYLEX', s.key .. KEY.plain, '-', s.bound)
+    redis.call('ZREMRANGEBYLEX', s.key .. KEY.lapsed, '-', s.bound)
     s.dropping = s.dropping or 'now'
   end
   return done
@@ -73,7 +73,7 @@ local function catch_up(s)
     spend(s, 1)
   end)
   if #plain == 0 then return true end
-  redis.call('ZADD', s.key .. ':plain', unpack(plain))
+  redis.call('ZADD', s.key .. KEY.plain, unpack(plain))
   s.seen = last
   redis.call('HSET', s.key, 'idx', s.idx, 'seen', s.seen)
   return done

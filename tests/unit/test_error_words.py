@@ -133,27 +133,6 @@ def test_no_lua_file_is_long(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 200
 
 
-def keys_of_prelude() -> list[str]:
-    """The key names of the table at the top of the prelude; `a[:b]` names two."""
-    found = []
-    for key in re.findall(r"^--   (broker:\S+)", (LUA / "prelude.lua").read_text(encoding="utf-8"), re.MULTILINE):
-        found.append(re.sub(r"\[.*?\]", "", key))
-        if "[" in key:
-            found.append(key.replace("[", "").replace("]", ""))
-    return found
-
-
-def keys_of_readme() -> list[str]:
-    """The key names of the README's table; `…` stands for the key of the stream."""
-    cells = re.findall(r"^\| (`(?:broker:|…).*?`) \| (?:hash|stream|string|set|zset) \|", README, re.MULTILINE)
-    return [key.replace("…", "broker:{S}") for cell in cells for key in re.findall(r"`(.*?)`", cell)]
-
-
-def test_the_keys_of_the_prelude_are_the_stream_keys_of_the_wire_contract() -> None:
-    assert len(keys_of_prelude()) > 10
-    assert {key for key in keys_of_readme() if key.startswith("broker:{S}")} == set(keys_of_prelude())
-
-
 def test_every_code_has_its_status() -> None:
     assert {status: set(codes) for status, codes in CODES.items()} == CODES_OF_STATUS
     assert sum(map(len, CODES.values())) == len({kind.code for kind in STATUS})
