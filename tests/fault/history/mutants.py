@@ -56,7 +56,7 @@ MUTANTS = [
            "local wanted = c.paused and 0 or batch", "c.paused = false; local wanted = batch", "C39"),
     Mutant("a reset keeps the epoch", "shared/lifecycle",
            "  if given and string.find(given",
-           "  local kept = redis.call('HGET', s.key .. ':consumer:' .. name, 'epoch')\n"
+           "  local kept = redis.call('HGET', s.key .. KEY.consumer .. name, 'epoch')\n"
            "  if kept then return kept end\n  if given and string.find(given", "C23"),
     Mutant("a redriven letter stays", "redrive",
            "redis.call('XDEL', c.dead, dead_id)", "local _ = dead_id", "C37"),
