@@ -133,7 +133,10 @@ local function page(stream, after, last, limit, room, pick, back)
   end
   if after == GREATEST and not back then return found, '', last, 0, 0 end
   after = after == '' and (back and '+' or '0-0') or after
+  local first = back and (redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1] or { GREATEST })[1]
   while looked < ENTRIES_A_CALL and bytes < BYTES_A_CALL do
+    -- Where nothing lies before the id that it starts at, XREVRANGE goes through the whole stream.
+    if back and after ~= '+' and sortable(after) <= sortable(first) then return found, '', last, looked, bytes end
     local entries = back and redis.call('XREVRANGE', stream, after == '+' and after or '(' .. after, last == '' and '-' or last, 'COUNT', step)
       or redis.call('XRANGE', stream, '(' .. after, last, 'COUNT', step)
     for i, entry in ipairs(entries) do

@@ -12,7 +12,7 @@ from broker import Broker, ConsumerSpec, Nack, Store, StreamChanges, StreamSpec
 from broker.commands.engine import BEHIND
 from broker.errors import ConsumerNotFound, StreamNotFound
 from tests.conftest import Clock
-from tests.unit.test_costs import work_of
+from tests.unit.test_costs import commands, work_of
 
 pytestmark = pytest.mark.anyio
 
@@ -225,3 +225,20 @@ async def test_a_deleted_stream_leaves_no_key(broker: Broker, store: Store) -> N
     assert costs[1] <= costs[0] + 3
     with pytest.raises(StreamNotFound):
         await step(broker, "sweep")
+
+
+async def test_a_search_newest_first_stops_at_the_first_message(broker: Broker, store: Store) -> None:
+    """An XREVRANGE from there goes through all of the stream."""
+    await broker.streams.create(StreamSpec(name="s", kind="events"))
+    ids = await publish(broker, 101)  # looked at in steps of 1 and 100
+
+    async def reads(after: str) -> tuple[str, int, int]:
+        await store.call("CONFIG", "RESETSTAT")
+        reply = await step(broker, "messages", after, 1000, "", "", "", 1)
+        return reply[1].decode(), reply[3], (await commands(store)).get("xrevrange", 0)
+
+    assert await reads("") == ("", 101, 2)
+    assert await reads(ids[0]) == ("", 0, 0)
+    assert await reads("1-0") == ("", 0, 0)
+    await store.call("XTRIM", "broker:{s}:log", "MAXLEN", 0)
+    assert await reads(ids[-1]) == ("", 0, 0)
