@@ -55,7 +55,7 @@ async def search(url: str, order: str, plain: redis.asyncio.Redis | None = None)
         if plain:
             await plain.slowlog_reset()
         answer = await connection.call("GET", path + after)
-        rows = await plain.slowlog_get(1000) if plain else ()
+        rows = await plain.slowlog_get(10_000) if plain else ()
         times = [row["duration"] / 1000 for row in rows if row["command"].upper().startswith(b"EVALSHA")]
         calls.append(Call(sum(times), max(times, default=0.0), len(answer)))
         page = json.loads(answer)
@@ -114,7 +114,7 @@ async def measure(url: str, redis_url: str, args: argparse.Namespace) -> bool:
     await connection.send("POST", "/streams", name="other", kind="events")
     await connection.send("POST", "/http-consumers", name="other", stream_id="other")
     async with redis.asyncio.Redis.from_url(redis_url) as plain:
-        await plain.config_set("slowlog-log-slower-than", 0, "slowlog-max-len", 1000)
+        await plain.config_set("slowlog-log-slower-than", 0, "slowlog-max-len", 10_000)
         for order in ("asc", "desc"):
             found, calls = await search(url, order, plain)
             most, longest, largest = (max(column) for column in zip(*calls, strict=True))

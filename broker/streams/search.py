@@ -11,6 +11,10 @@ from broker.store.watch import order
 
 # What one call looks at, at most; a search that has seen so much goes on from its cursor.
 MAX_ENTRIES, MAX_BYTES = 10_000, 8 << 20
+# What one script looks at, at most (lua/shared/entries.lua).
+_ENTRIES_A_STEP, _BYTES_A_STEP = 500, 512 << 10
+# How much of a text the scripts look for. Lua compares it at each of its beginnings: all of a long text could take seconds.
+_NEEDLE_BYTES = 64
 _LAST_SEQ = (1 << 64) - 1
 
 
@@ -50,7 +54,7 @@ class Search(msgspec.Struct, frozen=True):
         fields = [msgspec.json.encode(text) for text in (self.upstream_id, self.resource_id, self.key) if text is not None]
         if self.id is not None and not _is_message_id(self.id):
             fields.append(msgspec.json.encode(self.id))
-        return fields + ([self.contains.encode()] if self.contains else [])
+        return [text[:_NEEDLE_BYTES] for text in (*fields, (self.contains or "").encode()) if text]
 
     def matches(self, message_id: str, json: bytes) -> bool:
         """Whether a message is one of those."""
@@ -104,16 +108,24 @@ async def search(engine: Engine, stream: str, what: Search, after: str | None, l
         position = min(after, begin, key=order)
     found, room, scanned, seen = list[StoredMessage](), engine.scripts.max_answer_bytes, 0, 0
     until: Any = end
+    exact = True  # the scripts gave nothing but what matches
     while True:  # up to what was the last one at first, so that publishers do not hold it up
-        before, wanted = position, limit - len(found)
+        before, missing = position, limit - len(found)
         reply = await engine.run_ready(
-            "messages", stream, position, wanted, what.collection_id or "", until, room, int(what.newest_first), *what.needles()
-        )
+            "messages", stream, position, missing if exact else _ENTRIES_A_STEP, what.collection_id or "", until, room,
+            int(what.newest_first), *what.needles(),
+        )  # fmt: skip
         (_, position, until, looked, size), rows = taken_apart(reply, MessagesHead, MessageRows)
         for message_id, head, text in zip(rows.id, rows.head, complete(stream, *rows), strict=True):
-            if what.matches(message_id.decode(), text):
+            if not what.matches(message_id.decode(), text):
+                exact = False
+            elif missing:
                 found.append(StoredMessage(message_id.decode(), label_of(head), text))
-                room -= room_of([head], [text])
+                room, missing = room - room_of([head], [text]), missing - 1
+            else:  # there are more than were asked for
+                position = found[-1].id.encode()
+                break
         scanned, seen = scanned + looked, seen + size
-        if not position or len(found) >= limit or position == before or scanned >= MAX_ENTRIES or seen >= MAX_BYTES:
+        spent = scanned > MAX_ENTRIES - _ENTRIES_A_STEP or seen > MAX_BYTES - _BYTES_A_STEP
+        if not position or not missing or position == before or spent:
             return Page(found, position.decode() or None, scanned)

@@ -139,6 +139,30 @@ async def test_c58_a_call_looks_at_8_mib_at_most(http: httpx.AsyncClient) -> Non
     assert [row["event"]["id"] for row in (await get(http, PATH, id="big11", after=page["next"]))["data"]] == ["big11"]
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("limit", [1, 2, 100])
+async def test_c58_pages_of_a_search_whose_text_stands_outside_of_data_too(http: httpx.AsyncClient, order: str, limit: int) -> None:
+    await publish(http, *(event("4711" if n % 7 == 0 else "", key="4711", id=f"e{n}") for n in range(50)))
+    seen: list[str] = []
+    after: Json = {}
+    while True:
+        page = await get(http, PATH, contains="4711", order=order, limit=limit, **after)
+        assert len(page["data"]) <= limit
+        seen += [row["event"]["id"] for row in page["data"]]
+        if page["next"] is None:
+            break
+        after = {"after": page["next"]}
+    assert seen == [f"e{n}" for n in range(0, 50, 7)][:: 1 if order == "asc" else -1]
+
+
+async def test_c58_a_long_text_is_compared_to_its_end(http: httpx.AsyncClient) -> None:
+    text = "x" * 2000
+    await publish(http, *(event(f"{text}{n}", id=f"e{n}", key=f"{text[:200]}{n}") for n in range(3)))
+    assert await found(http, contains=f"{text}1") == ["e1"]
+    assert await found(http, contains=f"{text}3") == []
+    assert await found(http, key=f"{text[:200]}2") == ["e2"]
+
+
 # One message
 
 

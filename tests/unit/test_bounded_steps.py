@@ -11,6 +11,7 @@ import pytest
 from broker import Broker, ConsumerSpec, Nack, Store, StreamChanges, StreamSpec
 from broker.commands.engine import BEHIND
 from broker.errors import ConsumerNotFound, StreamNotFound
+from broker.search import Search
 from tests.conftest import Clock
 from tests.unit.test_costs import commands, work_of
 
@@ -242,3 +243,22 @@ async def test_a_search_newest_first_stops_at_the_first_message(broker: Broker, 
     assert await reads("1-0") == ("", 0, 0)
     await store.call("XTRIM", "broker:{s}:log", "MAXLEN", 0)
     assert await reads(ids[-1]) == ("", 0, 0)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_a_search_for_one_message_does_not_stop_at_each_that_might_match(broker: Broker, store: Store, plain: bool) -> None:
+    """Scripts give what has the text anywhere, here as its key, and all that plain clients added."""
+    await broker.streams.create(StreamSpec(name="s", kind="events"))
+    await publish(broker, 1 if plain else 3000, key="4711")
+    for _ in range(2000 if plain else 0):
+        await store.call("XADD", "broker:{s}:log", "*", "key", "4711")
+    await broker.streams.messages("s")  # what plain clients added is counted
+    await store.call("CONFIG", "RESETSTAT")
+    assert (await broker.streams.messages("s", limit=1, what=Search(contains="order 4711" if plain else "4711"))).messages == []
+    assert (await commands(store))["evalsha"] <= 10
+
+
+def test_scripts_look_for_the_begin_of_a_long_text() -> None:
+    """Lua compares all of a text at each place where it may begin."""
+    search = Search(id="i" * 1000, upstream_id="u" * 1000, key="ö" * 1000, contains="x" * 1000)
+    assert sorted(map(len, search.needles())) == [64] * 4
