@@ -14,6 +14,7 @@ from tests.support.walkthrough import agrees, steps, walk
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "start.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
+SCENES = Path(__file__).parent / "scenes"
 TOOLS = ("bash", "curl", "redis-cli")
 
 
@@ -23,9 +24,10 @@ def test_a_page_does_what_it_says(page: Path, tmp_path_factory: pytest.TempPathF
     text = page.read_text(encoding="utf-8")
     if not list(steps(text)):
         return
+    scene = SCENES / f"{page.stem}.sh"
     directory = tmp_path_factory.mktemp("p")
     with serving("--port", "0", "--data-dir", str(directory / "broker-data")) as server:
-        done = walk(text, directory, server.url)
+        done = walk(text, directory, server.url, scene=scene.read_text(encoding="utf-8") if scene.exists() else "")
     wrong = [
         f"{page.name}:{it.step.line}\n{it.step.typed.strip()}\nshown:   {it.step.output}\nprinted: {it.printed}\nstatus:  {it.status}"
         for it in done

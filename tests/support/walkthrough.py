@@ -81,10 +81,13 @@ def _steps_of(text: str, line: int) -> Iterator[Step]:
         yield Step(begin, "\n".join(typed), None)
 
 
-def walk(page: str, directory: Path, url: str, timeout: float = 90) -> list[Done]:
-    """Do all that a page says in an empty directory, against the server at `url`, which keeps its data in the directory."""
+def walk(page: str, directory: Path, url: str, timeout: float = 90, scene: str = "") -> list[Done]:
+    """Do all that a page says in an empty directory, against the server at `url`, which keeps its data in the directory.
+
+    `scene` is typed before: what must have happened for the page to have something to show.
+    """
     (directory / ".venv").symlink_to(sys.prefix)
-    todo, other = list(steps(page)), str(free_port())
+    todo, other = [*([Step(0, scene, None)] if scene else []), *steps(page)], str(free_port())
     script = ["exec 2>&1"]
     for step in todo:
         script += [step.typed, "printf '\\n\\036%d\\036\\n' $?"]
