@@ -17,7 +17,7 @@ import msgspec
 import uvloop
 
 from benchmarks.http_load import BODY, Connection
-from benchmarks.processes import serving, valkey_pid
+from benchmarks.processes import cpu_us, serving, valkey_pid
 
 MOST, AT = 1.10, 100
 CALLS = {1: 300, 10: 200}  # of next in a turn, and as many of ack; else
@@ -40,11 +40,6 @@ class Cost(NamedTuple):
 
     server: float
     redis: float
-
-
-def cpu_us(pid: int) -> float:
-    """CPU time of all threads of a process so far, in microseconds (Linux)."""
-    return sum(int((task / "schedstat").read_text().split()[0]) / 1000 for task in Path(f"/proc/{pid}/task").iterdir())
 
 
 class Bench:
