@@ -11,7 +11,7 @@ import pytest
 from broker import Broker, ConsumerSpec, Nack, Store, StreamChanges, StreamSpec
 from broker.commands.engine import BEHIND
 from broker.errors import ConsumerNotFound, StreamNotFound
-from broker.search import Search
+from broker.streams.search import Search
 from tests.conftest import Clock
 from tests.unit.test_costs import commands, work_of
 
