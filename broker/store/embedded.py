@@ -152,11 +152,11 @@ class Embedded:
         deadline = time.monotonic() + timeout
         client = _client(self.socket)
         try:
-            while not _answers(client):
+            while not _is_ready(client):
                 assert self._child is not None  # noqa: S101 - spawned before
                 if self._child.poll() is not None:
                     raise EmbeddedFailed(f"the embedded Redis ended at its start; see {self.data_dir / 'valkey.log'}")
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline and not _answers(client):
                     raise EmbeddedFailed(f"the embedded Redis did not answer within {timeout:.0f} s; see {self.data_dir / 'valkey.log'}")
                 time.sleep(0.01)
         finally:
@@ -210,9 +210,20 @@ def _client(socket: Path) -> redis.Redis:
     )
 
 
-def _answers(client: redis.Redis) -> bool:
+def _is_ready(client: redis.Redis) -> bool:
+    """Whether a server is there that has loaded its data."""
     try:
         return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False
+
+
+def _answers(client: redis.Redis) -> bool:
+    """Whether a server is there. One that is still loading its data is."""
+    try:
+        return bool(client.ping())
+    except redis.BusyLoadingError:
+        return True
     except (redis.RedisError, OSError):
         return False
 

@@ -1,8 +1,11 @@
 """What the Redis at hand promises: persistence, eviction, version (C47)."""
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from redis.exceptions import BusyLoadingError
 
 from broker import keys
 from broker.errors import BrokerError, StoreFault
@@ -10,7 +13,10 @@ from broker.store import disk
 from broker.store.client import Store
 from broker.store.error_replies import forbidden
 
+logger = logging.getLogger("broker")
+
 OLDEST = (7, 0)
+LOOK_AGAIN_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,16 @@ class Guarantees:
             f"memory       {self.memory}",
             f"replicas     {self.replicas}",
         ]
+
+
+async def loaded(store: Store) -> None:
+    """Return when Redis has read its data from the disk, which may take minutes. What `Store.pipeline` raises."""
+    said = False
+    while isinstance((await store.pipeline(keys.PROBE, ("PING",)))[0], BusyLoadingError):
+        if not said:
+            logger.warning("Redis is loading its data; the start waits for it")
+            said = True
+        await asyncio.sleep(LOOK_AGAIN_S)
 
 
 async def examine(store: Store) -> Guarantees:

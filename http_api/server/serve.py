@@ -22,7 +22,7 @@ from broker.broker import Broker
 from broker.errors import BrokerError
 from broker.store.client import Store
 from broker.store.embedded import Embedded
-from broker.store.guarantees import Guarantees, examine
+from broker.store.guarantees import Guarantees, examine, loaded
 from http_api.app import create_app
 from http_api.edge.connection import Connection
 from http_api.edge.held import Held
@@ -125,6 +125,7 @@ async def _look(url: str, settings: Settings) -> tuple[Guarantees, str]:
     """What Redis guarantees, and the access to the server: `open`, `token`, or `none` where no token is left to come in with."""
     store = Store.from_url(url)
     try:
+        await loaded(store)
         guarantees = await examine(store)
         tokens = AccessTokens(store)
         if settings.admin_token or await tokens.list():

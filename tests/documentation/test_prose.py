@@ -13,9 +13,10 @@ PAGES = sorted(page for page in MARKDOWN if not {"node_modules", "site-packages"
 TEXTS = [page for page in PAGES if not page.is_symlink()]
 # A row of these tables cannot be shorter: test_error_words reads the commands of an error from one cell, and a checksum has 64 digits.
 WIDE_TABLES = ("lua/README.md", "http_api/console/static/vendor/README.md", "tests/console/vendor/README.md")
-# Words that the project once used for many things. "behind" remains for servers and their load balancer.
+# Words that the project once used for many things. "behind" remains for servers and their load balancer,
+# and for consumers with a backlog.
 VAGUE = re.compile(r"anew|parted|behind|whatever |in place of|told ")
-BEHIND = re.compile(r"behind\s+(?:a load balancer|any balancer|haproxy)")
+BEHIND = re.compile(r"behind\s+(?:a load balancer|any balancer|haproxy)|[Hh]ow far behind|is behind")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"`((?:broker|http_api|lua|tests|docs|benchmarks|examples|\.ci)/[\w./-]+|[A-Z]{4,}\.md|\w+\.(?:toml|yaml|txt))`")
