@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from broker.store.client import Store
-from broker.store.topology import SCHEMES, WrongUrl
+from broker.store.urls import SCHEMES, WrongUrl
 
 # What Kubernetes puts into the environment of every pod beside a Service named `broker`, as BROKER_PORT: it is nobody's setting.
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://[^/]+:[0-9]+")

@@ -25,7 +25,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from broker.errors import OutcomeUnknown, StoreUnavailable
-from broker.store import topology
+from broker.store import urls
 from broker.store.connection import Argument, Link, Node, NotSent, connect
 from broker.store.error_replies import PASSING, REFUSALS, from_reply
 from broker.store.liveness import Liveness
@@ -63,8 +63,8 @@ class Store:
 
     @classmethod
     def from_url(cls, url: str, *, timeout: float = 5.0) -> "Store":
-        """A store at a URL of `topology.SCHEMES`. ValueError: not such a URL."""
-        return cls(topology.from_url(url, timeout), timeout=timeout)
+        """A store at a URL of `urls.SCHEMES`. ValueError: not such a URL."""
+        return cls(urls.from_url(url, timeout), timeout=timeout)
 
     @property
     def connected(self) -> bool:

@@ -15,7 +15,7 @@ from broker import Broker, ConsumerSpec, Filters, Nack, Store, StreamSpec
 from broker.commands.scripts import Scripts, prelude
 from broker.consumers.filters import filter_id
 from broker.store.embedded import Embedded
-from broker.store.topology import from_url
+from broker.store.urls import from_url
 from tests.support.clock import advance, shifted_scripts
 
 pytestmark = pytest.mark.anyio

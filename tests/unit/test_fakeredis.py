@@ -29,7 +29,7 @@ from redis.exceptions import ResponseError
 from broker import Broker, BrokerError, ConsumerChanges, ConsumerSpec, Filters, Nack, Store, StreamSpec
 from broker.errors import ConsumerExists, RecordNotFound, StreamExists, StreamInUse, StreamNotFound
 from broker.store.guarantees import examine
-from broker.store.topology import SingleServer
+from broker.store.single import SingleServer
 from tests.support.clock import advance, shifted_scripts
 
 pytestmark = pytest.mark.anyio

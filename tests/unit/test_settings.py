@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.store.topology import Cluster, SingleServer, from_url
+from broker.store.cluster import Cluster
+from broker.store.single import SingleServer
+from broker.store.urls import from_url
 from http_api.settings import SOURCES, Settings, WrongSetting, load
 
 # setting -> a value as text, what becomes of it, and values that cannot be used

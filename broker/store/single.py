@@ -1,0 +1,82 @@
+"""One Redis server: always the same, or the primary that sentinels name."""
+
+import asyncio
+from collections.abc import Sequence, Set
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.exceptions import AskError, MovedError, RedisError
+
+from broker import keys
+from broker.errors import StoreUnavailable
+from broker.store.connection import Argument, Node, Server
+from broker.store.topology import PATIENCE_S
+
+
+class Sentinels(Sentinel):
+    """redis-py's, asked by one at a time: it moves the sentinel that answered to the front of its list, and loses one when two do so."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+        self._asking = asyncio.Lock()
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Host and port of the primary. MasterNotFoundError."""
+        async with self._asking:
+            return await super().discover_master(service_name)  # type: ignore[no-any-return]
+
+
+class SingleServer:
+    """One server, whichever it is at the moment: what the pool's connections connect to."""
+
+    def __init__(self, pool: ConnectionPool, sentinel: Sentinel | None = None) -> None:
+        pool.make_connection()  # type: ignore[no-untyped-call]  # TypeError: an unknown option
+        self.patience_s = PATIENCE_S if sentinel is not None else 0.0
+        self._pool = pool
+        self._sentinel = sentinel
+
+    def connection(self) -> AbstractConnection:
+        """A connection that is yet to be opened."""
+        return self._pool.make_connection()  # type: ignore[no-any-return, no-untyped-call]
+
+    def node_of(self, args: Sequence[Argument], at: str | None = None) -> Node:
+        """It."""
+        return self
+
+    def slot_keys(self, key: str) -> tuple[str, ...]:
+        """The key alone."""
+        return (key,)
+
+    def read_group(self, key: str) -> None:
+        """All may be read together."""
+
+    async def refresh(self) -> None:
+        """Sentinels are asked by each new connection."""
+
+    async def replaced(self, known: Set[Server], silent: Set[Server]) -> Set[Server]:
+        """All but the one that the sentinels name: also one that answers, for what it takes will be lost."""
+        if not isinstance(self._pool, SentinelConnectionPool):
+            return set()
+        try:
+            host, port = await self._pool.get_master_address()  # type: ignore[no-untyped-call]
+        except (RedisError, OSError) as exc:
+            raise StoreUnavailable("The sentinels name no primary.") from exc
+        return known - {f"{host}:{port}"}
+
+    async def moved(self, error: MovedError) -> None:
+        """StoreUnavailable: the server is of a cluster."""
+        raise StoreUnavailable("This Redis is part of a cluster; write redis+cluster://host:port.") from error
+
+    def asked(self, error: AskError) -> Node:
+        """Likewise."""
+        raise StoreUnavailable("This Redis is part of a cluster; write redis+cluster://host:port.") from error
+
+    def primaries(self) -> list[str]:
+        """The one."""
+        return [keys.PROBE]
+
+    async def close(self) -> None:
+        """Close the connections to the sentinels."""
+        if self._sentinel is not None:
+            await self._sentinel.aclose()

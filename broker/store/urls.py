@@ -1,0 +1,112 @@
+"""From a URL to the servers that it names."""
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, parse_url, to_bool
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
+from redis.exceptions import RedisError
+
+from broker.store.cluster import Cluster
+from broker.store.connection import CONNECT_S
+from broker.store.single import Sentinels, SingleServer
+from broker.store.topology import Topology
+
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+# So long one of several servers may be silent while a connection to it is made.
+ANSWER_S = 1.0
+# What redis-py tells Redis of itself; without it each new connection reads the version from the files of the package.
+_DRIVER = DriverInfo()
+
+
+class WrongUrl(ValueError):
+    """A URL that names no Redis; the message says why, and repeats nothing secret of it."""
+
+
+def from_url(url: str, timeout: float) -> Topology:
+    """The servers behind `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`.
+
+    Those of sentinels and clusters have a list of addresses: `redis+sentinel://host:port,host:port/service/db`. ValueError, WrongUrl.
+    """
+    options: dict[str, Any] = {"protocol": 2, "socket_timeout": None, "driver_info": _DRIVER}
+    if not url.startswith("unix://"):
+        options |= {"socket_connect_timeout": timeout, "socket_keepalive": True}
+    kind = urlsplit(url).scheme.partition("+")[2]
+    try:
+        if kind == "sentinel":
+            return _sentinel(url, options, timeout)
+        if kind == "cluster":
+            addresses, shared, path = _several(url, options)
+            if path or shared.pop("db", 0):
+                raise WrongUrl("a cluster has one database, so none can be named")
+            patience = _patience_of_one(addresses, timeout)
+            return Cluster(addresses, shared | {"socket_connect_timeout": patience, "socket_timeout": patience})
+        return SingleServer(ConnectionPool(**options | _parsed(url)))
+    except TypeError as exc:
+        name = re.search(r"keyword argument '(\w+)'", str(exc))
+        raise WrongUrl(f"the URL has an option that is unknown{f': {name[1]}' if name else ''}") from exc
+    except RedisError as exc:  # what an option of TLS has for a value
+        raise WrongUrl(f"the URL has an option that cannot be used: {exc}") from exc
+
+
+def _parsed(url: str) -> dict[str, Any]:
+    """The options of a connection as redis-py reads them from a URL, but where it would pass over what it cannot read."""
+    found, path = dict(parse_url(url)), urlsplit(url).path
+    if url.startswith("unix://"):
+        found["path"] = os.fsdecode(unquote_to_bytes(path))  # a file's name need not be UTF-8
+    elif not re.fullmatch(r"(/[0-9]*)?", path):
+        raise WrongUrl("the database must be a number, as in redis://host:port/0")
+    for name in ("protocol", "decode_responses"):
+        found.pop(name, None)  # what is spoken, and how it is read, is not for the URL to say
+    return found
+
+
+def _patience_of_one(addresses: Sequence[tuple[str, int]], timeout: float) -> float:
+    """How long one of several servers may be silent before the next one is asked, in seconds: all must have their turn."""
+    return min(timeout, CONNECT_S / (2 * len(addresses)), ANSWER_S)
+
+
+def _sentinel(url: str, options: dict[str, Any], timeout: float) -> SingleServer:
+    addresses, shared, path = _several(url, options)
+    service, _, db = path.partition("/")
+    if not service:
+        raise WrongUrl("the service is missing: redis+sentinel://host:port/service")
+    if not re.fullmatch("[0-9]*", db):
+        raise WrongUrl("the database must be a number, as in redis+sentinel://host:port/service/0")
+    patience = _patience_of_one(addresses, timeout)
+    asking = {"socket_connect_timeout": patience, "socket_timeout": patience, "retry": Retry(NoBackoff(), 0)}
+    ssl = issubclass(shared.pop("connection_class", Connection), SSLConnection)
+    # The sentinels' own user, password and TLS; TLS is theirs too where the data servers have it, unless the URL says otherwise.
+    asking |= {name: shared.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in shared}
+    if to_bool(shared.pop("sentinel_ssl", str(ssl))):
+        asking |= {"ssl": True} | {name: value for name, value in shared.items() if name.startswith("ssl_")}
+    db = db or shared.pop("db", 0)
+    sentinel = Sentinels(addresses, sentinel_kwargs=asking)
+    # A primary that hangs takes a connection and says nothing on it: meanwhile the sentinels may name another.
+    shared |= {"socket_connect_timeout": min(timeout, ANSWER_S), "socket_timeout": min(timeout, ANSWER_S)}
+    pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
+        service, sentinel, ssl=ssl, db=int(db), retry=Retry(NoBackoff(), 0), **shared
+    )
+    return SingleServer(pool, sentinel)
+
+
+def _several(url: str, options: dict[str, Any]) -> tuple[list[tuple[str, int]], dict[str, Any], str]:
+    """The addresses of a URL with several, the options of each connection, and the path without its slash."""
+    parts = urlsplit(url)
+    login, _, hosts = parts.netloc.rpartition("@")
+    addresses = []
+    for address in hosts.split(","):
+        one = urlsplit(f"//{address}")
+        if not one.hostname:
+            raise WrongUrl("an address is missing")
+        addresses.append((one.hostname, one.port or (26379 if "sentinel" in parts.scheme else 6379)))
+    scheme = parts.scheme.partition("+")[0]
+    shared = options | _parsed(f"{scheme}://{login}{'@' if login else ''}localhost/?{parts.query}")
+    del shared["host"]
+    return addresses, shared, unquote(parts.path.strip("/"))
