@@ -1,4 +1,4 @@
-"""A key that is out with 100,000 messages behind it, among others: who still gets through, and how long one script takes.
+"""A key that is out while 100,000 messages wait for it, among others: who still gets through, and how long one script takes.
 
 usage: python -m benchmarks.hot_key [--hot 100000] [--others 1000]
 """
@@ -30,7 +30,7 @@ async def measure(url: str, hot: int, others: int) -> None:
             delivered, calls = delivered + len(batch.deliveries), calls + 1
         slow = [row for row in await broker.store.call("SLOWLOG", "GET", -1) if row[3][0] == b"EVALSHA"]
         longest = max((row[2] for row in slow), default=0) / 1000
-        print(f"{delivered} of {others} messages of other keys delivered behind {hot:,} of a blocked one, in {calls} calls of next")
+        print(f"{delivered} of {others} messages of other keys delivered past {hot:,} of a blocked one, in {calls} calls of next")
         print(f"longest script call {longest:.1f} ms, {len(slow)} over 1 ms")
         await broker.ack("c", [held[0].ack_token])
         after = (await broker.next("c", 10)).deliveries

@@ -98,7 +98,7 @@ async def publish(client: httpx.AsyncClient, total: int) -> None:
 
 
 async def worker(urls: Callable[[], str], consumer: str, log: Log, patience: float, seed: int) -> None:
-    """Work until all is acked. Calls that fail are made again, on whatever server there is then."""
+    """Work until all is acked. Calls that fail are made again, on any server that is there then."""
     random_ = random.Random(seed)
     path = f"/v1/http-consumers/{consumer}"
     give_up = time.time() + patience

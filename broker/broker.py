@@ -131,7 +131,7 @@ class Broker:
         return await self.deliveries.nack(consumer, nacks)
 
     async def extend(self, consumer: str, tokens: Sequence[str]) -> Settled:
-        """Begin the ack wait of deliveries anew (C33)."""
+        """Start the ack wait of deliveries again (C33)."""
         return await self.deliveries.extend(consumer, tokens)
 
     async def readiness(self) -> Readiness:

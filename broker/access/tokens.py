@@ -97,7 +97,7 @@ class OpenMode:
     """Whether calls without a token are let in (C2). It may be shut, and is never opened again.
 
     `mark` is for the processes of one server: a file that is there while all of them are open. The one that shuts removes
-    it, so a process that is started again in place of one that died stays shut, whatever Redis holds by then.
+    it, so a process that replaces one that died stays shut, even if Redis holds no token by then.
     """
 
     def __init__(self, mark: Path | None = None) -> None:
@@ -117,7 +117,7 @@ class OpenMode:
 
 
 class AccessTokens:
-    """The access tokens of a store, kept in memory and read anew at every change.
+    """The access tokens of a store, kept in memory and read again at every change.
 
     One blocking read waits for changes made by any server or command, so a revoked token is refused within
     milliseconds; while Redis cannot be reached the last known table holds.
@@ -217,7 +217,7 @@ class AccessTokens:
             self._shut()
 
     async def _load_table_surely(self) -> None:
-        """A change is told once: until the table could be read after it, a revoked token would be let in."""
+        """A change is announced once: until the table could be read after it, a revoked token would be let in."""
         while True:
             try:
                 await self._load_table()

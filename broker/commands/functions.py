@@ -2,7 +2,7 @@
 
 A library is the prelude, every shared file once, and every command as a function. The names of functions are global in
 a Redis, so they carry the version of the wire contract: `broker_v1_next` is the command `next`. A second line holds a
-digest of what follows, by which two texts of the library are told apart.
+digest of what follows, by which two texts of the library are distinguished.
 """
 
 import hashlib
@@ -65,7 +65,7 @@ def digest_of(text: str) -> str | None:
 
 
 async def load(store: Store) -> str:
-    """Put this library into every primary, in place of another text of it; gives its digest."""
+    """Put this library into every primary, replacing another text of it; returns its digest."""
     text = library()
     for key in await store.primaries():
         await store.call("FUNCTION", "LOAD", "REPLACE", text, at=key)
@@ -87,5 +87,5 @@ async def _loaded_at(store: Store, key: str) -> str | None:
 
 
 def same(text: str) -> bool:
-    """Whether a text is this library; a shell's pipe may have taken the line end behind it."""
+    """Whether a text is this library; a shell's pipe may have removed its last line end."""
     return text.rstrip() == library().rstrip()

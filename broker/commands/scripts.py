@@ -50,7 +50,7 @@ def uses(command: str) -> list[str]:
 
 
 def build(name: str, prelude: str) -> Script:
-    """Put the command `name` together behind `prelude`."""
+    """Put the command `name` together after `prelude`."""
     command = read(name)
     shared = [read(f"shared/{part}") for part in uses(command)]
     text = "\n".join([prelude, *shared, command])
@@ -69,7 +69,7 @@ def prelude() -> str:
 
 
 class Scripts:
-    """All commands behind one prelude. Tests pass a prelude with a clock of their own.
+    """All commands, each after the same prelude. Tests pass a prelude with a clock of their own.
 
     An answer with messages stops before `max_answer_bytes` (C54).
     """

@@ -52,7 +52,7 @@ def parse(tokens: Sequence[str]) -> list[Group]:
 
 
 def _ids(tokens: Sequence[str], end: str) -> str | None:
-    """What stands before a tail in tokens, _BETWEEN behind each; None: it is no tail, or some are not an id of usual length before it."""
+    """What comes before a tail in tokens, each followed by _BETWEEN; None: no tail, or not an id of the usual length before it."""
     parts = " ".join([*tokens, ""]).split(f".{end} ")
     ids = _BETWEEN.join(parts)
     whole = len(parts) == len(tokens) + 1 and ids.count(_BETWEEN) == len(tokens)

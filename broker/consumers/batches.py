@@ -78,7 +78,7 @@ class Settlement(msgspec.Struct, frozen=True):
 class Batch(msgspec.Struct, frozen=True):
     """What one `next` gave, and the counts at that moment (C28).
 
-    `due_in_ms` is how long until something may come due by time alone, None if nothing will; it is told only where
+    `due_in_ms` is how long until something may come due by time alone, None if nothing will; it is known only where
     the batch is empty. `cut`: it is empty because others in its round had all the bytes that an answer may have.
     `seen` is the last message id of the stream: a reader that waits goes on from there.
     """

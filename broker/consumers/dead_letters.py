@@ -105,7 +105,7 @@ class DeadLetters:
         return LettersSummary(total, [_group(*row) for row in largest], truncated=bool(position))
 
     async def redrive(self, consumer: str, ids: Sequence[str], *, dry_run: bool = False) -> Redriven:
-        """Put these messages back for this consumer alone, their deliver count anew; ids that are not dead are passed over."""
+        """Put these messages back for this consumer alone, with a deliver count of 0; ids that are not dead are ignored."""
         wanted, done = [*dict.fromkeys(message_id(i, _ADVICE) for i in ids)], Redriven(0, 0)
         for i in range(0, len(wanted), IDS_A_STEP):
             some = wanted[i : i + IDS_A_STEP]

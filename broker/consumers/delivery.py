@@ -48,7 +48,7 @@ class _Reader(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    """What a round's script answered: positions of stale tokens, and where it fetched, what it told and gave."""
+    """What a round's script replied: positions of stale tokens, and if it fetched, the counts and the messages."""
 
     stream: str
     stale: list[int]

@@ -15,7 +15,7 @@ import msgspec
 from broker.messages import times
 from broker.messages.stored import LETTERS, RECORD_IDS, EventBody, encode, lacks, provider_of
 
-# What stands behind the first character.
+# All but the first character.
 _OPENED: Callable[[bytes], bytes] = itemgetter(slice(1, None))
 # Fields of a plain client's entry that are no part of `data`.
 _NAMED = {b"collection_id", b"id", b"resource_id", b"upstream_id", b"event", b"key", b"headers"}

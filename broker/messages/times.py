@@ -29,7 +29,7 @@ def microseconds(text: str) -> int:
 
 
 def exact_microseconds(text: str) -> str:
-    """The same with all that was given: the number, and behind a point further digits, the last of them not 0."""
+    """The same with all that was given: the number, and after a point further digits, the last of them not 0."""
     seconds, fraction = _instant(text)
     whole, rest = seconds * 1_000_000 + int(fraction[:6].ljust(6, "0")), fraction[6:].rstrip("0")
     return f"{whole}.{rest}" if rest else str(whole)

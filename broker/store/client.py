@@ -102,7 +102,7 @@ class Store:
         return self._servers.slot_keys(key)
 
     async def _may_transact(self, key: str) -> bool:
-        """Whether MULTI is allowed. Where it is refused, the commands behind it would run, each for itself."""
+        """Whether MULTI is allowed. If it is refused, the commands after it would still run, each on its own."""
         if self._transactions is None:
             begun, _ = await self.pipeline(key, ("MULTI",), ("EXEC",))
             if isinstance(begun, RedisError) and not isinstance(begun, NoPermissionError):
@@ -111,7 +111,7 @@ class Store:
         return self._transactions
 
     async def pipeline(self, at: str, *commands: Sequence[Argument]) -> list[Any]:
-        """Send commands to the server that holds a key, on one connection, one behind the other; gives their replies.
+        """Send commands to the server that holds a key, on one connection, in order; returns their replies.
 
         A refusal is a reply too, as an exception. StoreUnavailable, OutcomeUnknown.
         """
@@ -247,7 +247,7 @@ class Store:
             task.exception()  # nobody need wait for it any more
 
     def _retire(self, args: Sequence[Argument], at: str | None) -> None:
-        """Leave a server that is no longer the primary: the next call connects anew."""
+        """Leave a server that is no longer the primary: the next call opens a new connection."""
         node = self._servers.node_of(args, at)
         if node is not None and node in self._links:
             link = self._links.pop(node)

@@ -163,9 +163,9 @@ class Embedded:
             client.close()
 
     def _keep(self, binary: str) -> None:
-        """Start the child again whenever it ends without being told to."""
+        """Start the child again whenever it ends by itself."""
         while True:
-            assert self._child is not None  # noqa: S101 - the thread starts behind the child
+            assert self._child is not None  # noqa: S101 - the thread starts after the child
             code = self._child.wait()
             if self._stopping.is_set():
                 return

@@ -30,7 +30,7 @@ class Topology(Protocol):
         """What keys that one command may read have in common; None: all may be read together."""
 
     async def refresh(self) -> None:
-        """Look anew who holds what, after a server was not reached or did not do what it should. StoreUnavailable."""
+        """Find out again which server holds what, after a server was not reached or did not do what it should. StoreUnavailable."""
 
     async def replaced(self, known: Set[Server], silent: Set[Server]) -> Set[Server]:
         """Which servers, of open connections or `silent` on them, are no primaries any more. StoreUnavailable."""

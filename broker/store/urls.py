@@ -30,7 +30,7 @@ class WrongUrl(ValueError):
 
 
 def from_url(url: str, timeout: float) -> Topology:
-    """The servers behind `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`.
+    """The servers of `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`.
 
     Those of sentinels and clusters have a list of addresses: `redis+sentinel://host:port,host:port/service/db`. ValueError, WrongUrl.
     """

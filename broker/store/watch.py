@@ -25,7 +25,7 @@ TRIES = 20
 
 # New entries by stream. None: the connection is new, and what happened before it may have left no trace in the streams.
 Growth = dict[str, list[Any]] | None
-Told = Callable[[Growth], None]
+Listener = Callable[[Growth], None]
 
 
 async def last_id(store: Store, name: str) -> str:
@@ -132,34 +132,36 @@ class _Read:
     """A read for several, and whom it tells of which streams."""
 
     def __init__(self, store: Store, at: dict[str, str]) -> None:
-        self.told: defaultdict[str, dict[Told, None]] = defaultdict(dict)
+        self.listeners: defaultdict[str, dict[Listener, None]] = defaultdict(dict)
         self._watch = Watch(store, at, LINGER_S)
         self._added = asyncio.Event()
         self._interrupting: asyncio.Task[None] | None = None
 
-    def add(self, at: dict[str, str], told: Told) -> None:
+    def add(self, at: dict[str, str], listener: Listener) -> None:
         for name, id_ in at.items():
-            self.told[name][told] = None
+            self.listeners[name][listener] = None
             self._watch.at[name] = min(id_, self._watch.at.get(name, id_), key=order)
         self._added.set()
         if self._watch.misses(at) and (self._interrupting is None or self._interrupting.done()):
             self._interrupting = asyncio.create_task(self._watch.interrupt())
 
-    def drop(self, at: dict[str, str], told: Told) -> None:
+    def drop(self, at: dict[str, str], listener: Listener) -> None:
         for name in at:
-            self.told[name].pop(told, None)
-            if not self.told[name]:
-                del self.told[name]
+            self.listeners[name].pop(listener, None)
+            if not self.listeners[name]:
+                del self.listeners[name]
                 self._watch.at.pop(name, None)
 
     async def run(self, ended: Callable[[], object]) -> None:
         """Read until nobody waits."""
         try:
-            while self.told or await self._anybody():
+            while self.listeners or await self._anybody():
                 grown = await self._watch.growth()
-                for told in {told: None for name in (self.told if grown is None else grown) for told in self.told.get(name, ())}:
-                    told(grown)
-                await asyncio.sleep(REST_S * len(self.told))
+                for listener in {
+                    listener: None for name in (self.listeners if grown is None else grown) for listener in self.listeners.get(name, ())
+                }:
+                    listener(grown)
+                await asyncio.sleep(REST_S * len(self.listeners))
         finally:
             ended()  # at once, so that nobody is added any more
             if self._interrupting is not None:
@@ -171,7 +173,7 @@ class _Read:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
                 await self._added.wait()
-        return bool(self.told)
+        return bool(self.listeners)
 
 
 class Reads:
@@ -181,17 +183,17 @@ class Reads:
         self._store = store
         self._reads: defaultdict[Hashable, dict[_Read, asyncio.Task[None]]] = defaultdict(dict)
 
-    def expect(self, at: dict[str, str], told: Told) -> Callable[[], None]:
-        """Call `told` whenever one of the streams has grown after its id, until what this gives is called."""
+    def expect(self, at: dict[str, str], listener: Listener) -> Callable[[], None]:
+        """Call `listener` whenever one of the streams has grown after its id, until what this gives is called."""
         first = next(iter(at))
         group = self._store.read_group(first)
         reads = self._reads[group]
-        read = min(reads, key=lambda read: -1 if first in read.told else len(read.told), default=None)
-        if read is None or (read.told and first not in read.told and group is None and len(reads) < READS):
+        read = min(reads, key=lambda read: -1 if first in read.listeners else len(read.listeners), default=None)
+        if read is None or (read.listeners and first not in read.listeners and group is None and len(reads) < READS):
             read = _Read(self._store, at)
             reads[read] = asyncio.create_task(read.run(partial(self._ended, group, read)), name="broker-watch")
-        read.add(at, told)
-        return partial(read.drop, at, told)
+        read.add(at, listener)
+        return partial(read.drop, at, listener)
 
     def _ended(self, group: Hashable, read: _Read) -> None:
         del self._reads[group][read]

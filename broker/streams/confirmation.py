@@ -34,7 +34,7 @@ class Durability:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        # WAIT holds up what comes behind it, so each stream has connections of its own for that.
+        # WAIT holds up the commands after it, so each stream has connections of its own for that.
         self._stores: dict[str, Store] = {}
         self._followers: dict[str, int] = {}
         self._commit: GroupCommit[str, Mark, list[bool], bool] = GroupCommit(self._wait, lambda _, confirmed: confirmed)

@@ -108,7 +108,7 @@ class Connection(Stream):
             self._close()
 
     def cut(self) -> None:
-        """End at once, whatever is under way."""
+        """End at once, even in the middle of an answer."""
         self._deaf = True
         if self._current is not None:
             self._current.lose()

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from http_api.edge.requests import Headers
 
 STATUS_LINE = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
-_APART = 1 << 16  # a body of more is not copied behind its head
+_APART = 1 << 16  # a larger body is not copied into one buffer with its head
 
 
 class Line(Protocol):
@@ -31,7 +31,7 @@ class Exchange:
     """Its life: the body comes, is asked for, and is whole; the answer is begun and is whole; or the client is gone."""
 
     __slots__ = (
-        "__weakref__", "_asked", "_begun", "_continue", "_fault", "_head_only", "_headers", "_line", "_parts", "_told",
+        "__weakref__", "_asked", "_begun", "_continue", "_fault", "_head_only", "_headers", "_knows_end", "_line", "_parts",
         "_waiter", "answered", "cost", "gone", "held", "keep_alive", "started", "whole",
     )  # fmt: skip
 
@@ -41,7 +41,7 @@ class Exchange:
         self.keep_alive, self.cost, self._headers = keep_alive, cost, headers
         self._parts: list[bytes] = []
         self.held = 0  # bytes
-        self.whole = self._told = False
+        self.whole = self._knows_end = False
         self.started = self.answered = self.gone = False
         self._begun: bytes | None = None
         self._asked = False
@@ -90,7 +90,7 @@ class Exchange:
             self._continue = False
             self._line.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while True:
-            if self.gone or self.answered or (self._told and self._line.left):
+            if self.gone or self.answered or (self._knows_end and self._line.left):
                 return {"type": "http.disconnect"}
             if self._fault is not None:
                 fault, self._fault = self._fault, None
@@ -98,8 +98,8 @@ class Exchange:
                     raise fault
                 finally:
                     del fault  # else it would hold this frame, which holds it
-            if self._parts or (self.whole and not self._told):
-                parts, self._parts, self.held, self._told = self._parts, [], 0, self.whole
+            if self._parts or (self.whole and not self._knows_end):
+                parts, self._parts, self.held, self._knows_end = self._parts, [], 0, self.whole
                 body = parts[0] if len(parts) == 1 else b"".join(parts)
                 return {"type": "http.request", "body": body, "more_body": not self.whole}
             self._waiter = self._line.loop.create_future()

@@ -14,7 +14,7 @@ from http_api.monitoring import metrics
 
 
 class Scrape(NamedTuple):
-    """What Redis told at a scrape; None: it did not tell. `names`: the streams and the consumers that there are."""
+    """What Redis replied at a scrape; None: nothing. `names`: the streams and the consumers that there are."""
 
     names: tuple[Container[str], Container[str]] | None = None
     overview: Overview | None = None

@@ -83,7 +83,7 @@ def consumer_deleted(consumer: str) -> None:
     """Forget a consumer that is gone, in this process."""
     _forget(_DELIVERED, [(consumer,)])
     _forget(_SETTLED, [(consumer, outcome) for outcome in ("ack", *get_args(Outcome))])
-    # These are looked up anew: a deletion is rare.
+    # These are looked up again: a deletion is rare.
     _delivered.cache_clear()
     _settled.cache_clear()
 

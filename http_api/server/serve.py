@@ -40,7 +40,7 @@ OPEN_MODE_MARK = "BROKER_OPEN_WHILE_THERE_IS"
 
 
 class _Server(uvicorn.Server):
-    """Ends waiting calls as soon as it is told to stop, so that they do not hold the stop up (C45)."""
+    """Ends waiting calls at once when it has to stop, so that they do not delay the stop (C45)."""
 
     def __init__(self, config: uvicorn.Config, broker: Broker) -> None:
         super().__init__(config)
@@ -61,7 +61,7 @@ class _Server(uvicorn.Server):
 
 
 def serve_worker(settings: Settings, listener: socket.socket, open_mode: OpenMode | None) -> None:
-    """Serve on a listening socket until told to stop. `settings.redis_url` is set. No `open_mode`: never open (C2)."""
+    """Serve on a listening socket until a signal comes. `settings.redis_url` is set. No `open_mode`: never open (C2)."""
     assert settings.redis_url is not None  # noqa: S101 - the parent has chosen one
     _exit_on_signals()
     logs.begin(settings.log_level, settings.log_format)
@@ -170,7 +170,7 @@ def serve(settings: Settings) -> None:
 
 
 def _exit_on_signals() -> None:
-    """A signal unwinds the stack, so that what was started is stopped; uvicorn raises it anew when it has stopped."""
+    """A signal unwinds the stack, so that what was started is stopped; uvicorn raises it again when it has stopped."""
 
     numbers = (signal.SIGTERM, signal.SIGINT)
 

@@ -79,7 +79,7 @@ class Worker:
         metrics.process_ended(self.process.pid, self._environment)
 
     def end(self, deadline: float) -> None:
-        """Wait for the end of a process that was told to stop; kill it at the deadline."""
+        """Wait for the end of a process that was asked to stop; kill it at the deadline."""
         try:
             self.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:

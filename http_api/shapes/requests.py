@@ -64,7 +64,7 @@ class RedriveRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ResetRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Where to start anew."""
+    """Where to start again."""
 
     deliver_policy: str
 
