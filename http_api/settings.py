@@ -1,11 +1,13 @@
 """Settings of `broker serve`: options, each also from the environment (C49)."""
 
+import contextlib
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from broker.store.client import Store
@@ -15,34 +17,119 @@ from broker.store.urls import SCHEMES, WrongUrl
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://[^/]+:[0-9]+")
 # Guesses at a shorter token come too fast where others can reach the server.
 SHORTEST_ADMIN_TOKEN = 16
-# What a setting of words may be.
-CHOICES = {
-    "log_level": ("debug", "info", "warning", "error"),
-    "log_format": ("text", "json"),
-    "metrics": ("open", "token", "off"),
-}
+T = TypeVar("T")
 
 
 class WrongSetting(Exception):
     """A setting that cannot be used; the message is one line that names it."""
 
 
+class Source(NamedTuple):
+    """Where a setting comes from and what it means. `option` is empty where there is none.
+
+    `read` makes its value of a text. ValueError: what is wrong with the text, without a full stop.
+    """
+
+    option: str
+    variable: str
+    help: str
+    read: Callable[[str], object]
+
+
+def setting(default: object, option: str, variable: str, help: str, read: Callable[[str], object] = str) -> Any:
+    """A field of a dataclass that is a setting: all that help, command line, environment and checks know of it."""
+    return field(default=default, metadata={"source": Source(option, variable, help, read)})
+
+
+class OneOf:
+    """Reads one of some words, in capitals too."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def __call__(self, text: str) -> str:
+        """One of the words."""
+        if text.lower() not in self.words:
+            raise ValueError(f"{text!r} is not one of {', '.join(self.words)}")
+        return text.lower()
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """Reads a number from `low` to `high`."""
+
+    def read(text: str) -> int:
+        with contextlib.suppress(ValueError):
+            if low <= int(text) <= high:
+                return int(text)
+        raise ValueError(f"{text!r} is not a number from {low} to {high}")
+
+    return read
+
+
+def directory(text: str) -> Path:
+    """Reads a directory, which need not exist."""
+    if not text:
+        raise ValueError("a directory must be named")
+    return Path(text)
+
+
+def token(text: str) -> str:
+    """Reads an access token, which goes into a header."""
+    if not re.fullmatch(r"[!-~]*", text):
+        raise ValueError("a token has visible ASCII characters only")
+    return text
+
+
+def redis_url(text: str) -> str:
+    """Reads the URL of a Redis."""
+    try:
+        parts = urlsplit(text)
+        if parts.scheme in SCHEMES and (parts.path if parts.scheme == "unix" else parts.netloc):
+            if parts.scheme != "unix" and "@" in parts.path + parts.query + parts.fragment:
+                # What seems to be the host is a part of the password then, and would be shown.
+                raise WrongUrl("write / ? # and @ in a user, a password or an option as %2F %3F %23 and %40")
+            Store.from_url(text)
+            return text
+    except WrongUrl as exc:
+        raise ValueError(str(exc)) from exc
+    except ValueError:
+        pass
+    raise ValueError(
+        "not a Redis URL; write redis://host:port, rediss://host:port, unix:///path, "
+        "redis+sentinel://host:port,host:port/service or redis+cluster://host:port,host:port"
+    )
+
+
+_MB = 1 << 20
+_BYTES = integer(1024, 1 << 30)
+_LEVEL = OneOf("debug", "info", "warning", "error")
+_FORMAT = OneOf("text", "json")
+_DATA_DIR = Path("broker-data")
+_REDIS_URLS = (
+    "URL of a Redis: redis://HOST:PORT/DB, rediss:// for TLS, unix:///PATH, redis+sentinel://HOST:PORT,.../SERVICE/DB, or "
+    "redis+cluster://HOST:PORT,HOST:PORT; user and password as in redis://USER:PASSWORD@HOST; "
+    "without it an embedded Valkey runs in the data directory."
+)
+_METRICS = "Who may read /metrics: open = all, token = tokens of scope read or admin, off = nobody."
+_ANSWER = "Largest answer with messages, though with one at least."
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How one server runs. Sizes in bytes."""
 
-    host: str = "127.0.0.1"
-    port: int = 8080
-    redis_url: str | None = None
-    data_dir: Path = Path("broker-data")
-    workers: int = 1
-    log_level: str = "info"
-    log_format: str = "text"
-    metrics: str = "open"
-    admin_token: str | None = None
-    max_message_bytes: int = 1 << 20
-    max_body_bytes: int = 8 << 20
-    max_answer_bytes: int = 8 << 20
+    host: str = setting("127.0.0.1", "--host", "BROKER_HOST", "Address to listen on.")
+    port: int = setting(8080, "--port", "BROKER_PORT", "Port to listen on, 0 = any.", integer(0, 65535))
+    redis_url: str | None = setting(None, "--redis", "BROKER_REDIS_URL", _REDIS_URLS, redis_url)
+    data_dir: Path = setting(_DATA_DIR, "--data-dir", "BROKER_DATA_DIR", "Directory of the embedded Valkey.", directory)
+    workers: int = setting(1, "--workers", "BROKER_WORKERS", "Processes that serve, one a core.", integer(1, 256))
+    log_level: str = setting("info", "--log-level", "BROKER_LOG_LEVEL", "How much to log.", _LEVEL)
+    log_format: str = setting("text", "--log-format", "BROKER_LOG_FORMAT", "As text, or an object a line.", _FORMAT)
+    metrics: str = setting("open", "--metrics", "BROKER_METRICS", _METRICS, OneOf("open", "token", "off"))
+    admin_token: str | None = setting(None, "", "BROKER_ADMIN_TOKEN", "Accepted as an admin token.", token)
+    max_message_bytes: int = setting(_MB, "--max-message-bytes", "BROKER_MAX_MESSAGE_BYTES", "Largest message.", _BYTES)
+    max_body_bytes: int = setting(8 * _MB, "--max-body-bytes", "BROKER_MAX_BODY_BYTES", "Largest JSON body.", _BYTES)
+    max_answer_bytes: int = setting(8 * _MB, "--max-answer-bytes", "BROKER_MAX_ANSWER_BYTES", _ANSWER, _BYTES)
 
     @property
     def on_loopback(self) -> bool:
@@ -66,88 +153,31 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-# setting -> (option, environment variable)
-SOURCES = {
-    "host": ("--host", "BROKER_HOST"),
-    "port": ("--port", "BROKER_PORT"),
-    "redis_url": ("--redis", "BROKER_REDIS_URL"),
-    "data_dir": ("--data-dir", "BROKER_DATA_DIR"),
-    "workers": ("--workers", "BROKER_WORKERS"),
-    "log_level": ("--log-level", "BROKER_LOG_LEVEL"),
-    "log_format": ("--log-format", "BROKER_LOG_FORMAT"),
-    "metrics": ("--metrics", "BROKER_METRICS"),
-    "admin_token": ("", "BROKER_ADMIN_TOKEN"),
-    "max_message_bytes": ("--max-message-bytes", "BROKER_MAX_MESSAGE_BYTES"),
-    "max_body_bytes": ("--max-body-bytes", "BROKER_MAX_BODY_BYTES"),
-    "max_answer_bytes": ("--max-answer-bytes", "BROKER_MAX_ANSWER_BYTES"),
-}
+def sources(kind: type) -> dict[str, Source]:
+    """The settings of a dataclass, by their fields."""
+    return {field.name: field.metadata["source"] for field in fields(kind)}
+
+
+SOURCES = sources(Settings)
 
 
 def load(options: Mapping[str, str | None], environ: Mapping[str, str] = os.environ) -> Settings:
     """Settings from options, else the environment, else the defaults. WrongSetting names what is wrong."""
+    return load_as(Settings, options, environ)
+
+
+def load_as(kind: type[T], options: Mapping[str, str | None], environ: Mapping[str, str] = os.environ) -> T:
+    """The same of another dataclass whose fields are settings."""
     given: dict[str, object] = {}
-    for field, (option, variable) in SOURCES.items():
-        text, source = options.get(field), option
+    for name, source in sources(kind).items():
+        text, place = options.get(name), source.option
         if text is None:
-            text, source = environ.get(variable) or None, variable
-            if field == "port" and text is not None and _SERVICE_LINK.fullmatch(text):
+            text, place = environ.get(source.variable) or None, source.variable
+            if name == "port" and text is not None and _SERVICE_LINK.fullmatch(text):
                 text = None
         if text is not None:
-            given[field] = _parse(field, text, source)
-    return Settings(**given)  # type: ignore[arg-type]
-
-
-def _parse(field: str, text: str, source: str) -> object:
-    match field:
-        case "port":
-            return _integer(text, source, 0, 65535)
-        case "workers":
-            return _integer(text, source, 1, 256)
-        case "max_message_bytes" | "max_body_bytes" | "max_answer_bytes":
-            return _integer(text, source, 1024, 1 << 30)
-        case "data_dir":
-            if not text:
-                raise WrongSetting(f"{source}: a directory must be named.")
-            return Path(text)
-        case "log_level" | "log_format" | "metrics":
-            if text.lower() not in CHOICES[field]:
-                raise WrongSetting(f"{source}: {text!r} is not one of {', '.join(CHOICES[field])}.")
-            return text.lower()
-        case "redis_url":
-            return check_redis_url(text, source)
-        case "admin_token":
-            if not re.fullmatch(r"[!-~]+", text):
-                raise WrongSetting(f"{source}: a token has visible ASCII characters only.")
-            return text
-        case _:
-            return text
-
-
-def check_redis_url(text: str, source: str) -> str:
-    """The URL, where it is one of a Redis. WrongSetting."""
-    try:
-        parts = urlsplit(text)
-        if parts.scheme in SCHEMES and (parts.path if parts.scheme == "unix" else parts.netloc):
-            if parts.scheme != "unix" and "@" in parts.path + parts.query + parts.fragment:
-                # What seems to be the host is a part of the password then, and would be shown.
-                raise WrongUrl("write / ? # and @ in a user, a password or an option as %2F %3F %23 and %40")
-            Store.from_url(text)
-            return text
-    except WrongUrl as exc:
-        raise WrongSetting(f"{source}: {exc}.") from exc
-    except ValueError:
-        pass
-    raise WrongSetting(
-        f"{source}: not a Redis URL; write redis://host:port, rediss://host:port, unix:///path, "
-        "redis+sentinel://host:port,host:port/service or redis+cluster://host:port,host:port."
-    )
-
-
-def _integer(text: str, source: str, low: int, high: int) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = low - 1
-    if not low <= number <= high:
-        raise WrongSetting(f"{source}: {text!r} is not a number from {low} to {high}.")
-    return number
+            try:
+                given[name] = source.read(text)
+            except ValueError as exc:
+                raise WrongSetting(f"{place}: {exc}.") from exc
+    return kind(**given)

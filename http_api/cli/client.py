@@ -1,25 +1,23 @@
 """The way of the client commands to a server, and how they print what they got."""
 
-import json
-import os
 import re
 import ssl
-import sys
-from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
+import click
 import httpx
 import msgspec
 
 from http_api.cli.proxies import proxy_of
-from http_api.settings import WrongSetting
+from http_api.settings import WrongSetting, load_as, setting, token
 
 T = TypeVar("T")
 
 
-class Refused(Exception):
+class Refused(click.ClickException):
     """The server refused a request, or cannot be reached; the message is one line."""
 
 
@@ -101,31 +99,17 @@ def _without_login(url: str) -> str:
     return scheme + separator + rest.rpartition("@")[2]
 
 
-def at_server(work: Callable[[Client, Namespace], int | None]) -> Callable[[Namespace], int | None]:
-    """A command that works at the server of its options."""
-
-    def run(args: Namespace) -> int | None:
-        with client(args.url, args.token) as found:
-            return work(found, args)
-
-    return run
-
-
 def client(url: str | None, token: str | None) -> Client:
     """A client by options, else by the environment. WrongSetting: the URL or the token is none."""
-    source, text = _given("--url", url, "BROKER_URL")
-    text = "http://127.0.0.1:8080" if text is None else text
+    found = load_as(ClientSettings, {"url": url, "token": token})
+    return Client(found.url, found.token)
+
+
+def _url(text: str) -> str:
     if not _is_url(text):
         shown = "this" if "@" in text else repr(text)  # which may have a password before the @
-        raise WrongSetting(f"{source}: {shown} is not a URL; write http://host:port.")
-    source, secret = _given("--token", token, "BROKER_TOKEN")
-    if secret and not re.fullmatch(r"[!-~]+", secret):
-        raise WrongSetting(f"{source}: a token has visible ASCII characters only.")
-    return Client(text, secret)
-
-
-def _given(option: str, value: str | None, variable: str) -> tuple[str, str | None]:
-    return (option, value) if value is not None else (variable, os.environ.get(variable) or None)
+        raise ValueError(f"{shown} is not a URL; write http://host:port")
+    return text
 
 
 def _is_url(text: str) -> bool:
@@ -137,27 +121,9 @@ def _is_url(text: str) -> bool:
         return False
 
 
-def show(value: Any) -> None:
-    """Print one object: indented on a terminal, one line in a pipe."""
-    print(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False))
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """How client commands reach a server."""
 
-
-def show_rows(rows: Iterable[dict[str, Any]], columns: Mapping[str, str]) -> None:
-    """Print rows: a table on a terminal, by heading and path of each column; whole objects as NDJSON in a pipe."""
-    if not sys.stdout.isatty():
-        for row in rows:
-            print(json.dumps(row, ensure_ascii=False))
-        return
-    cells = [list(columns), *([_cell(row, path) for path in columns.values()] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    for line in cells:
-        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _cell(row: dict[str, Any], path: str) -> str:
-    value: Any = row
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    if value is None:
-        return "-"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    url: str = setting("http://127.0.0.1:8080", "--url", "BROKER_URL", "The server.", _url)
+    token: str | None = setting(None, "--token", "BROKER_TOKEN", "An access token.", token)

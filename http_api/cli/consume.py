@@ -1,11 +1,12 @@
 """`broker consume`: print a consumer's messages and ack them."""
 
 import sys
-from argparse import Namespace
 
+import click
 import msgspec
 
 from http_api.cli.client import Client
+from http_api.cli.options import CONSUMER, at_server
 
 _BATCH = 100
 _WAIT = "30s"
@@ -23,21 +24,27 @@ class _Batch(msgspec.Struct):
     data: list[_Delivery]
 
 
-def run(client: Client, args: Namespace) -> None:
-    """Print messages as NDJSON, each as it was stored, until none is left; with --follow for ever.
+@click.command()
+@CONSUMER
+@click.option("--no-ack", is_flag=True, help="Leave the messages to be delivered again (default: ack them).")
+@click.option("--follow", is_flag=True, help="Wait for more, for ever (default: end when there is no more).")
+@click.option("--deliveries", is_flag=True, help="Print id, ack token and deliver count too (default: only the record or the event).")
+@at_server
+def consume(client: Client, consumer: str, no_ack: bool, follow: bool, deliveries: bool) -> None:
+    """Print a consumer's messages as NDJSON and ack them.
 
-    With --deliveries each line is a delivery: id, ack token, deliver count, and the message. A message is acked when it is
-    printed: one that is cut off by a closed pipe is delivered again.
+    Each is printed as it was stored, until none is left. A message is acked when it is printed: one that is cut off by a
+    closed pipe is delivered again.
     """
-    path = f"/v1/http-consumers/{args.consumer}"
-    query = {"batch_size": str(_BATCH)} | ({"wait_for": _WAIT} if args.follow else {})
+    path = f"/v1/http-consumers/{consumer}"
+    query = {"batch_size": str(_BATCH)} | ({"wait_for": _WAIT} if follow else {})
     while True:
         batch = client.read("GET", path + "/next", _Batch, params=query)
         for delivery in batch.data:
-            line = msgspec.json.encode(delivery) if args.deliveries else bytes(delivery.record) or bytes(delivery.event)
+            line = msgspec.json.encode(delivery) if deliveries else bytes(delivery.record) or bytes(delivery.event)
             sys.stdout.buffer.write((msgspec.json.format(line, indent=-1) if b"\n" in line else line) + b"\n")
         sys.stdout.buffer.flush()
-        if batch.data and not args.no_ack:
+        if batch.data and not no_ack:
             client.call("POST", path + "/ack", json={"ack_tokens": [d.ack_token for d in batch.data]})
-        if not batch.data and not args.follow:
+        if not batch.data and not follow:
             return

@@ -11,14 +11,20 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
+import click
+
 from http_api.cli.client import Client, Refused
 
 _CUSTOMERS = 30
 _WORKERS = 4
 
 
-def run() -> None:
-    """Publish, consume with parallel workers, nack, let a delivery expire, and look at a dead letter."""
+@click.command()
+def demo() -> None:
+    """Take a guided tour on sample data, in under a minute.
+
+    It publishes, consumes with parallel workers, nacks, lets a delivery expire, and looks at a dead letter.
+    """
     with _server() as url:
         _say(f"A server of its own runs at {url}, over an embedded Valkey in a temporary directory.")
         client = Client(url, None)

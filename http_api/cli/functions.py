@@ -1,61 +1,62 @@
 """`broker functions`: the library of Redis Functions for clients in other languages."""
 
-import asyncio
+import contextlib
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
 
-from broker.commands.functions import LIBRARY, digest_of, library, load, loaded, same
+import click
+
+from broker.commands.functions import LIBRARY, digest_of, library, loaded, same
+from broker.commands.functions import load as load_into
 from broker.errors import StoreFault
 from broker.store.client import Store
 from http_api.cli.client import Refused
-from http_api.cli.store import Where, redis_of
+from http_api.cli.options import at_store
 
 
-def show() -> None:
-    """Print the library's text."""
+@click.group()
+def functions() -> None:
+    """Print, load or check the library of Redis Functions, for clients in any language."""
+
+
+@functions.command("print")
+def print_() -> None:
+    """Print the library, for FUNCTION LOAD."""
     sys.stdout.buffer.write(library().encode())
 
 
-def put(where: Where) -> int:
-    """Load the library into Redis."""
-
-    async def work(store: Store) -> int:
-        print(f"loaded {LIBRARY} {await load(store)}")
-        sys.stderr.write(f"into {where.shown}\n")
-        return 0
-
-    return _on_redis(where, work)
+@functions.command()
+@at_store
+async def load(store: Store, where: str) -> None:
+    """Load the library into Redis; it replaces another text of it."""
+    with _answers():
+        print(f"loaded {LIBRARY} {await load_into(store)}")
+    sys.stderr.write(f"into {where}\n")
 
 
-def check(where: Where) -> int:
-    """Say what Redis has of the library; 0 = this very text."""
-
-    async def work(store: Store) -> int:
+@functions.command()
+@at_store
+async def check(store: Store, where: str) -> int:
+    """Say whether Redis has this very library; status 0 = yes."""
+    with _answers():
         here, texts = digest_of(library()), await loaded(store)
-        others = [text for text in texts if text is None or not same(text)]
-        if not others:
-            print(f"this library: {LIBRARY} {here}")
-            return 0
-        there = next((text for text in others if text is not None), None)
-        if there is None:
-            print(f"none: Redis has no {LIBRARY}; `broker functions load` puts {here} there")
-        else:
-            told = digest_of(there)
-            print(f"another text: {LIBRARY} {told if told != here else 'altered'}; `broker functions load` replaces it by {here}")
-        return 1
-
-    return _on_redis(where, work)
+    others = [text for text in texts if text is None or not same(text)]
+    if not others:
+        print(f"this library: {LIBRARY} {here}")
+        return 0
+    there = next((text for text in others if text is not None), None)
+    if there is None:
+        print(f"none: Redis has no {LIBRARY}; `broker functions load` puts {here} there")
+    else:
+        digest = digest_of(there) if digest_of(there) != here else "altered"
+        print(f"another text: {LIBRARY} {digest}; `broker functions load` replaces it by {here}")
+    return 1
 
 
-def _on_redis(where: Where, work: Callable[[Store], Awaitable[int]]) -> int:
-    async def run(url: str) -> int:
-        store = Store.from_url(url)
-        try:
-            return await work(store)
-        except StoreFault as exc:  # what Redis said of the text, or of FUNCTION, is what the operator needs
-            raise Refused(f"Redis refuses: {exc.__cause__}") from exc
-        finally:
-            await store.close()
-
-    with redis_of(where) as url:
-        return asyncio.run(run(url))
+@contextlib.contextmanager
+def _answers() -> Iterator[None]:
+    """What Redis said of the text, or of FUNCTION, is what the operator needs."""
+    try:
+        yield
+    except StoreFault as exc:
+        raise Refused(f"Redis refuses: {exc.__cause__}") from exc

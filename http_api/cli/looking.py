@@ -1,23 +1,48 @@
-"""`broker message`, `consumer why` and `top`: what became of a message, why nothing comes, and a live table."""
+"""Commands that look: `broker record`, `message`, `top` and `audit`, and the words of `consumer why`."""
 
 import sys
 import time
-from argparse import Namespace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
-from http_api.cli.client import Client, show, show_rows
+import click
+
+from http_api.cli.calls import call, in_path
+from http_api.cli.client import Client
+from http_api.cli.options import STREAM, at_server, limit
+from http_api.cli.reading import AT_LEAST_1
+from http_api.cli.tables import show, show_rows
 
 _STATE_COLUMNS = {
     "consumer": "consumer", "state": "state", "worker": "worker", "deliveries": "deliver_count", "delivered": "delivered_at",
     "expires": "expires_at", "due": "due_at", "reason": "reason",
 }  # fmt: skip
+_AUDIT_COLUMNS = {"time": "time", "who": "who", "what": "what", "object": "object", "outcome": "outcome", "request": "request_id"}
 _HEADINGS = ("consumer", "stream", "pending", "out", "retrying", "dead", "oldest", "in/s", "done/s", "to drain", "idle because")
 
 
-def message(client: Client, args: Namespace) -> None:
-    """A message, and its state for each consumer."""
-    found = client.json("GET", f"/v1/streams/{args.stream}/messages/{args.id}")
+record = call("record", "Print the current version of a record.", "GET", "/v1/streams/{stream}/records/{id}", STREAM, click.argument("id"))
+
+
+@click.command()
+@limit(100)
+@at_server
+def audit(client: Client, limit: int) -> None:
+    """Print who changed what, newest first."""
+    show_rows(islice(client.pages("/v1/audit", limit=min(limit, 1000)), limit), _AUDIT_COLUMNS)
+
+
+@click.command()
+@STREAM
+@click.argument("id")
+@at_server
+def message(client: Client, stream: str, id: str) -> None:
+    """Print a message, and what it is to each consumer.
+
+    ID is its message id, such as 1718000000000-0.
+    """
+    found = client.json("GET", f"/v1/streams/{stream}/messages/{in_path(id)}")
     if not sys.stdout.isatty():
         show(found)
         return
@@ -26,14 +51,8 @@ def message(client: Client, args: Namespace) -> None:
     show_rows(states, _STATE_COLUMNS)
 
 
-def why(client: Client, args: Namespace) -> None:
-    """Why a consumer gives nothing, and what to do, in a sentence or two."""
-    found = client.json("GET", f"/v1/http-consumers/{args.name}")
-    print(explanation(found))
-
-
 def explanation(consumer: dict[str, Any]) -> str:
-    """The same of a consumer as the API shows it."""
+    """Why a consumer, as the API shows it, gives nothing, and what to do, in a sentence or two."""
     info, name = consumer["info"], consumer["name"]
     pending, out = info["num_pending"], info["num_ack_pending"]
     match info["idle_because"]:
@@ -73,17 +92,24 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def top(client: Client, args: Namespace) -> None:
-    """A table of all consumers, again every few seconds; rates are those since the table before."""
+@click.command()
+@click.option("--once", is_flag=True, help="Print it once (default: again and again).")
+@click.option("--every", type=AT_LEAST_1, default=2, show_default=True, metavar="SECONDS", help="How often.")
+@at_server
+def top(client: Client, once: bool, every: int) -> None:
+    """Show a live table of consumers: backlog, rates, ages.
+
+    Rates are those since the table before.
+    """
     before: dict[str, tuple[float, int, int]] = {}
     while True:
         rows = table(client, before)
-        if sys.stdout.isatty() and not args.once:
+        if sys.stdout.isatty() and not once:
             sys.stdout.write("\x1b[2J\x1b[H")
         _print(rows)
-        if args.once:
+        if once:
             return
-        time.sleep(args.every)
+        time.sleep(every)
 
 
 def table(client: Client, before: dict[str, tuple[float, int, int]]) -> list[tuple[str, ...]]:

@@ -1,48 +1,88 @@
-"""The command `broker` (C48): what it takes, and how it ends. Status 0, 1 for a refused request, 2 for wrong usage."""
+"""The command `broker` (C48): what there is, and how it ends. Status 0, 1 for a refused request, 2 for wrong usage."""
 
-import argparse
 import contextlib
 import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
-from broker import __version__
-from broker.errors import BrokerError
-from broker.store.embedded import EmbeddedFailed
-from http_api.cli import consume, demo, looking, objects, publish, store
-from http_api.cli.client import Refused, at_server
-from http_api.cli.groups import consumer_commands, dead_letter_commands, function_commands, stream_commands, token_commands
-from http_api.cli.options import SERVE_OPTIONS, Parser, client_options, command, fail, name, number, setting_options, store_options
-from http_api.cli.store import Where
-from http_api.settings import SOURCES, Settings, WrongSetting, load
+import click
+
+# command -> module of http_api.cli, and what it does, as the command itself says it (a test compares them)
+COMMANDS = {
+    "serve": ("serve", "Run a server until SIGTERM."),
+    "check": ("check", "Print what the Redis at hand promises."),
+    "demo": ("demo", "Take a guided tour on sample data, in under a minute."),
+    "publish": ("publish", "Publish a file to a stream."),
+    "consume": ("consume", "Print a consumer's messages as NDJSON and ack them."),
+    "record": ("looking", "Print the current version of a record."),
+    "message": ("looking", "Print a message, and what it is to each consumer."),
+    "top": ("looking", "Show a live table of consumers: backlog, rates, ages."),
+    "audit": ("looking", "Print who changed what, newest first."),
+    "stream": ("stream", "Create, list, show, change or delete streams, or print their messages."),
+    "consumer": ("consumer", "Create, list, show, change, delete, pause, resume, reset, or look into consumers."),
+    "dead-letters": ("dead_letters", "List, redrive or purge dead letters."),
+    "token": ("token", "Create, list or revoke access tokens, in Redis itself."),
+    "functions": ("functions", "Print, load or check the library of Redis Functions, for clients in any language."),
+}
+
+
+class _Commands(click.Group):
+    """Imports a command when it is used: most need the library and a client of HTTP, `--version` and `--help` neither."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, as help lists them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"http_api.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List them without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}, no_args_is_help=False)
+@click.version_option(package_name="stream-broker", message="%(prog)s %(version)s")
+def broker() -> None:
+    """Record and event streams over Redis, pulled by HTTP workers."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives its exit status."""
+    args = list(sys.argv[1:] if argv is None else argv)
     nowhere = _complete_streams()
     # A command says in its one line what is wrong; only `serve` logs.
     logging.getLogger("broker").addHandler(logging.NullHandler())
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, _end)
         signal.signal(signal.SIGINT, _interrupt)
+    if nowhere and args[:1] != ["serve"]:
+        return _fail("standard output is closed", 1)
     try:
         try:
-            args = parser().parse_args(argv)
-            if nowhere and args.run is not _serve:
-                return fail("standard output is closed", 1)
-            return args.run(args) or 0
+            # Not `broker.main`, which has statuses of its own for signals and closed pipes.
+            with broker.make_context("broker", args) as context:
+                return broker.invoke(context) or 0
         finally:
             sys.stdout.flush()
-    except WrongSetting as exc:
-        return fail(str(exc), 2)
-    except (Refused, EmbeddedFailed) as exc:
-        return fail(str(exc), 1)
-    except BrokerError as exc:
-        return fail(f"{exc.code}: {exc.summary}", 1)
+    except click.exceptions.Exit as exc:  # of --help
+        return exc.exit_code
+    except click.UsageError as exc:
+        command = exc.ctx.command_path if exc.ctx else "broker"
+        return _fail(f"{exc.format_message().rstrip('.')}; see {command} --help", exc.exit_code)
+    except click.ClickException as exc:
+        return _fail(exc.format_message(), exc.exit_code)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
@@ -50,7 +90,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + 13  # what a shell shows of a program that SIGPIPE ended
     except OSError as exc:
         _drop_output()
-        return fail(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc.strerror or exc), 1)
+        return _fail(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc.strerror or exc), 1)
+    except Exception as exc:
+        # What raised it has imported these.
+        from broker.errors import BrokerError
+        from broker.store.embedded import EmbeddedFailed
+        from http_api.settings import WrongSetting
+
+        if isinstance(exc, BrokerError):
+            return _fail(f"{exc.code}: {exc.summary}", 1)
+        if isinstance(exc, WrongSetting | EmbeddedFailed):
+            return _fail(str(exc), 2 if isinstance(exc, WrongSetting) else 1)
+        raise
+
+
+def _fail(text: str, status: int) -> int:
+    """Say in one line what is wrong; gives the status."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"broker: {' '.join(text.split())}\n")
+    return status
 
 
 def _interrupt(_: int, __: FrameType | None) -> None:
@@ -80,69 +138,6 @@ def _complete_streams() -> bool:
 def _drop_output() -> None:
     """What could not be written is not tried again when Python ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _settings(args: argparse.Namespace) -> Settings:
-    return load({field: getattr(args, field, None) for field in SOURCES})
-
-
-def _serve(args: argparse.Namespace) -> None:
-    from http_api.server.serve import serve
-
-    serve(_settings(args))
-
-
-def parser() -> argparse.ArgumentParser:
-    """All commands and what they take."""
-    parser = Parser(prog="broker", description="Record and event streams over Redis, pulled by HTTP workers.")
-    parser.add_argument("--version", action="version", version=f"broker {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-
-    serving = command(commands, "serve", "run a server", _serve)
-    setting_options(serving, *SERVE_OPTIONS)
-
-    publishing = command(commands, "publish", "publish a file to a stream", at_server(publish.run))
-    publishing.add_argument("stream", metavar="STREAM", type=name)
-    publishing.add_argument("file", metavar="FILE", help="NDJSON or a JSON list of messages, - = standard input")
-    client_options(publishing)
-
-    summary = "print a consumer's messages as NDJSON and ack them"
-    consuming = command(commands, "consume", summary, at_server(consume.run))
-    consuming.add_argument("consumer", metavar="CONSUMER", type=name)
-    consuming.add_argument("--no-ack", action="store_true", help="leave the messages to be delivered again (default: ack them)")
-    consuming.add_argument("--follow", action="store_true", help="wait for more, for ever (default: end when there is no more)")
-    consuming.add_argument(
-        "--deliveries", action="store_true", help="print id, ack token and deliver count too (default: only the record or the event)"
-    )
-    client_options(consuming)
-
-    recording = command(commands, "record", "print the current version of a record", at_server(objects.record))
-    recording.add_argument("stream", metavar="STREAM", type=name)
-    recording.add_argument("id", metavar="ID")
-    client_options(recording)
-
-    looking_at = command(commands, "message", "print a message, and what it is to each consumer", at_server(looking.message))
-    looking_at.add_argument("stream", metavar="STREAM", type=name)
-    looking_at.add_argument("id", metavar="ID", help="its message id, such as 1718000000000-0")
-    client_options(looking_at)
-
-    topping = command(commands, "top", "a live table of consumers: backlog, rates, ages", at_server(looking.top))
-    topping.add_argument("--once", action="store_true", help="print it once (default: again and again)")
-    topping.add_argument("--every", type=number, default=2, metavar="SECONDS", help="how often (default: 2)")
-    client_options(topping)
-
-    auditing = command(commands, "audit", "print who changed what, newest first", at_server(objects.audit))
-    auditing.add_argument("--limit", type=number, default=100, metavar="N", help="N at most (default: 100)")
-    client_options(auditing)
-
-    for group in (stream_commands, consumer_commands, dead_letter_commands, token_commands, function_commands):
-        group(commands)
-
-    checking = command(commands, "check", "print what the Redis at hand promises", lambda args: store.check(Where.of(args), args))
-    checking.add_argument("--strict", action="store_true", help="status 1 where there is a warning: data may be lost (default: status 0)")
-    store_options(checking)
-    command(commands, "demo", "a guided run on sample data, in under a minute", lambda _: demo.run())
-    return parser
 
 
 if __name__ == "__main__":

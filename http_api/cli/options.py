@@ -1,158 +1,77 @@
-"""What the commands have in common: how options are read, and what their help says."""
+"""What commands have in common: a name, settings, and how they reach a server or a store."""
 
-import argparse
-import contextlib
-import json
-import sys
-from collections.abc import Callable
-from dataclasses import fields
-from typing import Any, NoReturn
+import os
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, TypeVar
 
-import msgspec
+import click
 
-from broker.messages.names import WHAT_IS_A_NAME, is_name
-from broker.messages.times import duration_ms
-from http_api.settings import CHOICES, SOURCES, Settings
+from http_api.cli import reading
+from http_api.cli.client import ClientSettings, client
+from http_api.cli.store import on_redis, shown
+from http_api.settings import SOURCES, OneOf, Settings, load, sources
 
 # A command gives its exit status, or None for 0.
-Run = Callable[[argparse.Namespace], int | None]
+Run = Callable[..., int | None]
+Command = TypeVar("Command", bound=Callable[..., Any])
 
-REDIS_URLS = (
-    "redis://HOST:PORT/DB, rediss:// for TLS, unix:///PATH, redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB, or "
-    "redis+cluster://HOST:PORT,HOST:PORT; user and password as in redis://USER:PASSWORD@HOST"
-)
-START = "all, new, last, a window such as 15m, or a time"
-_HELP = {
-    "host": "address to listen on",
-    "port": "port to listen on, 0 = any",
-    "redis_url": f"{REDIS_URLS}; without it an embedded Valkey runs in the data directory",
-    "data_dir": "directory of the embedded Valkey",
-    "workers": "processes that serve, one a core",
-    "log_level": f"how much to log: {', '.join(CHOICES['log_level'])}",
-    "log_format": "text, or json: an object a line",
-    "metrics": "who may read /metrics: open = all, token = tokens of scope read or admin, off = nobody",
-    "max_message_bytes": "largest message",
-    "max_body_bytes": "largest JSON body",
-    "max_answer_bytes": "largest answer with messages, though with one at least",
-}
-SERVE_OPTIONS = tuple(_HELP)
+NAME = click.argument("name", type=reading.NAME)
+STREAM = click.argument("stream", type=reading.NAME)
+CONSUMER = click.argument("consumer", type=reading.NAME)
 
 
-def fail(text: str, status: int) -> int:
-    """Say in one line what is wrong; gives the status."""
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"broker: {' '.join(text.split())}\n")
-    return status
+class _Setting(click.Option):
+    """An option that is an environment variable too. `settings.load` reads that, for its errors name where a value is from."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> None:
+        """Nothing: the variable is named here for the help."""
 
 
-class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with status 2."""
-        raise SystemExit(fail(f"{message}; see {self.prog} --help", 2))
+def limit(default: int) -> Callable[[Command], Command]:
+    """Add how many rows a command prints."""
+    return click.option("--limit", type=reading.AT_LEAST_1, metavar="N", default=default, show_default=True, help="How many at most.")
 
 
-def command(commands: Any, name: str, summary: str, run: Run | None) -> argparse.ArgumentParser:
-    """Add a command."""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
-    if run is not None:
-        parser.set_defaults(run=run)
-    return parser
+def settings_of(kind: type, *names: str) -> Callable[[Command], Command]:
+    """Add an option for each setting that has one, or for those that are named. The command gets texts, or None."""
 
-
-def actions(commands: Any, name: str, summary: str) -> Callable[..., argparse.ArgumentParser]:
-    """Add a command that has commands; gives what adds them."""
-    group = command(commands, name, summary, None).add_subparsers(metavar="ACTION", required=True, dest="action")
-
-    def add(action: str, text: str, run: Run) -> argparse.ArgumentParser:
-        return command(group, action, text, run)
+    def add(command: Command) -> Command:
+        defaults = kind()
+        for name, (option, variable, words, read) in reversed(sources(kind).items()):
+            if option and (not names or name in names):
+                default = getattr(defaults, name)
+                command = click.option(
+                    option, name, cls=_Setting, envvar=variable, show_envvar=True, help=words,
+                    metavar=f"[{'|'.join(read.words)}]" if isinstance(read, OneOf) else None,
+                    show_default=None if default is None else str(default),
+                )(command)  # fmt: skip
+        return command
 
     return add
 
 
-def setting_options(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Add options that are settings of a server too."""
-    defaults = {field.name: field.default for field in fields(Settings)}
-    for name in names:
-        option, variable = SOURCES[name]
-        default = "" if defaults[name] is None else f" (default: {defaults[name]})"
-        parser.add_argument(option, dest=name, metavar=option[2:].upper(), help=f"{_HELP[name]}{default} [{variable}]")
+def at_server(work: Run) -> Run:
+    """A command that works at the server of its options; it gets a client of that first."""
+
+    @settings_of(ClientSettings)
+    @wraps(work)
+    def run(url: str | None, token: str | None, **options: Any) -> int | None:
+        with client(url, token) as found:
+            return work(found, **options)
+
+    return run
 
 
-def client_options(parser: argparse.ArgumentParser) -> None:
-    """Add how to reach a server."""
-    parser.add_argument("--url", help="the server (default: http://127.0.0.1:8080) [BROKER_URL]")
-    parser.add_argument("--token", help="an access token [BROKER_TOKEN]")
+def at_store(work: Callable[..., Awaitable[int | None]]) -> Run:
+    """A command that works on the Redis of its options; it gets that first, and how a message names it."""
 
+    @settings_of(Settings, "redis_url", "data_dir")
+    @click.option("--create", is_flag=True, help="Make the data directory if there is none, even if it was not named.")
+    @wraps(work)
+    def run(create: bool, redis_url: str | None, data_dir: str | None, **options: Any) -> int | None:
+        settings = load({"redis_url": redis_url, "data_dir": data_dir})
+        named = data_dir or os.environ.get(SOURCES["data_dir"].variable)
+        return on_redis(settings, bool(create or named), lambda store: work(store, shown(settings), **options))
 
-def store_options(parser: argparse.ArgumentParser) -> None:
-    """Add where the Redis is."""
-    setting_options(parser, "redis_url", "data_dir")
-    parser.add_argument("--create", action="store_true", help="make the data directory if there is none, even if it was not named")
-
-
-def default_of(spec: type[msgspec.Struct], field: str) -> str:
-    """The default of a field as help shows it."""
-    (found,) = (f for f in msgspec.structs.fields(spec) if f.name == field)
-    value = found.default if found.default is not msgspec.NODEFAULT else found.default_factory()
-    return f"(default: {'none' if value in (None, [], {}) else value})"
-
-
-def name(text: str) -> str:
-    """The name of a stream or a consumer."""
-    if not is_name(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no name: it must be {WHAT_IS_A_NAME}")
-    return text
-
-
-def number(text: str) -> int:
-    """A number of at least 1."""
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
-    return int(text)
-
-
-def number_or_none(text: str) -> int | msgspec.UnsetType:
-    """A number, or `none` to take a limit away."""
-    if text == "none":
-        return msgspec.UNSET
-    try:
-        return int(text)
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor none") from exc
-
-
-def key_and_pattern(text: str) -> tuple[str, str]:
-    """A filter."""
-    key, equals, pattern = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=PATTERN")
-    return key, pattern
-
-
-def numbers(text: str) -> list[int]:
-    """Numbers with commas between them."""
-    try:
-        return [int(part) for part in text.split(",") if part]
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers") from exc
-
-
-def json_object(text: str) -> dict[str, Any]:
-    """A JSON object."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as exc:
-        raise argparse.ArgumentTypeError(f"{text!r} is not JSON") from exc
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object")
-    return value
-
-
-def span(text: str) -> int:
-    """A duration such as 30s, 12h or 90d, in ms."""
-    try:
-        return duration_ms(text)
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(f"{text!r} {exc}") from exc
+    return run

@@ -3,7 +3,6 @@
 import contextlib
 import re
 import sys
-from argparse import Namespace
 from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator
@@ -11,21 +10,30 @@ from itertools import chain
 from pathlib import Path
 from typing import IO
 
+import click
 import msgspec
 
 from http_api.cli.client import Client, Refused
+from http_api.cli.options import STREAM, at_server
 
 _CHUNK_LINES = 1000
 _CHUNK_BYTES = 4 << 20
 _BAR = 30
 
 
-def run(client: Client, args: Namespace) -> None:
-    """Publish NDJSON, or a JSON list, in chunks; print what became of the messages."""
+@click.command()
+@STREAM
+@click.argument("file")
+@at_server
+def publish(client: Client, stream: str, file: str) -> None:
+    """Publish a file to a stream.
+
+    FILE is NDJSON or a JSON list of messages, - = standard input. Prints what became of the messages.
+    """
     counts: Counter[str] = Counter()
-    with _open(args.file) as (source, size):
+    with _open(file) as (source, size):
         progress = _Progress(size)
-        path = f"/v1/streams/{args.stream}/messages"
+        path = f"/v1/streams/{stream}/messages"
         chunk = None
         for chunk in _chunks(source):
             counts.update(_publish_chunk(client, path, chunk, sum(counts.values())))

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from http_api.description.words import FIELDS, TYPES
+from http_api.description.words import TYPES, words_of
 
 _REF = "#/components/schemas/"
 # The library's docstrings cite the rules of the API by numbers, which say nothing to its users.
@@ -40,7 +40,7 @@ class Schemas:
         """Say what a field means. Its default goes into words: generators take a field with one for a field that is always there."""
         if "examples" in schema:
             return
-        words, example = FIELDS.get(f"{name}.{field}") or FIELDS[field]
+        words, example = words_of(name, field)
         default = schema.pop("default", None)
         if default not in (None, [], {}) and not name.endswith(("Object", "Answer")):
             words += f" Default: `{msgspec.json.encode(default).decode()}`."

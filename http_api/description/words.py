@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from broker.access.tokens import SCOPES
+
 # name -> (description, example). A type that means something else by the name has a row of its own: Type.name.
 FIELDS: dict[str, tuple[str, Any]] = {
     "ack": ("Ack tokens to ack before the fetch, in the same atomic step.", ["1718000000000-0.1.17a2b3c4d5e6f708"]),
@@ -138,6 +140,7 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "AccessToken.name": ("The name.", "billing"),
     "CreatedToken.name": ("The name.", "billing"),
     "TokenRequest.name": ("The name: 1-64 of `A-Z a-z 0-9 _ . -`.", "billing"),
+    "TokenRequest.scopes": (f"What its bearer may do: {SCOPES}.", ["consume:billing"]),
     "TokenRequest.expires_in": ("How long it holds: ms, or such as `30s`, `5m`, `12h`, `90d`; null = for ever.", "90d"),
     "AccessToken.expires_at": ("Until when it holds; null = for ever.", "2026-04-30T12:00:00.123Z"),
     "CreatedToken.expires_at": ("Until when it holds; null = for ever.", "2026-04-30T12:00:00.123Z"),
@@ -152,6 +155,7 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "LetterGroup.reason": ("`max_deliver` or `rejected`.", "rejected"),
     "MessageAnswer.consumers": ("What the message is to each consumer of its stream, by name.", None),
     "MessageAnswer.event": ("The event, where the stream is one of events.", None),
+    "ConsumerSpec.filters": ("Which messages the consumer wants; null = all.", {"provider": "stripe"}),
     "ConsumerSpec.name": ("1-64 of `A-Z a-z 0-9 _ . -`; without it one is made.", "crm"),
     "DeadLetterObject.event": ("The event, where the stream is one of events.", None),
     "DeadLetterObject.reason": ("`max_deliver` or `rejected`.", "rejected"),
@@ -187,13 +191,24 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "RecordMessage.data": ("Any JSON value; required unless `deleted` is true.", {"name": "Ada", "plan": "free"}),
     "RecordMessage.id": ("The identity; without it one is made of stream, collection and `upstream_id`.", "customer-1"),
     "RecordMessage.upstream_id": ("Required unless `id` is given.", "cus_1"),
-    "RedriveRequest.reason": ("Only those that died so.", "rejected"),
+    "RedriveRequest.collection_id": ("Only of this collection; null = of all.", "stripe:customers"),
+    "RedriveRequest.ids": ("Only these messages; null = all.", ["1718000000000-0"]),
+    "RedriveRequest.limit": ("How many at most; null = all.", 100),
+    "RedriveRequest.reason": ("Only those that died so; null = both.", "rejected"),
+    "ReleaseRequest.ids": ("These messages; null = all of the worker.", ["1718000000000-0"]),
+    "ReleaseRequest.worker": ("All that this worker has; null = the messages that are named.", "pod-7"),
     "Repeatable.id": ("The id by which the message may be published again.", "evt-1"),
     "Stream.id": ("The name again.", "events"),
     "Stream.name": ("The name: 1-64 of `A-Z a-z 0-9 _ . -`.", "events"),
     "Stream.info": ("What the stream holds.", None),
     "StreamInfo.messages": ("How many messages the stream holds.", 12),
 }
+
+
+def words_of(kind: str, field: str) -> tuple[str, Any]:
+    """The description and the example of a field of a type."""
+    return FIELDS.get(f"{kind}.{field}") or FIELDS[field]
+
 
 # Types whose docstrings speak to programmers of the library.
 TYPES = {

@@ -1,14 +1,13 @@
 """The reference names what exists: every rule that the source cites, every setting, command, error, decision and file."""
 
-import argparse
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-from http_api.cli.main import parser
+from http_api.cli.client import ClientSettings
 from http_api.problems import CODES
 from http_api.routes import OPERATIONS
-from http_api.settings import SOURCES, Settings
+from http_api.settings import SOURCES, Settings, sources
+from tests.support.command_line import commands
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -53,20 +52,10 @@ def test_the_reference_lists_every_call() -> None:
 def test_the_settings_are_those_of_the_source() -> None:
     rows = re.findall(r"^\| (?:`(--[\w-]+)`|\u2013) \| `(BROKER_\w+)` \| (?:`([^`]*)`|\u2013) \|", reference("settings.md"), re.MULTILINE)
     table = {variable: (option, default) for option, variable, default in rows}
-    for field, (option, variable) in SOURCES.items():
-        default = getattr(Settings(), field)
-        shown = {"redis_url": "", "admin_token": "", "data_dir": f"./{default}"}.get(field, str(default))
+    for field, (option, variable, *_) in (SOURCES | sources(ClientSettings)).items():
+        default = getattr(Settings() if field in SOURCES else ClientSettings(), field)
+        shown = "" if default is None else f"./{default}" if field == "data_dir" else str(default)
         assert table.get(variable) == (option, shown), f"settings.md lacks {variable}, or tells another option or default"
-
-
-def commands(of: argparse.ArgumentParser) -> Iterator[str]:
-    """The commands of a parser, as they are typed."""
-    below = [action for action in of._actions if isinstance(action, argparse._SubParsersAction)]
-    for action in below:
-        for found in action.choices.values():
-            yield from commands(found)
-    if not below:
-        yield of.prog
 
 
 def test_the_command_line_page_lists_every_command() -> None:
@@ -75,7 +64,7 @@ def test_the_command_line_page_lists_every_command() -> None:
         first, *others = re.findall(r"`([^`]*)`", cell)
         words = [word for word in first.split() if word == word.lower()]
         listed |= {" ".join(words), *(" ".join([*words[:-1], other]) for other in others)}
-    assert {name for name in commands(parser()) if name not in listed} == set()
+    assert {f"broker {name}" for name in commands()} - listed == set()
 
 
 def test_the_errors_page_lists_every_code_with_its_status() -> None:

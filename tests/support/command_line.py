@@ -8,7 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
+
+from http_api.cli.main import broker
+
 COMMAND = [sys.executable, "-m", "http_api.cli.main"]
+
+
+def commands(of: click.Group = broker, path: str = "") -> dict[str, click.Command]:
+    """Every command that there is, by what is typed."""
+    found: dict[str, click.Command] = {}
+    for name in of.list_commands(click.Context(of)):
+        command = of.get_command(click.Context(of), name)
+        assert command is not None
+        typed = f"{path} {name}".strip()
+        found |= commands(command, typed) if isinstance(command, click.Group) else {typed: command}
+    return found
 
 
 class Cli:

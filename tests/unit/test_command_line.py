@@ -3,12 +3,14 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from broker import __version__
 from tests.support.command_line import COMMAND, Cli, events
 
 NOBODY = "http://127.0.0.1:1"
@@ -129,11 +131,26 @@ def test_the_demo_ends_well_and_shows_a_dead_letter(cli: Cli) -> None:
     ],
 )  # fmt: skip
 def test_help(cli: Cli, args: tuple[str, ...]) -> None:
-    assert cli.ok(*args).startswith("usage: broker")
+    assert cli.ok(*args).startswith(" ".join(("Usage: broker", *args[:-1])))
 
 
 def test_version(cli: Cli) -> None:
-    assert cli.ok("--version").startswith("broker ")
+    assert cli.ok("--version") == f"broker {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "unneeded"),
+    [
+        (("--version",), {"broker", "redis", "httpx", "msgspec", "starlette", "uvicorn"}),
+        (("--help",), {"broker", "redis", "httpx", "msgspec", "starlette", "uvicorn"}),
+        (("serve", "--help"), {"starlette", "uvicorn"}),
+        (("stream", "list", "--url", NOBODY), {"starlette", "uvicorn"}),
+    ],
+)
+def test_a_command_imports_only_what_it_needs(args: tuple[str, ...], unneeded: set[str]) -> None:
+    code = "import sys; from http_api.cli.main import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, timeout=60, text=True)
+    assert unneeded & {*done.stderr.splitlines()[-1].split()} == set()
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,19 @@
 In this process, for there are many; `serve` and `demo` are real processes in tests of their own.
 """
 
-import argparse
 import json
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import httpx
 import pytest
 
 from benchmarks.processes import ServeProcess, serving
-from http_api.cli.main import main, parser
-from tests.support.command_line import Cli, events
+from http_api.cli.main import COMMANDS, broker, main
+from tests.support.command_line import Cli, commands, events
 
 TOKEN = "swordfish-swordfish"  # noqa: S105 - of the server of these tests
 NOBODY = "http://127.0.0.1:1"
@@ -67,20 +67,6 @@ AT_A_STORE: dict[str, tuple[list[str], list[str], int]] = {
     "check": ([], ["now"], 2),
 }
 ALONE = {"serve", "demo", "functions print"}
-
-
-def commands() -> dict[str, argparse.ArgumentParser]:
-    """Every command that there is."""
-
-    def leaves(of: argparse.ArgumentParser, path: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-        groups = [action for action in of._actions if isinstance(action, argparse._SubParsersAction)]
-        for group in groups:
-            for name, inner in group.choices.items():
-                yield from leaves(inner, f"{path} {name}".strip())
-        if not groups:
-            yield path, of
-
-    return dict(leaves(parser(), ""))
 
 
 @pytest.fixture(scope="module")
@@ -141,16 +127,32 @@ def test_these_are_all_commands() -> None:
     assert commands().keys() == AT_A_SERVER.keys() | AT_A_STORE.keys() | ALONE
 
 
+def test_help_lists_the_commands_as_they_say_it_themselves() -> None:
+    context = click.Context(broker)
+    for name, (_, words) in COMMANDS.items():
+        command = broker.get_command(context, name)
+        assert command is not None
+        assert command.get_short_help_str(1000) == words
+
+
 def test_help_shows_the_default_of_every_option_and_its_choices(capfd: pytest.CaptureFixture[str]) -> None:
     # Options that are no more than said or not, and those that must be given.
-    plain = {"--help", "--token", "--redis", "--create", "--dry-run", "--scope", "--all", "--expires", "--worker"}
-    for command, of in commands().items():
-        assert run(capfd, *command.split(), "--help")[0] == 0
-        for action in of._actions:
-            if action.option_strings and not plain & {*action.option_strings} and "purge" not in command:
-                assert "default" in (action.help or ""), (command, action.option_strings)
-            for choice in action.choices or ():
-                assert choice in (action.help or ""), (command, action.option_strings)
+    plain = {"--token", "--redis", "--create", "--dry-run", "--scope", "--all"}
+    for name, command in commands().items():
+        status, out, _ = run(capfd, *name.split(), "--help")
+        assert status == 0
+        context = click.Context(command)
+        for option in command.params:
+            if not isinstance(option, click.Option):
+                continue
+            record = option.get_help_record(context)
+            assert record is not None, (name, option.opts)
+            shown = " ".join(record)
+            assert "".join(shown.split()) in "".join(out.split()), (name, option.opts)
+            if not plain & {*option.opts} and "purge" not in name:
+                assert "default" in shown.lower(), (name, option.opts)
+            if isinstance(option.type, click.Choice):
+                assert all(choice in shown for choice in option.type.choices), (name, option.opts)
 
 
 @pytest.mark.parametrize("command", AT_A_SERVER)

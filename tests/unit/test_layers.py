@@ -45,6 +45,7 @@ PACKAGES = {
         "http_api.context", "http_api.endpoints.*", "http_api.problems", "http_api.routes",
     },
     "uvicorn": {"http_api.edge.connection", "http_api.server.serve"},
+    "click": {"http_api.cli.*"},
     "httpx": {"http_api.cli.client"},
     "prometheus_client": {"http_api.monitoring.exposition", "http_api.monitoring.metrics"},
 }  # fmt: skip

@@ -61,7 +61,7 @@ def test_an_empty_variable_is_none(field: str) -> None:
 
 @pytest.mark.parametrize(("field", "text"), WRONG)
 def test_a_wrong_setting_is_named_by_where_it_came_from(field: str, text: str) -> None:
-    option, variable = SOURCES[field]
+    option, variable, *_ = SOURCES[field]
     for options, environ, source in (({field: text}, {}, option), ({}, {variable: text}, variable)):
         with pytest.raises(WrongSetting) as refusal:
             load(options, environ)

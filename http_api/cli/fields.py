@@ -1,0 +1,104 @@
+"""Options from the types that validate the bodies of the API: a field that a type gets is an option by that."""
+
+import re
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
+
+import click
+import msgspec
+from msgspec import NODEFAULT, UNSET, inspect
+
+from http_api.cli import reading
+from http_api.description.words import words_of
+from http_api.settings import WrongSetting
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_ALIASES = {"ack_wait", "sync_id"}
+_SHORTER = {"stream_id": "--stream", "expires_in": "--expires"}
+# What null means, where it means something of its own.
+_NULL = re.compile(r"; null = ([^.;]*)")
+
+
+def options_of(
+    kind: type[msgspec.Struct], only: Collection[str] = (), without: Collection[str] = (), default: str | None = None
+) -> Callable[[Command], Command]:
+    """Add an option for each field of a type, or for some; `name` is an argument. A command gets them by the fields' names.
+
+    `default` says what holds where an option is not given, else the type's own default does.
+    """
+
+    def add(command: Command) -> Command:
+        for field in reversed(msgspec.structs.fields(kind)):
+            if field.name not in {*_ALIASES, *without} and (not only or field.name in only):
+                command = _parameter(kind.__name__, field, default)(command)
+        return command
+
+    return add
+
+
+def given(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields that were given, as the API takes them."""
+    return {name: None if value is UNSET else value for name, value in fields.items() if value not in (None, ())}
+
+
+def changes(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same of a command that changes something. WrongSetting: nothing was given."""
+    if found := given(fields):
+        return found
+    options = ", ".join("--" + name.replace("_", "-") for name in fields)
+    raise WrongSetting(f"nothing to change: give one of {options}.")
+
+
+def _parameter(kind: str, field: msgspec.structs.FieldInfo, default: str | None) -> Callable[[Command], Command]:
+    if field.name == "name":
+        return click.argument("name", required=field.required)
+    words = words_of(kind, field.name)[0].replace("`", "")
+    null = _NULL.search(words)
+    option = _SHORTER.get(field.name, "--" + field.name.replace("_", "-"))
+    settings: dict[str, Any] = {}
+    match [part for part in _parts(field.type) if not isinstance(part, inspect.NoneType)]:
+        case [inspect.BoolType()]:
+            option, settings = f"{option}/--no-{option[2:]}", {"default": None}
+        case [inspect.IntType()]:
+            settings = {"type": reading.NUMBER_OR_NONE if null else int, "metavar": "N"}
+        case [inspect.StrType()]:
+            pass
+        case [inspect.LiteralType(values)]:
+            settings = {"type": click.Choice(values)}
+        case [inspect.IntType(), inspect.StrType()]:
+            settings = {"type": reading.SPAN, "metavar": "TIME"}
+        case [inspect.DictType()]:
+            settings = {"type": reading.OBJECT, "metavar": "JSON"}
+        case [inspect.ListType(item_type=inspect.IntType())]:
+            settings = {"type": reading.NUMBERS, "metavar": "N,N,..."}
+        case [inspect.ListType(item_type=inspect.StrType())]:
+            option, settings = option.removesuffix("s"), {"multiple": True}
+        case [inspect.StructType(cls=part, fields=fields)]:
+            words += f" {words_of(part.__name__, fields[0].name)[0].replace('`', '')}"
+            keys = "|".join(key.name for key in fields if key.name not in _ALIASES)
+            reads = {"type": reading.PAIR, "callback": reading.by_key}
+            option, settings = option.removesuffix("s"), {"multiple": True, "metavar": f"{keys}=PATTERN", **reads}
+        case other:
+            raise TypeError(f"{kind}.{field.name} is of a type that no option is: {other}")
+    if "multiple" in settings:
+        words += " Repeat for more."
+    if "Default:" not in words:
+        settings["show_default"] = default or (null[1] if null else _default(field))
+    cleared = "; none takes the limit away" if field.default is UNSET else ""
+    return click.option(option, field.name, help=_NULL.sub(cleared, words), **settings)
+
+
+def _parts(kind: Any) -> tuple[inspect.Type, ...]:
+    found = inspect.type_info(kind)
+    return found.types if isinstance(found, inspect.UnionType) else (found,)
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str | None:
+    """What the type takes where the field is not given; None: it must be given."""
+    if field.required:
+        return None
+    value = field.default if field.default is not NODEFAULT else field.default_factory()
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if isinstance(value, int | str) else "none"
