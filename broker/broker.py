@@ -93,13 +93,21 @@ class Broker:
         """Publish 1-1000 messages, all or none (C13); one result a message, in order."""
         return await self._publisher.publish(stream, messages)
 
-    async def publish_json(self, stream: str, body: bytes) -> list[Published]:
-        """Publish the JSON `{"messages": [...]}` without taking `data` apart."""
-        return await self._publisher.publish_json(stream, body)
+    async def publish_json(self, stream: str, body: bytes, *, trace: dict[str, str] | None = None) -> list[Published]:
+        """Publish the JSON `{"messages": [...]}` without taking `data` apart.
 
-    def publish_lines(self, stream: str, lines: AsyncIterator[bytes]) -> AsyncIterator[list[Published]]:
-        """Publish NDJSON lines as they come; gives results chunk by chunk. PublishFailed: a line is bad."""
-        return self._publisher.publish_lines(stream, lines)
+        `trace`: `traceparent` and `tracestate` for the headers of messages that have neither.
+        """
+        return await self._publisher.publish_json(stream, body, trace)
+
+    def publish_lines(
+        self, stream: str, lines: AsyncIterator[bytes], *, trace: dict[str, str] | None = None
+    ) -> AsyncIterator[list[Published]]:
+        """Publish NDJSON lines as they come; gives results chunk by chunk. `trace`: as above.
+
+        PublishFailed: a line is bad.
+        """
+        return self._publisher.publish_lines(stream, lines, trace)
 
     async def next(
         self,

@@ -7,6 +7,7 @@ from starlette.requests import Request
 
 from broker.access.tokens import AccessTokens
 from broker.broker import Broker
+from broker.messages.trace_context import trace_context
 from http_api.bodies.room import Room
 from http_api.monitoring.scraping import Scraper
 from http_api.settings import Settings
@@ -36,3 +37,12 @@ def context(request: Request) -> Context:
     """The context of the app that serves the request."""
     found: Context = request.scope["context"]
     return found
+
+
+def trace_of(request: Request) -> dict[str, str] | None:
+    """What its messages' headers tell of the call that publishes them; None: nothing, for it does not say where it comes from."""
+    found: dict[bytes, list[str]] = {b"traceparent": [], b"tracestate": []}
+    for name, value in request.scope["headers"]:
+        if name in found:
+            found[name].append(value.decode("latin-1"))
+    return trace_context(*found.values()) if found[b"traceparent"] else None

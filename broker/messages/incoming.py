@@ -15,6 +15,7 @@ import msgspec
 from broker.errors import InvalidRequest, PayloadTooLarge, ValidationFailed
 from broker.messages import times
 from broker.messages.stored import RECORD_IDS, EventBody, RecordBody, encode, lacks, provider_of
+from broker.messages.trace_context import has_trace
 from broker.messages.validation import decode
 
 T = TypeVar("T")
@@ -22,8 +23,9 @@ Kind = Literal["records", "events"]
 Text255 = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Text64 = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 HEADER_NAME = r"[A-Za-z0-9_.-]{1,128}"
-Headers = Annotated[dict[str, str], msgspec.Meta(max_length=32, extra_json_schema={"propertyNames": {"pattern": f"^{HEADER_NAME}$"}})]
-MAX_HEADER_BYTES = 16_384
+_HEADER_NAMES = {"propertyNames": {"pattern": f"^{HEADER_NAME}$"}}
+MAX_HEADERS, MAX_HEADER_BYTES = 32, 16_384
+Headers = Annotated[dict[str, str], msgspec.Meta(max_length=MAX_HEADERS, extra_json_schema=_HEADER_NAMES)]
 
 
 def _uuids() -> Iterator[str]:
@@ -152,20 +154,30 @@ def _instant(text: str | None, path: str, parse: Callable[[str], T]) -> T | None
         raise ValidationFailed({path: [str(exc)]}) from exc
 
 
-def outgoing(stream: str, message: RecordMessage | EventMessage, path: str, limit: int, *, remember: bool = False) -> Outgoing:
+def outgoing(
+    stream: str, message: RecordMessage | EventMessage, path: str, limit: int,
+    *, remember: bool = False, trace: dict[str, str] | None = None,
+) -> Outgoing:  # fmt: skip
     """Make a message ready for the store. `limit` in bytes bounds its stored JSON: PayloadTooLarge.
 
     `remember`: an id that is made here is remembered like one that was given, so that a repeat with it is a duplicate.
+    `trace`: headers that say where the message came from, for one that has none which do.
     """
     _instant(message.upstream_created_at, f"{path}.upstream_created_at", times.microseconds)
     updated_us = _instant(message.upstream_updated_at, f"{path}.upstream_updated_at", times.exact_microseconds)
     resource_id = _alias(message, path)
     if remember and message.id is None and isinstance(message, EventMessage):
         message = msgspec.structs.replace(message, id=fresh_id())
-    if message.headers:
-        _check_headers(message.headers, f"{path}.headers")
+    given = message.headers
+    if given:
+        _check_headers(given, f"{path}.headers")
+    if trace is not None:
+        message.headers = _with_trace(given, trace)
     make = _record if isinstance(message, RecordMessage) else _event
     result, size = make(stream, message, path, resource_id, updated_us)  # type: ignore[arg-type]
+    if size > limit and message.headers is not given:  # what its sender did not write must not make it too large
+        message.headers = given
+        result, size = make(stream, message, path, resource_id, updated_us)  # type: ignore[arg-type]
     if size > limit:
         raise PayloadTooLarge(f"{path} is {size} bytes; a message may have {limit}.")
     return result
@@ -175,8 +187,21 @@ def _check_headers(headers: dict[str, str], path: str) -> None:
     for name in headers:
         if not re.fullmatch(HEADER_NAME, name):
             raise ValidationFailed({path: [f"{name[:128]!r} is not 1 to 128 of A-Z a-z 0-9 _ . -"]})
-    if sum(len(text.encode()) for pair in headers.items() for text in pair) > MAX_HEADER_BYTES:
+    if _bytes_of(headers) > MAX_HEADER_BYTES:
         raise ValidationFailed({path: [f"must be at most {MAX_HEADER_BYTES} bytes in all"]})
+
+
+def _bytes_of(headers: dict[str, str]) -> int:
+    return sum(len(text.encode()) for pair in headers.items() for text in pair)
+
+
+def _with_trace(headers: dict[str, str] | None, trace: dict[str, str]) -> dict[str, str] | None:
+    """A message's headers and those of its call's trace; its own alone where it has a trace, or no room for one."""
+    if not headers:
+        return trace
+    joined = headers | trace
+    fits = len(joined) <= MAX_HEADERS and _bytes_of(joined) <= MAX_HEADER_BYTES
+    return joined if fits and not has_trace(headers) else headers
 
 
 def _identity(stream: str, collection_id: str, upstream_id: str) -> str:

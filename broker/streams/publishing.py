@@ -91,27 +91,34 @@ class Publisher:
         """Publish 1-1000 messages, all or none (C13), one result a message in order."""
         return await self.publish_json(stream, msgspec.json.encode({"messages": messages}))
 
-    async def publish_json(self, stream: str, body: bytes) -> list[Published]:
-        """Publish a request body `{"messages": [...]}`, all or none (C13)."""
+    async def publish_json(self, stream: str, body: bytes, trace: dict[str, str] | None = None) -> list[Published]:
+        """Publish a request body `{"messages": [...]}`, all or none (C13). `trace`: see `outgoing`."""
 
         known = await self._streams.known(stream)
         try:
-            return await self._publish_batch(stream, known, body)
+            return await self._publish_batch(stream, known, body, trace)
         except (WrongKind, ValidationFailed, PayloadTooLarge):
             # The stream may have been made anew with the other kind by another server: ask before judging.
             self._streams.forget(stream)
             now = await self._streams.known(stream)
             if now.kind == known.kind:
                 raise
-            return await self._publish_batch(stream, now, body)
+            return await self._publish_batch(stream, now, body, trace)
 
-    async def _publish_batch(self, stream: str, known: Known, body: bytes) -> list[Published]:
+    async def _publish_batch(
+        self, stream: str, known: Known, body: bytes, trace: dict[str, str] | None
+    ) -> list[Published]:  # fmt: skip
         batch = decode_batch(known.kind, body)
-        ready = [outgoing(stream, m, f"messages[{i}]", self._limit, remember=known.durable) for i, m in enumerate(batch)]
+        ready = [
+            outgoing(stream, m, f"messages[{i}]", self._limit, remember=known.durable, trace=trace)
+            for i, m in enumerate(batch)
+        ]  # fmt: skip
         return await self._store(stream, _Call(known.kind, ready, known.durable))
 
-    async def publish_lines(self, stream: str, lines: AsyncIterator[bytes]) -> AsyncIterator[list[Published]]:
-        """Publish NDJSON lines as they come, in chunks; gives the results chunk by chunk.
+    async def publish_lines(
+        self, stream: str, lines: AsyncIterator[bytes], trace: dict[str, str] | None = None
+    ) -> AsyncIterator[list[Published]]:
+        """Publish NDJSON lines as they come, in chunks; gives the results chunk by chunk. `trace`: see `outgoing`.
 
         PublishFailed: a line is bad; those before it are stored.
         """
@@ -122,7 +129,8 @@ class Publisher:
         stored = 0
         try:
             try:
-                async for ready in self._chunks(stream, known, lines):  # read while the one before is being stored
+                # They are read while those before are being stored.
+                async for ready in self._chunks(stream, known, lines, trace):
                     if under_way is not None:
                         before, under_way = under_way, None
                         done = await before
@@ -144,7 +152,9 @@ class Publisher:
         finally:
             fault = None  # else it would hold this frame, which holds it, and with it the lines that have come
 
-    async def _chunks(self, stream: str, known: Known, lines: AsyncIterator[bytes]) -> AsyncIterator[list[Outgoing]]:
+    async def _chunks(
+        self, stream: str, known: Known, lines: AsyncIterator[bytes], trace: dict[str, str] | None
+    ) -> AsyncIterator[list[Outgoing]]:
         """The messages of the lines, some hundred at a time; at a bad line, those before it and then the error."""
         ready: list[Outgoing] = []
         size = number = 0
@@ -163,7 +173,8 @@ class Publisher:
             try:
                 if len(line) > self._limit + 4096:
                     raise PayloadTooLarge(f"{path} is longer than {self._limit} bytes.")
-                ready.append(outgoing(stream, decode_one(known.kind, line, path), path, self._limit, remember=known.durable))
+                message = decode_one(known.kind, line, path)
+                ready.append(outgoing(stream, message, path, self._limit, remember=known.durable, trace=trace))
             except BrokerError as exc:
                 if ready:
                     yield ready

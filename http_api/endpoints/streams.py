@@ -20,7 +20,7 @@ from http_api.bodies import codec
 from http_api.bodies.accepting import JSON, accepted
 from http_api.bodies.codec import answer, page_query, query, read_json, truth, while_there
 from http_api.bodies.overflow import Overflow
-from http_api.context import context, made
+from http_api.context import context, made, trace_of
 from http_api.monitoring import metrics
 from http_api.shapes.answers import Cancelled, Deleted, PublishAnswer, ScheduledPage, StreamPage
 
@@ -146,7 +146,7 @@ async def publish(request: Request) -> Response:
     if codec.content_type(request) in codec.NDJSON_NAMES:
         return await _publish_lines(request, name)
     body = await read_json(request, context(request).settings.max_body_bytes)
-    results = await context(request).broker.publish_json(name, body)
+    results = await context(request).broker.publish_json(name, body, trace=trace_of(request))
     info = count_by_status(results)
     metrics.published(name, info)
     return answer(request, PublishAnswer(results, info))
@@ -164,7 +164,7 @@ async def _publish_lines(request: Request, name: str) -> Response:
     try:
         rows.write(b'{"data":[')
         async with aclosing(reading) as lines:  # it has a turn, which a bad line would keep until the next garbage collection
-            async for results in context(request).broker.publish_lines(name, lines):
+            async for results in context(request).broker.publish_lines(name, lines, trace=trace_of(request)):
                 rows.write(b"," if counts else b"")
                 rows.write(msgspec.json.encode(results)[1:-1])
                 info = count_by_status(results)
