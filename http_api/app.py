@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -24,7 +25,7 @@ from http_api.auth import authenticate
 from http_api.bodies.codec import WHOLE
 from http_api.bodies.remembering import remembered
 from http_api.bodies.room import Room
-from http_api.context import Context
+from http_api.context import Context, caller_of
 from http_api.description.openapi import describe
 from http_api.monitoring import logs, metrics
 from http_api.monitoring.scraping import Scraper
@@ -33,16 +34,22 @@ from http_api.routes import AUDITED, OPERATIONS, Operation
 from http_api.settings import Settings
 from http_api.visitors import Visitors
 
+if TYPE_CHECKING:
+    from http_api.monitoring.spans import Spans
+
 _CUT_OFF = OutcomeUnknown("The server stopped before the call was done; it may have taken effect.")
 # So many pages are read, and lines of so many bodies are stored, at a time: either may be megabytes.
 _PAGES, _UPLOADS = 3, 8
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
 
-def create_app(broker: Broker, tokens: AccessTokens, settings: Settings, *, owns_calls: bool = False) -> ASGIApp:
+def create_app(
+    broker: Broker, tokens: AccessTokens, settings: Settings, *, owns_calls: bool = False, spans: "Spans | None" = None
+) -> ASGIApp:
     """The application over a broker; it starts and closes both.
 
     `owns_calls`: a call is cancelled only where the server has to end, so that the client is told and nobody else is.
+    `spans`: what traces requests.
     """
 
     @asynccontextmanager
@@ -56,6 +63,7 @@ def create_app(broker: Broker, tokens: AccessTokens, settings: Settings, *, owns
     context = Context(
         broker, tokens, settings, description=msgspec.json.encode(describe()) + b"\n", room=Room(settings.max_body_bytes),
         pages=asyncio.Semaphore(_PAGES), uploads=asyncio.Semaphore(_UPLOADS), scraper=Scraper(broker),
+        spans=spans,
     )  # fmt: skip
     return RequestMiddleware(_Addresses(Router(lifespan=lifespan)), context, owns_calls=owns_calls)
 
@@ -112,6 +120,9 @@ class _Methods:
             reply.headers["Allow"] = ", ".join(self._operations)
         else:
             scope["operation"] = operation.name
+            spans = scope["context"].spans
+            if spans is not None:
+                scope["span"] = spans.begin(scope, caller_of(scope))
             if scope["query_string"] and not operation.ignores_unknown_query:
                 _check_query(scope["query_string"], operation)
             reply = await (audited(operation, request) if operation.name in AUDITED else operation.endpoint(request))
@@ -195,3 +206,5 @@ class RequestMiddleware:
                 metrics.request_done(scope["operation"], status, seconds, scope.get("waited"))
             if logs.requests.isEnabledFor(logging.DEBUG):
                 logs.request_done(scope, status, seconds, sent)
+            if scope.get("span") is not None:
+                scope["span"].end(status, scope.get("error_code"))

@@ -32,7 +32,7 @@ from broker.errors import (
 )
 from broker.streams.publishing import PublishFailed, Repeatable, Unconfirmed
 from http_api.bodies.codec import UnsupportedMediaType, answer
-from http_api.monitoring.logs import note
+from http_api.monitoring.logs import note, trace_ids
 from http_api.refusals import HeadersTooLarge, RequestTimeout, UriTooLong
 
 logger = logging.getLogger("broker")
@@ -108,11 +108,12 @@ def response(request: Request, error: Exception) -> Response:
     else:
         summary = error.summary if isinstance(error, BrokerError) else ""
     if type(error) not in STATUS or type(error) is BrokerError:
-        told = {"request_id": request.scope.get("request_id"), "operation": request.scope.get("operation")}
+        told = {name: request.scope.get(name) for name in ("request_id", "operation")} | trace_ids(request.scope)
         note(logger, logging.ERROR, "a request ended with a fault of the server", error, **told)
         error, summary = _FAULT, _FAULT.summary
     assert isinstance(error, BrokerError)  # noqa: S101 - the branch above saw to it
     status = STATUS[type(error)]
+    request.scope["error_code"] = error.code
     fields: dict[str, Any] = {"code": error.code, "summary": _short(summary, _LONGEST)}
     if isinstance(error, ValidationFailed):
         fields["validation_errors"] = {

@@ -34,6 +34,11 @@ def tail(number: int, epoch: str) -> str:
     return f".{number}.{epoch}"
 
 
+def message_of(token: str) -> str:
+    """The id of the message whose delivery a token names."""
+    return token.partition(".")[0]
+
+
 def parse(tokens: Sequence[str]) -> list[Group]:
     """Take tokens apart. InvalidAckToken: no delivery ever gave one of these strings."""
     if not tokens:

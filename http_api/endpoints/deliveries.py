@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.access.tokens import Access
+from broker.consumers.ack_tokens import message_of
 from broker.consumers.batches import Nack, Outcome
 from broker.errors import InvalidAckToken, InvalidRequest, Unauthenticated, ValidationFailed
 from broker.messages.validation import decode
@@ -20,7 +21,7 @@ from http_api.auth import require
 from http_api.bodies.batch import batch_json
 from http_api.bodies.codec import answer, disconnect, integer, milliseconds, page_query, read_json, while_there
 from http_api.bodies.remembering import remembered
-from http_api.context import context
+from http_api.context import context, span_of
 from http_api.monitoring import metrics
 from http_api.shapes.answers import Acked, Extended, Nacked, PendingPage, Released, RetryingPage
 from http_api.shapes.requests import (
@@ -107,6 +108,8 @@ async def next_(request: Request) -> Response:
     metrics.delivered(name, len(batch.deliveries))
     metrics.settled(name, "ack", batch.settled.acked)
     _count_nacks(name, nack, batch.settled.stale)
+    if (span := span_of(request)) is not None:
+        span.received(batch, worker)
     text = batch_json(batch)
     if "ack" in fields or "nack" in fields:
         text = b'%b,"settled":%b}' % (text[:-1], msgspec.json.encode(batch.settled))
@@ -181,8 +184,12 @@ def _nack_of(row: object, path: str) -> Nack:
 async def ack(request: Request) -> Response:
     """POST /v1/http-consumers/{consumer}/ack."""
     name = _consumer(request)
-    settled = await context(request).broker.ack(name, _strings((await _fields(request, _TOKENS)).get("ack_tokens"), "ack_tokens"))
+    tokens = _strings((await _fields(request, _TOKENS)).get("ack_tokens"), "ack_tokens")
+    settled = await context(request).broker.ack(name, tokens)
     metrics.settled(name, "ack", settled.count)
+    if (span := span_of(request)) is not None:
+        span.about(len(tokens), message_of(tokens[0]))
+        span.settled(acked=settled.count, stale=len(settled.stale))
     return answer(request, Acked(settled.count, settled.stale))
 
 
@@ -198,6 +205,9 @@ async def nack(request: Request) -> Response:
         nacks += [Nack(token, delay_ms) for token in _strings(fields.get("ack_tokens"), "ack_tokens")]
     settled = await context(request).broker.nack(name, nacks)
     _count_nacks(name, nacks, settled.stale)
+    if (span := span_of(request)) is not None:
+        span.about(len(nacks), message_of(nacks[0].ack_token))
+        span.settled(nacked=settled.count, stale=len(settled.stale))
     return answer(request, Nacked(settled.count, settled.stale))
 
 

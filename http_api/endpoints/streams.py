@@ -20,7 +20,7 @@ from http_api.bodies import codec
 from http_api.bodies.accepting import JSON, accepted
 from http_api.bodies.codec import answer, page_query, query, read_json, truth, while_there
 from http_api.bodies.overflow import Overflow
-from http_api.context import context, made, trace_of
+from http_api.context import context, made, span_of, trace_of
 from http_api.monitoring import metrics
 from http_api.shapes.answers import Cancelled, Deleted, PublishAnswer, ScheduledPage, StreamPage
 
@@ -149,6 +149,8 @@ async def publish(request: Request) -> Response:
     results = await context(request).broker.publish_json(name, body, trace=trace_of(request))
     info = count_by_status(results)
     metrics.published(name, info)
+    if (span := span_of(request)) is not None:
+        span.about(len(results), results[0].message_id)
     return answer(request, PublishAnswer(results, info))
 
 
@@ -161,6 +163,7 @@ async def _publish_lines(request: Request, name: str) -> Response:
     reading = codec.lines(codec.body_chunks(request), limit, context(request).room, context(request).uploads)
     counts: Counter[str] = Counter()
     rows = Overflow(_IN_MEMORY)
+    span = span_of(request)
     try:
         rows.write(b'{"data":[')
         async with aclosing(reading) as lines:  # it has a turn, which a bad line would keep until the next garbage collection
@@ -170,6 +173,8 @@ async def _publish_lines(request: Request, name: str) -> Response:
                 info = count_by_status(results)
                 metrics.published(name, info)
                 counts.update(info)
+                if span is not None:
+                    span.about(len(results), results[0].message_id)
         rows.write(b'],"info":' + msgspec.json.encode(dict(counts)) + b"}\n")
     except BaseException:
         rows.close()

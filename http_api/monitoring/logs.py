@@ -35,8 +35,14 @@ def request_done(scope: Mapping[str, Any], status: int, seconds: float, sent: in
     note(
         requests, logging.DEBUG, "request", request_id=scope["request_id"], operation=scope.get("operation"), status=status,
         ms=round(seconds * 1000, 1), waited_ms=None if waited is None else round(waited * 1000, 1), bytes=sent, **named,
-        worker=scope.get("worker"),
+        worker=scope.get("worker"), **trace_ids(scope),
     )  # fmt: skip
+
+
+def trace_ids(scope: Mapping[str, Any]) -> dict[str, Any]:
+    """`trace_id` and `span_id` of a request that is traced."""
+    span = scope.get("span")
+    return {} if span is None else span.ids
 
 
 def begin(level: str, form: str) -> None:

@@ -27,7 +27,7 @@ from http_api.app import create_app
 from http_api.edge.connection import Connection
 from http_api.edge.held import Held
 from http_api.edge.limits import DEFAULT
-from http_api.monitoring import logs, metrics
+from http_api.monitoring import logs, metrics, tracing
 from http_api.server.supervisor import BEAT_S, beat, supervise
 from http_api.settings import SHORTEST_ADMIN_TOKEN, Settings, WrongSetting
 
@@ -65,10 +65,12 @@ def serve_worker(settings: Settings, listener: socket.socket, open_mode: OpenMod
     assert settings.redis_url is not None  # noqa: S101 - the parent has chosen one
     _exit_on_signals()
     logs.begin(settings.log_level, settings.log_format)
+    spans = tracing.begin(os.environ)
 
     async def run(url: str) -> None:
         broker = Broker.from_url(url, max_message_bytes=settings.max_message_bytes, max_answer_bytes=settings.max_answer_bytes)
-        app = create_app(broker, AccessTokens(broker.store, settings.admin_token, open_mode), settings, owns_calls=True)
+        tokens = AccessTokens(broker.store, settings.admin_token, open_mode)
+        app = create_app(broker, tokens, settings, owns_calls=True, spans=spans)
         config = uvicorn.Config(
             app, http=partial(Connection, held=Held(DEFAULT.held_bytes)), ws="none", log_config=None, access_log=False, lifespan="on",  # type: ignore[arg-type]
             timeout_graceful_shutdown=GRACE_S, backlog=_BACKLOG, proxy_headers=False,
@@ -85,8 +87,12 @@ def serve_worker(settings: Settings, listener: socket.socket, open_mode: OpenMod
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     factory = uvicorn.Config(app=run, loop="auto", log_config=None).get_loop_factory()
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(run(settings.redis_url))
+    try:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(run(settings.redis_url))
+    finally:
+        if spans is not None:
+            spans.close()
 
 
 async def _report(broker: Broker) -> None:
@@ -192,6 +198,7 @@ _ACCESS = {
 
 def _greet(settings: Settings, listener: socket.socket, guarantees: Guarantees, access: str, embedded: Embedded | None) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    traces = tracing.plan(os.environ)
     where = f"embedded, data in {embedded.data_dir}" if embedded else "given by --redis"
     for line in (
         f"broker {__version__} on http://{host}:{listener.getsockname()[1]}",
@@ -199,9 +206,10 @@ def _greet(settings: Settings, listener: socket.socket, guarantees: Guarantees, 
         f"  persistence  {guarantees.persistence}",
         f"  eviction     {guarantees.eviction}",
         f"  access       {_ACCESS[access]}",
+        *([f"  traces       {traces.where}"] if traces.exporter else []),
     ):
         logs.always.info(line)
-    for warning in (*(embedded.warnings if embedded else ()), *guarantees.warnings):
+    for warning in (*(embedded.warnings if embedded else ()), *guarantees.warnings, *filter(None, [traces.warning])):
         logs.always.warning(warning)
 
 

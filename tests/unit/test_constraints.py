@@ -20,6 +20,7 @@ DIRECT = [
         *PROJECT["build-system"]["requires"],
         *PROJECT["project"]["dependencies"],
         *EXTRAS["embedded"],
+        *EXTRAS["otel"],
         *EXTRAS["test"],
         *EXTRAS["docs"],
     ]

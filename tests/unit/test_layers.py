@@ -48,6 +48,7 @@ PACKAGES = {
     "click": {"http_api.cli.*"},
     "httpx": {"http_api.cli.client"},
     "prometheus_client": {"http_api.monitoring.exposition", "http_api.monitoring.metrics"},
+    "opentelemetry": {"http_api.monitoring.spans"},
 }  # fmt: skip
 STANDARD = {"__future__", *__import__("sys").stdlib_module_names}
 
