@@ -1,5 +1,5 @@
 -- consumer_create: create a consumer: a group on the log, and its configuration.
--- uses: filters entries holding ordering due forgetting schedule upkeep positions routes ending lifecycle
+-- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep routes leftovers lifecycle
 -- KEYS[1]  broker:{S}
 -- ARGV     name; start (all, new, last, at:ms, ago:ms); filter: 16 hex digits that stand for the canonical filter
 --          ('' = none); canonical filter: a JSON object, key -> list of patterns, sorted, without `*` ('' = none);

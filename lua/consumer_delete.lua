@@ -1,5 +1,5 @@
 -- consumer_delete: delete a consumer with all its delivery state.
--- uses: filters entries holding ordering due forgetting schedule upkeep positions routes ending lifecycle
+-- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep routes leftovers lifecycle
 -- KEYS[1]  broker:{S}
 -- ARGV     name
 -- returns  OK

@@ -1,5 +1,5 @@
 -- consumer_info: a consumer's fields and counts, and why it gives nothing.
--- uses: filters entries holding ordering due forgetting schedule upkeep positions fence counts delivery expiry ahead state ending
+-- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry ahead inspection leftovers
 -- KEYS[1]  broker:{S}
 -- ARGV     name; [to continue: blocked_after and waiting_after of the reply before]
 -- returns  [behind = 1]; else the reply. Where blocked_after or waiting_after is not '', this was a step: call again with both, add up

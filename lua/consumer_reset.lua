@@ -1,5 +1,5 @@
 -- consumer_reset: forget all delivery state and start again. Tokens given before are stale.
--- uses: filters entries holding ordering due forgetting schedule upkeep positions routes ending lifecycle
+-- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep routes leftovers lifecycle
 -- KEYS[1]  broker:{S}
 -- ARGV     name; start (all, new, last, at:ms, ago:ms); deliver_policy as given; epoch, as for consumer_create
 -- returns  [behind = 1], or OK

@@ -1,5 +1,5 @@
 -- dead_letters: a page of a consumer's dead letters, in the order of their deaths.
--- uses: entries holding ordering fence delivery expiry
+-- uses: entries holding ordering fence redelivery expiry
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; after, a position ('' = from the first); limit; collection_id, reason ('' = any); up to, a position
 --          ('' = the last one now); [how many bytes they may have]

@@ -1,5 +1,5 @@
 -- extend: start the ack wait of deliveries again.
--- uses: entries holding ordering fence delivery
+-- uses: entries holding ordering fence redelivery
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; how many groups of tokens; then a group: epoch, delivery number, the message ids as a JSON list
 -- returns  [extended, positions of the stale tokens among all, from 1]

@@ -28,7 +28,7 @@ return {
   wake = ':wake',                      -- stream  names of consumers with something to deliver that the log does not show
   retrying = ':retrying',              -- zset    "id:consumer" of all that lies in a retry set or is parked
   gone = ':gone',                      -- zset    what is yet to leave `retrying` (shared/forgetting.lua)
-  left = ':left',                      -- zset    "N C": what an ended life of C left in left:N (shared/ending.lua)
+  left = ':left',                      -- zset    "N C": what an ended life of C left in left:N (shared/leftovers.lua)
   left_of = ':left:',                  -- :N zset
   consumer = ':consumer:',             -- :C hash   configuration, epoch, cursor, position, sweep position
   gate = ':gate:',                     -- :C stream exists between `fast_read` and the XREADGROUP that follows it in a transaction

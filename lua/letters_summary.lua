@@ -1,5 +1,5 @@
 -- letters_summary: what a consumer's dead letters are about, without the letters.
--- uses: entries holding ordering fence delivery expiry
+-- uses: entries holding ordering fence redelivery expiry
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; after, a position ('' = from the first); up to, a position ('' = the last one now)
 -- returns  [behind = 1]; else the reply. total: of all; after: the position to go on after, '' at the end; until: up to where

@@ -1,5 +1,5 @@
 -- message: one message of a stream, and what it is to some of the stream's consumers.
--- uses: filters entries holding ordering due forgetting schedule upkeep positions fence counts delivery expiry ahead
+-- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry ahead
 -- KEYS[1]  broker:{S}
 -- ARGV     message id; consumers' names, or none: then the reply is the message itself
 -- returns  [behind = 1]; without names [0, head, body, all names, sorted]; else the reply, without consumers that are not there.

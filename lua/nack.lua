@@ -1,5 +1,5 @@
 -- nack: settle deliveries as not done: to be delivered again, given back, or rejected.
--- uses: entries holding ordering fence delivery settle
+-- uses: entries holding ordering fence redelivery nacks
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; then 6 a token: epoch, message id, delivery number, delay in ms ('' = the consumer's backoff),
 --          outcome (retry; release: the delivery does not count; reject: a dead letter now), reason ('' = keep the last)

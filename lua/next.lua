@@ -1,5 +1,5 @@
 -- next: settle, then deliver a batch to a worker. Redeliveries come first, then new messages, each in stream order.
--- uses: filters entries holding ordering due forgetting schedule upkeep positions fence counts delivery expiry settle workers
+-- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry nacks workers
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; batch, 0...1000; min_batch: with fewer to deliver, deliver nothing; how many groups of acks; these, as
 --          for ack; then 6 a nack, as for nack; [worker: the name of who asks, 1-64 visible characters]

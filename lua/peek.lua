@@ -1,5 +1,5 @@
 -- peek: the next messages, without delivering them.
--- uses: filters entries holding ordering due forgetting schedule upkeep positions fence counts delivery expiry ahead
+-- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry ahead
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; limit
 -- returns  [behind = 1]; else the reply; number and deliver_count are those that it would get

@@ -1,5 +1,5 @@
 -- pending: what is out, in stream order.
--- uses: entries holding ordering fence delivery expiry
+-- uses: entries holding ordering fence redelivery expiry
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; after, a message id ('' = from the first); limit
 -- returns  [behind = 1]; else the reply. after: the id to go on after, '' at the end; times in ms; reason: of its last nack; worker: who has it,

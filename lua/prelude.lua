@@ -72,7 +72,7 @@ end
 
 -- A consumer of the stream, or nil. `index` is what counts its messages; `filtered` tells that it also reads by it.
 -- Without an index `position` counts: the number of the last entry before its next one; `cursor`, that entry's id, may be '' = ask the group.
--- `stepped`: the step of Redis' clock that it has noticed, when, and where the group stood (shared/positions.lua).
+-- `stepped`: the step of Redis' clock that it has noticed, when, and where the group stood (shared/consumer_upkeep.lua).
 local function open_consumer(s, name)
   if not s then return nil end
   local key = s.key .. KEY.consumer .. name

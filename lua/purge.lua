@@ -1,5 +1,5 @@
 -- purge: delete dead letters.
--- uses: entries holding ordering fence delivery expiry
+-- uses: entries holding ordering fence redelivery expiry
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; then message ids, or none = all
 -- returns  [behind = 1], or how many were deleted

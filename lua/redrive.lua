@@ -1,5 +1,5 @@
 -- redrive: put dead letters back for this consumer alone; their deliver count starts again.
--- uses: entries holding ordering fence delivery expiry settle
+-- uses: entries holding ordering fence redelivery expiry nacks
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; dry_run: 1 = only count; how many message ids; these; or, after 0 of them, which ones: limit ('' =
 --          all), collection_id, reason ('' = any), after, a position ('' = from the first), up to, a position ('' = the last one now)

@@ -1,5 +1,5 @@
 -- release: make deliveries that are out deliverable again at once. They do not count, and their tokens are stale.
--- uses: filters entries holding ordering due forgetting schedule upkeep positions fence counts delivery expiry settle
+-- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry nacks
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; a worker's name ('' = by ids); distinct message ids, 500 at most
 -- returns  [behind = 1], or [released, how many more the worker had out]

@@ -1,5 +1,5 @@
 -- retrying: messages that were delivered and wait to be delivered again, in stream order.
--- uses: filters entries holding ordering due forgetting schedule upkeep positions fence counts delivery expiry
+-- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; after, a message id ('' = from the first); limit
 -- returns  [behind = 1]; else the reply. after: the id to go on after, '' at the end; there may be none and still more to come;

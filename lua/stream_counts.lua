@@ -1,5 +1,5 @@
 -- stream_counts: what a stream holds, and the counts of many of its consumers, as consumer_info has them.
--- uses: filters entries holding ordering due forgetting schedule upkeep positions fence counts delivery expiry ahead state
+-- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry ahead inspection
 -- KEYS[1]  broker:{S}
 -- ARGV     after ('' at first); consumers' names, or none
 -- returns  [behind = 1]; else the reply, without consumers that are not there. It may be a step: `looked` tells how many of the names it

@@ -1,5 +1,5 @@
 -- stream_delete: delete a stream and all that it holds.
--- uses: filters entries holding ordering due forgetting schedule upkeep positions routes ending lifecycle
+-- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep routes leftovers lifecycle
 -- KEYS[1]  broker:{S}
 -- ARGV     force: 1 = with its consumers
 -- returns  the names of the consumers that went with it

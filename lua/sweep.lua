@@ -1,5 +1,5 @@
 -- sweep: a step of what consumers have left that were deleted or reset. consumer_info makes one too.
--- uses: ending
+-- uses: leftovers
 -- KEYS[1]  broker:{S}
 -- returns  [behind = 1], or OK: nothing is left
 -- errors   STREAM_NOT_FOUND

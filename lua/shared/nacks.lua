@@ -1,4 +1,4 @@
--- settle: what a nack does to deliveries, and what puts them back. Commands that settle and commands that fetch share it.
+-- nacks: what a nack does to deliveries, and what puts them back. Commands that settle and commands that fetch share it.
 
 -- Where the message waits for its next delivery. One that has left the stream does not wait. `delivered_at`: by Redis' clock.
 local function put_back(s, c, id, number, given_back, delivered_at, reason, due)

@@ -1,4 +1,4 @@
--- delivery: what may be delivered again, and when a message is dead.
+-- redelivery: what may be delivered again, and when a message is dead.
 --
 -- Rows that were delivered once expire in stream order: their times of delivery grow with their ids. So the sweep looks
 -- at the first of them alone, from where it stopped (`sweep`), and not before that one can have expired (`sweep_at`).

@@ -1,4 +1,4 @@
--- positions: where a consumer stands, and what must be done before its messages are counted or delivered.
+-- consumer_upkeep: where a consumer stands, and what must be done before its messages are counted or delivered.
 
 -- The letters of a canonical filter's keys, the most telling one first.
 local function letters_of(canonical)

@@ -1,4 +1,4 @@
--- state: what an operator asks of a consumer: what is blocked, what is oldest, and why nothing comes (C56).
+-- inspection: what an operator asks of a consumer: what is blocked, what is oldest, and why nothing comes (C56).
 
 local LOOK, WAITING, ROWS, STEP_MS = 500, 1000, 20000, 5
 

@@ -1,4 +1,4 @@
--- ending: what a consumer leaves that ends or begins again: rows of `retrying`, which mean nothing without what its own keys had.
+-- leftovers: what a consumer leaves that ends or begins again: rows of `retrying`, which mean nothing without what its own keys had.
 --
 --   broker:{S}:left    zset  "N name", score = N
 --   broker:{S}:left:N  zset  what was `retry` or `queue` of that name, and tells which rows are yet to go
