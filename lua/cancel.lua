@@ -2,7 +2,7 @@
 -- uses: filters entries holding ordering due forgetting schedule upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     event id
--- returns  [behind = 1], or OK
+-- returns  [again = 1], or OK
 -- errors   STREAM_NOT_FOUND, EVENT_NOT_FOUND
 -- cost     O(log n)
 local s = open_stream(KEYS[1])

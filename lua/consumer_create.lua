@@ -6,7 +6,7 @@
 --          then 2 a field, name and value: ack_wait_ms, max_deliver, max_ack_pending, max_waiting, deliver_policy,
 --          ordering, backoff_ms (comma separated), metadata (a JSON object in one spelling), filters (as given),
 --          epoch (16 random hex digits: names this life of the consumer in its ack tokens)
--- returns  [behind = 1]; created, or exists: it is there with the same fields (filters may be spelled otherwise)
+-- returns  [again = 1]; created, or exists: it is there with the same fields (filters may be spelled otherwise)
 -- errors   STREAM_NOT_FOUND, CONSUMER_EXISTS
 -- cost     O(patterns of its filter); the index of a new filter is built by the calls that need it, step by step
 local s = open_stream(KEYS[1])

@@ -2,13 +2,13 @@
 -- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry ahead inspection leftovers
 -- KEYS[1]  broker:{S}
 -- ARGV     name; [to continue: blocked_after and waiting_after of the reply before]
--- returns  [behind = 1]; else the reply. Where blocked_after or waiting_after is not '', this was a step: call again with both, add up
+-- returns  [again = 1]; else the reply. Where blocked_after or waiting_after is not '', this was a step: call again with both, add up
 --          num_blocked, and take the least of oldest_pending.
 --          num_blocked: parked ones in the first step, and others whose key is busy; num_new: messages that it has not reached, and parked ones;
 --          idle: why it gives nothing, '' = it gives something, `new` = it gives something unless all of num_new are blocked;
 --          oldest_pending: when its oldest message that waits was appended; oldest_ack_pending: when what is out longest was
 --          delivered; times in ms, -1 = none
--- reply    behind num_pending num_ack_pending num_dead num_redelivered paused num_retrying num_blocked num_new idle oldest_pending oldest_ack_pending blocked_after waiting_after / name value
+-- reply    again num_pending num_ack_pending num_dead num_redelivered paused num_retrying num_blocked num_new idle oldest_pending oldest_ack_pending blocked_after waiting_after / name value
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(log n), and the exhausted deliveries that it finds expired; a step looks at 500 messages whose key may be busy, and at
 --          1000 rows of what waits, until one is its own. What is out longest is exact up to 20000 deliveries

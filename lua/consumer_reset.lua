@@ -2,7 +2,7 @@
 -- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep routes leftovers lifecycle
 -- KEYS[1]  broker:{S}
 -- ARGV     name; start (all, new, last, at:ms, ago:ms); deliver_policy as given; epoch, as for consumer_create
--- returns  [behind = 1], or OK
+-- returns  [again = 1], or OK
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(what is out); what waited leaves rows, as for consumer_delete
 local s, c = enter(KEYS[1], ARGV[1])

@@ -3,7 +3,7 @@
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; after, a position ('' = from the first); limit; collection_id, reason ('' = any); up to, a position
 --          ('' = the last one now); [how many bytes they may have]
--- returns  [behind = 1]; else the reply. after: the position to go on after, '' at the end; until: up to where; times in ms
+-- returns  [again = 1]; else the reply. after: the position to go on after, '' at the end; until: up to where; times in ms
 -- reply    after until / id deliver_count reason last_nack_reason last_delivered_at dead_at head body last_worker
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(what it looks at): at most 500 letters, or fewer of 512 KiB together; so it may give fewer than there are

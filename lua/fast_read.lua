@@ -5,7 +5,7 @@
 -- returns  [1]: nothing was done and nothing is delivered, call next; [2]: the same, and it always is so of this consumer;
 --          [3]: the same, but next sees to what was in the way; else the reply below of `next` without rows, and how many messages
 --          follow, fewer where a plain client has read within the last second
--- reply    behind epoch num_pending num_ack_pending due_in max_waiting seen paused settled / messages
+-- reply    again epoch num_pending num_ack_pending due_in max_waiting seen paused settled / messages
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(tokens + log n)
 --

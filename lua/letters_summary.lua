@@ -2,8 +2,8 @@
 -- uses: entries holding ordering fence redelivery expiry
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; after, a position ('' = from the first); up to, a position ('' = the last one now)
--- returns  [behind = 1]; else the reply. total: of all; after: the position to go on after, '' at the end; until: up to where
--- reply    behind total after until / reason last_nack_reason collection_id dead_at
+-- returns  [again = 1]; else the reply. total: of all; after: the position to go on after, '' at the end; until: up to where
+-- reply    again total after until / reason last_nack_reason collection_id dead_at
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(what it looks at): at most 500 letters, or fewer of 512 KiB together
 local s, c = enter(KEYS[1], ARGV[1])

@@ -2,10 +2,10 @@
 -- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry ahead
 -- KEYS[1]  broker:{S}
 -- ARGV     message id; consumers' names, or none: then the reply is the message itself
--- returns  [behind = 1]; without names [0, head, body, all names, sorted]; else the reply, without consumers that are not there.
+-- returns  [again = 1]; without names [0, head, body, all names, sorted]; else the reply, without consumers that are not there.
 --          state: filtered, before_start, new, out, retrying, blocked, done, dead. worker, deliver_count, delivered_at and expires_at
 --          belong to `out`, due_at and reason to `retrying`, reason to `dead`; the others are '' or -1. Times in ms
--- reply    behind / consumer state worker deliver_count delivered_at expires_at due_at reason
+-- reply    again / consumer state worker deliver_count delivered_at expires_at due_at reason
 -- errors   STREAM_NOT_FOUND, MESSAGE_NOT_FOUND
 -- cost     O(names · log n)
 local s = open_stream(KEYS[1])

@@ -4,8 +4,8 @@
 -- ARGV     after, a message id ('' = from the first); limit; collection_id ('' = any); up to, a message id ('' = the last one now);
 --          [how many bytes the messages may have; 1 = newest first: `after` is the id to begin before, `up to` the last one to look at;
 --          then texts that must all occur in the body of a message; bodies of plain XADDs are not searched]
--- returns  [behind = 1]; else the reply. after: the id to go on after, '' at the end; until: up to where; looked, bytes: what it looked at
--- reply    behind after until looked bytes / id head body
+-- returns  [again = 1]; else the reply. after: the id to go on after, '' at the end; until: up to where; looked, bytes: what it looked at
+-- reply    again after until looked bytes / id head body
 -- errors   STREAM_NOT_FOUND
 -- cost     O(what it looks at): at most 500 messages, or fewer of 512 KiB together; so it may give fewer than there are
 local s = open_stream(KEYS[1])

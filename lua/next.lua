@@ -3,12 +3,12 @@
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; batch, 0...1000; min_batch: with fewer to deliver, deliver nothing; how many groups of acks; these, as
 --          for ack; then 6 a nack, as for nack; [worker: the name of who asks, 1-64 visible characters]
--- returns  [behind = 1]: a bounded step of upkeep was made, call again; [1, settled]: the same, but it has settled: call again
+-- returns  [again = 1]: a bounded step of upkeep was made, call again; [1, settled]: the same, but it has settled: call again
 --          without acks and nacks; else the reply below. due_in: ms until something may come due, -1 = not by time alone, 0 = call
 --          again at once; told where nothing was delivered, and 0 where the answer's bytes ended the batch. seen: the last id of
 --          the log, from where a waiting reader goes on. paused: 1 or 0. settled: [acked, nacked, positions of the stale
 --          tokens, acks first, from 1]. head, body: shared/entries.lua
--- reply    behind epoch num_pending num_ack_pending due_in max_waiting seen paused settled / id number deliver_count head body
+-- reply    again epoch num_pending num_ack_pending due_in max_waiting seen paused settled / id number deliver_count head body
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(batch + log n), whatever waits and whatever is out; with ordering by key it parks 125 messages at most, 50 where some wait already
 local s, c = enter(KEYS[1], ARGV[1])
@@ -25,8 +25,8 @@ if #ARGV > 4 then
   for _, position in ipairs(stale_acks) do settled[#settled + 1] = position end
   for _, position in ipairs(stale_nacks) do settled[#settled + 1] = acks + position end
 end
-local behind = #ARGV > 4 and { 1, settled } or { 1 }
-if not expire(s, c) then return behind end
+local again = #ARGV > 4 and { 1, settled } or { 1 }
+if not expire(s, c) then return again end
 
 local reply = { 0, c.epoch, 0, 0, -1, c.max_waiting, s.seen, c.paused and 1 or 0, settled }
 local n, delivered, out, bytes = #reply, 0, num_ack_pending(s, c), MAX_ANSWER_BYTES
@@ -184,7 +184,7 @@ if wanted > 0 and (min_batch <= 1 or #rows + math.min(waiting, math.max(0, place
 end
 waiting = waiting or num_new(s, c)
 keep_sweep(c)
-if delivered == 0 and (bound or budget <= 0) then return behind end
+if delivered == 0 and (bound or budget <= 0) then return again end
 if delivered < batch and out >= c.max_ack_pending and not c.full then redis.call('HSET', c.key, 'full', 1) end
 reply[3], reply[4] = waiting + num_set_back(s, c), out
 if full and wanted > 0 then reply[5] = 0

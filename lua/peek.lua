@@ -2,8 +2,8 @@
 -- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry ahead
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; limit
--- returns  [behind = 1]; else the reply; number and deliver_count are those that it would get
--- reply    behind / id number deliver_count head body
+-- returns  [again = 1]; else the reply; number and deliver_count are those that it would get
+-- reply    again / id number deliver_count head body
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(limit); of a consumer with many busy keys, at most 3000 messages are looked at
 local s, c = enter(KEYS[1], ARGV[1])

@@ -2,7 +2,7 @@
 -- uses: entries holding ordering fence redelivery expiry
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; after, a message id ('' = from the first); limit
--- returns  [behind = 1]; else the reply. after: the id to go on after, '' at the end; times in ms; reason: of its last nack; worker: who has it,
+-- returns  [again = 1]; else the reply. after: the id to go on after, '' at the end; times in ms; reason: of its last nack; worker: who has it,
 --          '' = nobody gave a name; expired: 1 = its ack wait is over
 -- reply    after / id deliver_count delivered_at expires_at reason worker expired
 -- errors   CONSUMER_NOT_FOUND

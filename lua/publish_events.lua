@@ -3,7 +3,7 @@
 -- KEYS[1]  broker:{S}
 -- ARGV     7 an event: dedupe key ('' = none), collection_id, resource_id ('' = none), lacks, body (see
 --          shared/entries.lua), deliver at in ms ('' = now), time to live in ms from then on ('' = for ever)
--- returns  [behind = 1]: nothing is stored, call again; else 2 an event: status (created, duplicate), message id (of the first
+-- returns  [again = 1]: nothing is stored, call again; else 2 an event: status (created, duplicate), message id (of the first
 --          one, for a duplicate; '' = delayed); then, where the stream's publishes are waited for, [replicas, fsync, mark] (shared/durable.lua)
 -- errors   STREAM_NOT_FOUND, WRONG_KIND
 -- cost     O(events), however many filters are in use; what many match gets its places in later steps (shared/filters.lua)

@@ -3,7 +3,7 @@
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; dry_run: 1 = only count; how many message ids; these; or, after 0 of them, which ones: limit ('' =
 --          all), collection_id, reason ('' = any), after, a position ('' = from the first), up to, a position ('' = the last one now)
--- returns  [behind = 1], or [redriven, gone: no longer in the stream, and so left where they are]; without ids also the position to go on after
+-- returns  [again = 1], or [redriven, gone: no longer in the stream, and so left where they are]; without ids also the position to go on after
 --          ('' = that was all), and up to
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(ids · log n), or what it looks at: as for dead_letters, and 100 redriven at most

@@ -2,7 +2,7 @@
 -- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry nacks
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; a worker's name ('' = by ids); distinct message ids, 500 at most
--- returns  [behind = 1], or [released, how many more the worker had out]
+-- returns  [again = 1], or [released, how many more the worker had out]
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(ids · log n), of a worker 500 deliveries at most
 local s, c = enter(KEYS[1], ARGV[1])

@@ -2,9 +2,9 @@
 -- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; after, a message id ('' = from the first); limit
--- returns  [behind = 1]; else the reply. after: the id to go on after, '' at the end; there may be none and still more to come;
+-- returns  [again = 1]; else the reply. after: the id to go on after, '' at the end; there may be none and still more to come;
 --          due_at: ms; reason: of its last nack; key: '' = none; blocked: 1 = another message holds its key
--- reply    behind after / id deliver_count due_at reason key blocked
+-- reply    again after / id deliver_count due_at reason key blocked
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(1000), whatever waits
 local s, c = enter(KEYS[1], ARGV[1])

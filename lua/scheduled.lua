@@ -2,8 +2,8 @@
 -- uses: filters entries holding ordering due forgetting schedule upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     after, a ticket ('' = from the first); limit
--- returns  [behind = 1]; else the reply. after: the ticket to go on after, '' at the end; key: '' = none; deliver_at: ms
--- reply    behind after / id collection_id key deliver_at
+-- returns  [again = 1]; else the reply. after: the ticket to go on after, '' at the end; key: '' = none; deliver_at: ms
+-- reply    again after / id collection_id key deliver_at
 -- errors   STREAM_NOT_FOUND
 -- cost     O(limit)
 local s = open_stream(KEYS[1])

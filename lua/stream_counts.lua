@@ -2,11 +2,11 @@
 -- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry ahead inspection
 -- KEYS[1]  broker:{S}
 -- ARGV     after ('' at first); consumers' names, or none
--- returns  [behind = 1]; else the reply, without consumers that are not there. It may be a step: `looked` tells how many of the names it
+-- returns  [again = 1]; else the reply, without consumers that are not there. It may be a step: `looked` tells how many of the names it
 --          has done. Call again with the others, and with `after`, which belongs to the first of them. appended: how many messages
 --          came into the stream since it was made; now: Redis' clock; oldest_pending: when the oldest message that waits was appended, -1 =
 --          none; both in ms
--- reply    behind messages appended looked after now / consumer num_pending num_ack_pending num_retrying num_dead oldest_pending
+-- reply    again messages appended looked after now / consumer num_pending num_ack_pending num_retrying num_dead oldest_pending
 -- errors   STREAM_NOT_FOUND
 -- cost     O(names · log n), and what consumer_info does for what has expired. A step ends with the consumer at which its work is done, in
 --          units of some 2 µs, or at 1000 rows of what waits, for a consumer that has more itself or order by key

@@ -1,7 +1,7 @@
 -- stream_info: a stream's fields and what it holds.
 -- uses: filters entries holding ordering due forgetting schedule upkeep
 -- KEYS[1]  broker:{S}
--- returns  [behind = 1]: its limits drop more than a script may; else the reply. bytes: of memory; first_id, last_id: '' = none
+-- returns  [again = 1]: its limits drop more than a script may; else the reply. bytes: of memory; first_id, last_id: '' = none
 -- reply    messages bytes first_id last_id consumers / name value
 -- errors   STREAM_NOT_FOUND
 -- cost     O(1)

@@ -2,7 +2,7 @@
 -- uses: filters entries holding ordering due forgetting schedule upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     2 a field, as for stream_create
--- returns  [behind = 1]: it holds, and what a tighter limit drops is yet to go; or OK
+-- returns  [again = 1]: it holds, and what a tighter limit drops is yet to go; or OK
 -- errors   STREAM_NOT_FOUND
 -- cost     O(fields); what a tighter limit drops goes in bounded steps
 local s = open_stream(KEYS[1])

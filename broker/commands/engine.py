@@ -14,7 +14,7 @@ from broker.store.client import Store
 from broker.store.connection import Argument
 
 # What a command replies that has made a bounded step of upkeep, and nothing else.
-BEHIND = [1]
+AGAIN = [1]
 # The streams that are there from the first start, and their kinds.
 FIRST_STREAMS: dict[str, Literal["records", "events"]] = {"records": "records", "events": "events"}
 # What a message has in an answer beside its body, at most.
@@ -45,8 +45,8 @@ class Engine:
         return stream in FIRST_STREAMS and self.make_first is not None and await self.make_first()
 
     async def run_ready(self, command: str, stream: str, *args: Argument) -> Any:
-        """Run a command that may answer that it is behind, again until it is not: each call is one bounded step of upkeep."""
-        while (reply := await self.run(command, stream, *args)) == BEHIND:
+        """Run a command until it no longer replies `again`: each call is one bounded step of upkeep."""
+        while (reply := await self.run(command, stream, *args)) == AGAIN:
             pass
         return reply
 

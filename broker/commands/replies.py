@@ -13,7 +13,7 @@ R = TypeVar("R", bound=tuple[Any, ...])
 class NextHead(NamedTuple):
     """What `next` tells beside the messages. `due_in` in ms; `settled`: acked, nacked, positions of stale tokens from 1."""
 
-    behind: int
+    again: int
     epoch: bytes
     num_pending: int
     num_ack_pending: int
@@ -34,13 +34,13 @@ class DeliveryRows(NamedTuple):
     body: Column = ()
 
 
-Behind = NamedTuple("Behind", [("behind", int)])
-Cursor = NamedTuple("Cursor", [("behind", int), ("after", bytes)])
+Again = NamedTuple("Again", [("again", int)])
+Cursor = NamedTuple("Cursor", [("again", int), ("after", bytes)])
 Page = NamedTuple("Page", [("after", bytes)])  # the id to go on after, empty at the end
 ConsumerInfoHead = NamedTuple(
     "ConsumerInfoHead",
     [
-        ("behind", int), ("num_pending", int), ("num_ack_pending", int), ("num_dead", int), ("num_redelivered", int), ("paused", int),
+        ("again", int), ("num_pending", int), ("num_ack_pending", int), ("num_dead", int), ("num_redelivered", int), ("paused", int),
         ("num_retrying", int), ("num_blocked", int), ("num_new", int), ("idle", bytes), ("oldest_pending", int),
         ("oldest_ack_pending", int), ("blocked_after", bytes), ("waiting_after", bytes),
     ],
@@ -57,7 +57,7 @@ StateRows = NamedTuple(  # -1 or empty where the state has no such value
         ("expires_at", Column), ("due_at", Column), ("reason", Column),
     ],
 )  # fmt: skip
-SummaryHead = NamedTuple("SummaryHead", [("behind", int), ("total", int), ("after", bytes), ("until", bytes)])
+SummaryHead = NamedTuple("SummaryHead", [("again", int), ("total", int), ("after", bytes), ("until", bytes)])
 SummaryRows = NamedTuple("SummaryRows", [("reason", Column), ("last_nack_reason", Column), ("collection_id", Column), ("dead_at", Column)])
 Following = NamedTuple("Following", [("messages", Column)])  # one number: how many messages the read that follows gives
 PendingRows = NamedTuple(  # times in ms
@@ -72,7 +72,7 @@ PendingRows = NamedTuple(  # times in ms
         ("expired", Column),
     ],
 )
-MessagesHead = NamedTuple("MessagesHead", [("behind", int), ("after", bytes), ("until", bytes), ("looked", int), ("bytes", int)])
+MessagesHead = NamedTuple("MessagesHead", [("again", int), ("after", bytes), ("until", bytes), ("looked", int), ("bytes", int)])
 MessageRows = NamedTuple("MessageRows", [("id", Column), ("head", Column), ("body", Column)])
 LettersHead = NamedTuple("LettersHead", [("after", bytes), ("until", bytes)])
 LetterRows = NamedTuple(  # numbers and times in ms as text
@@ -86,7 +86,7 @@ StreamInfoHead = NamedTuple(
     "StreamInfoHead", [("messages", int), ("bytes", int), ("first_id", bytes), ("last_id", bytes), ("consumers", int)]
 )
 StreamCountsHead = NamedTuple(
-    "StreamCountsHead", [("behind", int), ("messages", int), ("appended", int), ("looked", int), ("after", bytes), ("now", int)]
+    "StreamCountsHead", [("again", int), ("messages", int), ("appended", int), ("looked", int), ("after", bytes), ("now", int)]
 )
 CountRows = NamedTuple(  # oldest_pending in ms, -1 = none
     "CountRows",
@@ -101,14 +101,14 @@ FieldRows = NamedTuple("FieldRows", [("name", Column), ("value", Column)])
 SHAPES: dict[str, tuple[Any, Any]] = {
     "next": (NextHead, DeliveryRows),
     "fast_read": (NextHead, Following),
-    "peek": (Behind, DeliveryRows),
+    "peek": (Again, DeliveryRows),
     "pending": (Page, PendingRows),
     "messages": (MessagesHead, MessageRows),
     "dead_letters": (LettersHead, LetterRows),
     "letters_summary": (SummaryHead, SummaryRows),
     "retrying": (Cursor, RetryingRows),
     "scheduled": (Cursor, ScheduledRows),
-    "message": (Behind, StateRows),
+    "message": (Again, StateRows),
     "consumer_info": (ConsumerInfoHead, FieldRows),
     "stream_info": (StreamInfoHead, FieldRows),
     "stream_counts": (StreamCountsHead, CountRows),

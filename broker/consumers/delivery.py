@@ -9,7 +9,7 @@ import msgspec
 
 from broker.commands.engine import MESSAGE_BYTES, Engine, flatten, size_of
 from broker.commands.group_commit import GroupCommit
-from broker.commands.replies import Behind, DeliveryRows, NextHead, Page, PendingRows, taken_apart
+from broker.commands.replies import Again, DeliveryRows, NextHead, Page, PendingRows, taken_apart
 from broker.consumers import ack_tokens
 from broker.consumers.ack_tokens import tail
 from broker.consumers.batches import Batch, DeliveryList, Nack, Peeked, PendingDelivery, Settled, Settlement
@@ -196,7 +196,7 @@ class Deliveries:
     async def peek(self, consumer: str, limit: int = 10) -> list[Peeked]:
         """The next messages, without delivering them (C36)."""
         stream, reply = await self._engine.on_consumer("peek", consumer, limit)
-        _, found = taken_apart(reply, Behind, DeliveryRows)
+        _, found = taken_apart(reply, Again, DeliveryRows)
         rows = zip(found.id, found.deliver_count, found.head, complete(stream, found.id, found.head, found.body), strict=True)
         return [Peeked(message.decode(), count, label_of(head), text) for message, count, head, text in rows]
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import msgspec
 
 from broker.commands.engine import Engine
-from broker.commands.replies import Behind, Cursor, RetryingRows, ScheduledRows, StateRows, taken_apart
+from broker.commands.replies import Again, Cursor, RetryingRows, ScheduledRows, StateRows, taken_apart
 from broker.errors import InvalidRequest, MessageNotFound
 from broker.messages.names import message_id
 from broker.messages.outgoing import complete, label_of
@@ -71,7 +71,7 @@ class Inspection:
         states = list[MessageState]()
         for i in range(0, len(consumers), STATES_A_STEP):
             reply = await self._engine.run_ready("message", stream, name, *consumers[i : i + STATES_A_STEP])
-            _, rows = taken_apart(reply, Behind, StateRows)
+            _, rows = taken_apart(reply, Again, StateRows)
             states += [_state(*row) for row in zip(*rows, strict=True)]
         [text] = complete(stream, [name.encode()], [head], [body])
         return StoredMessage(name, label_of(head), text), states

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broker import keys
-from broker.commands.engine import BEHIND, FIRST_STREAMS, MESSAGE_BYTES, Engine, flatten, page_of_names, size_of
+from broker.commands.engine import AGAIN, FIRST_STREAMS, MESSAGE_BYTES, Engine, flatten, page_of_names, size_of
 from broker.commands.replies import FieldRows, StreamInfoHead, taken_apart
 from broker.errors import RecordNotFound, StoreFull, StreamNotFound, ValidationFailed, after_a_change
 from broker.messages.incoming import Kind
@@ -209,9 +209,9 @@ class Streams:
             _check_repeatable(stream.kind, after["dedupe_window_ms"], waited_for=bool(after["replicas"] or after["fsync"]))
             await self._check_fsync(name, given.get("fsync"))
             fields = {field: text for field, text in _stored(changes).items() if field in given}
-            behind = await self._engine.run("stream_update", name, *flatten(fields.items())) == BEHIND
+            again = await self._engine.run("stream_update", name, *flatten(fields.items())) == AGAIN
             with after_a_change():  # what goes on is what a tighter limit drops
-                if behind:
+                if again:
                     await self._engine.run_ready("stream_update", name, *flatten(fields.items()))
                 return await self.get(name)
         return stream

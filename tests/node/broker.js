@@ -26,11 +26,11 @@ export class Broker {
     return this.redis.fcall(`broker_v1_${command}`, 1, `broker:{${stream}}`, ...args);
   }
 
-  // A command that may answer `behind`, again until it is not.
+  // Calls a command until it no longer replies `again`.
   async callReady(command, stream, ...args) {
     for (;;) {
-      const [behind, ...reply] = await this.call(command, stream, ...args);
-      if (behind === 0) return reply;
+      const [again, ...reply] = await this.call(command, stream, ...args);
+      if (again === 0) return reply;
     }
   }
 

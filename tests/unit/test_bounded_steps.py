@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from broker import Broker, ConsumerSpec, Nack, Store, StreamChanges, StreamSpec
-from broker.commands.engine import BEHIND
+from broker.commands.engine import AGAIN
 from broker.errors import ConsumerNotFound, StreamNotFound
 from broker.streams.search import Search
 from tests.conftest import Clock
@@ -73,11 +73,11 @@ async def nacked(broker: Broker, name: str, count: int, delay_ms: int = 0) -> No
 async def test_a_tighter_limit_drops_what_waits_in_bounded_steps(broker: Broker, store: Store) -> None:
     tokens = await parked(broker, 300, *KEYED)
     assert await rows(store) == 4 * 299
-    found, reply = [await rows(store)], BEHIND
-    while reply == BEHIND:
+    found, reply = [await rows(store)], AGAIN
+    while reply == AGAIN:
         reply = await step(broker, "stream_update", "max_messages", 10)
         found.append(await rows(store))
-        assert await step(broker, "next", "k1", 1, 1, 0) == BEHIND or found[-1] <= 4 * 10 + ROWS  # nothing is counted or given before
+        assert await step(broker, "next", "k1", 1, 1, 0) == AGAIN or found[-1] <= 4 * 10 + ROWS  # nothing is counted or given before
     assert max(a - b for a, b in pairwise(found)) <= 2 * ROWS  # the step of `next` is in it
     for name, token in zip(KEYED, tokens, strict=True):
         assert await counts(broker, name) == (10, 1)  # the one that is out keeps its key
@@ -96,7 +96,7 @@ async def test_whoever_comes_by_goes_on_with_a_limit_whose_caller_died(broker: B
     ids = await publish(broker, 1000)
     await nacked(broker, "retries", 900, 60_000)
     await broker.next("other")
-    assert await step(broker, "stream_update", "max_messages", 50) == BEHIND
+    assert await step(broker, "stream_update", "max_messages", 50) == AGAIN
     assert await store.call("HGET", "broker:{s}", "dropping") == b"1"
     assert (await step(broker, "fast_read", "retries", 10, 0))[0] != 0
     batch = await broker.next("retries", 1000)
@@ -114,8 +114,8 @@ async def test_a_limit_drops_so_many_entries_a_script(broker: Broker, store: Sto
     await broker.consumers.create(ConsumerSpec(name="c", stream_id="s"))
     await publish(broker, 25_000)
     await clock.advance(60_000)
-    left, reply = [25_000], BEHIND
-    while reply == BEHIND:
+    left, reply = [25_000], AGAIN
+    while reply == AGAIN:
         reply = await step(broker, "stream_update", limit, 1 if limit == "max_messages" else 1000)
         left.append(await store.call("XLEN", "broker:{s}:log"))
     assert left[-1] == (1 if limit == "max_messages" else 0)
@@ -126,8 +126,8 @@ async def test_a_limit_drops_so_many_entries_a_script(broker: Broker, store: Sto
 async def test_a_stream_is_not_shown_with_more_than_its_limit(broker: Broker, store: Store) -> None:
     await broker.streams.create(StreamSpec(name="s", kind="events"))
     await publish(broker, 25_000)
-    assert await step(broker, "stream_update", "max_messages", 7) == BEHIND
-    assert await step(broker, "stream_info") == BEHIND
+    assert await step(broker, "stream_update", "max_messages", 7) == AGAIN
+    assert await step(broker, "stream_info") == AGAIN
     assert (await broker.streams.get("s")).info.messages == 7
 
 
@@ -146,7 +146,7 @@ async def test_superseded_records_leave_in_bounded_steps(broker: Broker, store: 
     before = await rows(store)
     new = await put(1)
     assert before - 2 * ROWS <= await rows(store) < before == 1200
-    assert await step(broker, "consumer_info", "a") == BEHIND
+    assert await step(broker, "consumer_info", "a") == AGAIN
     for name in names:
         assert await counts(broker, name) == (300, 0)
         batch = await broker.next(name, 1000)
@@ -194,7 +194,7 @@ async def test_a_consumer_of_the_same_name_sees_nothing_of_what_is_left(broker: 
     assert await counts(broker, "k1") == (700, 0)
     assert (await broker.ack("k1", [token])).stale == [token]
     await reach(broker, "k1", 699)
-    while await step(broker, "sweep") == BEHIND:
+    while await step(broker, "sweep") == AGAIN:
         pass
     assert await rows(store) == 699
     await broker.streams.update("s", StreamChanges(max_messages=5))
