@@ -1,7 +1,7 @@
 -- ack: settle deliveries as done.
 -- uses: holding fence
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; how many groups of tokens; then a group: epoch, delivery number, the message ids as a JSON list
+-- ARGV     consumer; how many groups of tokens; then per group: epoch, delivery number, the message ids as a JSON list
 -- returns  [acked, positions of the stale tokens among all, from 1]
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(tokens)

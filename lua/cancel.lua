@@ -1,8 +1,8 @@
--- cancel: take back an event that waits for its time. Its id may be published again.
+-- cancel: cancel a delayed event. Its id may be published again.
 -- uses: filters entries holding ordering due forgetting schedule upkeep
 -- KEYS[1]  broker:{S}
 -- ARGV     event id
--- returns  [again = 1], or OK
+-- returns  [again = 1]; or OK
 -- errors   STREAM_NOT_FOUND, EVENT_NOT_FOUND
 -- cost     O(log n)
 local s = open_stream(KEYS[1])

@@ -4,7 +4,7 @@
 -- ARGV     name
 -- returns  OK
 -- errors   CONSUMER_NOT_FOUND
--- cost     O(what is out); what waited leaves rows that mean nothing, which go by sweep and by later calls
+-- cost     O(deliveries out); waiting messages leave rows without a meaning, which sweep and later calls remove
 local s = enter(KEYS[1], ARGV[1])
 if not s or not remove_consumer(s, ARGV[1]) then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 return redis.status_reply('OK')

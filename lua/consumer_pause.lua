@@ -1,4 +1,4 @@
--- consumer_pause: deliver nothing until a time, or go on.
+-- consumer_pause: pause a consumer until a time, or resume it.
 -- KEYS[1]  broker:{S}
 -- ARGV     name; until in ms, inf = until it is resumed, '' = resume
 -- returns  OK

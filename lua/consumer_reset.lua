@@ -1,10 +1,10 @@
--- consumer_reset: forget all delivery state and start again. Tokens given before are stale.
+-- consumer_reset: drop all delivery state and start again. Earlier tokens are stale.
 -- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep routes leftovers lifecycle
 -- KEYS[1]  broker:{S}
 -- ARGV     name; start (all, new, last, at:ms, ago:ms); deliver_policy as given; epoch, as for consumer_create
--- returns  [again = 1], or OK
+-- returns  [again = 1]; or OK
 -- errors   CONSUMER_NOT_FOUND
--- cost     O(what is out); what waited leaves rows, as for consumer_delete
+-- cost     O(deliveries out); waiting messages leave rows, as for consumer_delete
 local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 if not up_to_date(s) then return { 1 } end

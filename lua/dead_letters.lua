@@ -1,12 +1,13 @@
 -- dead_letters: a page of a consumer's dead letters, in the order of their deaths.
 -- uses: entries holding ordering fence redelivery expiry
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; after, a position ('' = from the first); limit; collection_id, reason ('' = any); up to, a position
---          ('' = the last one now); [how many bytes they may have]
--- returns  [again = 1]; else the reply. after: the position to go on after, '' at the end; until: up to where; times in ms
+-- ARGV     consumer; after, a position ('' = from the first); limit; collection_id, reason ('' = any); up to, a
+--          position ('' = the last one now); [how many bytes they may have]
+-- returns  [again = 1]; else the reply. after: the position to continue after, '' at the end; until: up to where; times
+--          in ms
 -- reply    after until / id deliver_count reason last_nack_reason last_delivered_at dead_at head body last_worker
 -- errors   CONSUMER_NOT_FOUND
--- cost     O(what it looks at): at most 500 letters, or fewer of 512 KiB together; so it may give fewer than there are
+-- cost     O(what it looks at): at most 500 letters or 512 KiB; so it may give fewer than there are
 local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 if not expire(s, c) then return { 1 } end

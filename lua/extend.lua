@@ -1,7 +1,7 @@
 -- extend: start the ack wait of deliveries again.
 -- uses: entries holding ordering fence redelivery
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; how many groups of tokens; then a group: epoch, delivery number, the message ids as a JSON list
+-- ARGV     consumer; how many groups of tokens; then per group: epoch, delivery number, the message ids as a JSON list
 -- returns  [extended, positions of the stale tokens among all, from 1]
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(tokens · log n)
@@ -15,7 +15,7 @@ for group = 0, tonumber(ARGV[2]) - 1 do
     numbers[#ids] = number
   end
 end
--- The PEL keeps when each was delivered; its deadline alone says how long it stays out.
+-- The PEL keeps when each was delivered; only its deadline says how long it stays out.
 local live, stale = live_rows(s, c, ids, numbers), {}
 for i, id in ipairs(ids) do
   if live[i] then

@@ -1,17 +1,18 @@
 -- fast_read: settle acks, and let the XREADGROUP that follows in the same transaction deliver.
 -- uses: due fence counts workers
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; batch, 1...1000; how many groups of acks; these, as for ack; [worker, as for next: the read names `http:WORKER`]
--- returns  [1]: nothing was done and nothing is delivered, call next; [2]: the same, and it always is so of this consumer;
---          [3]: the same, but next sees to what was in the way; else the reply below of `next` without rows, and how many messages
---          follow, fewer where a plain client has read within the last second
+-- ARGV     consumer; batch, 1...1000; how many groups of acks; the groups, as for ack; [worker, as for next: the
+--          XREADGROUP reads as `http:WORKER`]
+-- returns  [1]: nothing was done and nothing is delivered, call next; [2]: the same, and always so for this consumer;
+--          [3]: the same, but the next call of next clears the cause; else the reply of `next` without rows, and how
+--          many messages follow, or fewer if a plain client has read within the last second
 -- reply    again epoch num_pending num_ack_pending due_in max_waiting seen paused settled / messages
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(tokens + log n)
 --
--- (docs/decisions/0014) The next new messages of an unfiltered, unordered consumer need not pass through Lua. Where there is nothing to do but to deliver
--- them, this counts them as out and makes the gate, a stream
--- without which the read that follows fails before it has given anything:
+-- New messages of an unfiltered, unordered consumer need not pass through Lua (docs/decisions/0014). If there is
+-- nothing to do but deliver them, this command counts them as out and creates the gate, a stream without which the read
+-- that follows fails before it gives anything:
 --
 --   MULTI
 --   EVALSHA fast_read 1 broker:{S} C batch ...
@@ -28,7 +29,9 @@ if sync_due(s, c) then
   free_first(s)
   redis.call('HSET', c.key, 'synced_at', s.now)
 end
-if c.paused or upkeep_due(s) or not c.index and redis.call('ZCOUNT', s.key .. KEY.plain, c.position + 1, '+inf') > 0 or redelivery_due(s, c) then return { 1 } end
+if c.paused or upkeep_due(s)
+  or not c.index and redis.call('ZCOUNT', s.key .. KEY.plain, c.position + 1, '+inf') > 0
+  or redelivery_due(s, c) then return { 1 } end
 
 local batch, out, waiting = tonumber(ARGV[2]), num_ack_pending(s, c), num_new(s, c)
 local count, set_back = math.min(batch, waiting), num_set_back(s, c)
@@ -39,7 +42,7 @@ if ARGV[3] ~= '0' then
   settled, out = { acked, 0, unpack(stale) }, out - acked
 end
 local gate = s.key .. KEY.gate .. c.name
-redis.call('DEL', gate) -- first what frees: a Redis at its memory limit lets a script go on then
+redis.call('DEL', gate) -- frees first: see free_first
 keep_clock(s)
 if c.index then
   local last = redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(c.cursor), '+', 'LIMIT', count - 1, 1)[1]

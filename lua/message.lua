@@ -1,10 +1,12 @@
--- message: one message of a stream, and what it is to some of the stream's consumers.
--- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry ahead
+-- message: one message of a stream, and its state for some of the stream's consumers.
+-- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry
+-- uses: ahead
 -- KEYS[1]  broker:{S}
 -- ARGV     message id; consumers' names, or none: then the reply is the message itself
--- returns  [again = 1]; without names [0, head, body, all names, sorted]; else the reply, without consumers that are not there.
---          state: filtered, before_start, new, out, retrying, blocked, done, dead. worker, deliver_count, delivered_at and expires_at
---          belong to `out`, due_at and reason to `retrying`, reason to `dead`; the others are '' or -1. Times in ms
+-- returns  [again = 1]; without names [0, head, body, all names, sorted]; else the reply, without consumers that do not
+--          exist. state: filtered, before_start, new, out, retrying, blocked, done, dead. `out` has worker,
+--          deliver_count, delivered_at and expires_at, `retrying` due_at and reason, `dead` reason; other values are ''
+--          or -1. Times in ms
 -- reply    again / consumer state worker deliver_count delivered_at expires_at due_at reason
 -- errors   STREAM_NOT_FOUND, MESSAGE_NOT_FOUND
 -- cost     O(names · log n)
@@ -13,7 +15,9 @@ if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 if not up_to_date(s) then return { 1 } end
 local id = ARGV[1]
 local entry = redis.call('XRANGE', s.log, id, id)[1]
-if not entry or s.kind == 'records' and is_plain(s, entry) then return redis.error_reply('MESSAGE_NOT_FOUND no such message') end
+if not entry or s.kind == 'records' and is_plain(s, entry) then
+  return redis.error_reply('MESSAGE_NOT_FOUND no such message')
+end
 if not ARGV[2] then
   local names = redis.call('SMEMBERS', s.key .. KEY.consumers)
   table.sort(names)

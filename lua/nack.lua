@@ -1,8 +1,9 @@
--- nack: settle deliveries as not done: to be delivered again, given back, or rejected.
+-- nack: settle deliveries as not done: deliver them again, give them back, or reject them.
 -- uses: entries holding ordering fence redelivery nacks
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; then 6 a token: epoch, message id, delivery number, delay in ms ('' = the consumer's backoff),
---          outcome (retry; release: the delivery does not count; reject: a dead letter now), reason ('' = keep the last)
+-- ARGV     consumer; then 6 per token: epoch, message id, delivery number, delay in ms ('' = the consumer's backoff),
+--          outcome (retry; release: the delivery does not count; reject: a dead letter now), reason ('' = keep the
+--          last)
 -- returns  [nacked, positions of the stale tokens, from 1]
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(tokens · log n)

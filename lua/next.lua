@@ -1,16 +1,19 @@
 -- next: settle, then deliver a batch to a worker. Redeliveries come first, then new messages, each in stream order.
--- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry nacks workers
+-- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry
+-- uses: nacks workers
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; batch, 0...1000; min_batch: with fewer to deliver, deliver nothing; how many groups of acks; these, as
---          for ack; then 6 a nack, as for nack; [worker: the name of who asks, 1-64 visible characters]
--- returns  [again = 1]: a bounded step of upkeep was made, call again; [1, settled]: the same, but it has settled: call again
---          without acks and nacks; else the reply below. due_in: ms until something may come due, -1 = not by time alone, 0 = call
---          again at once; told where nothing was delivered, and 0 where the answer's bytes ended the batch. seen: the last id of
---          the log, from where a waiting reader goes on. paused: 1 or 0. settled: [acked, nacked, positions of the stale
---          tokens, acks first, from 1]. head, body: shared/entries.lua
--- reply    again epoch num_pending num_ack_pending due_in max_waiting seen paused settled / id number deliver_count head body
+-- ARGV     consumer; batch, 0...1000; min_batch: deliver nothing if fewer are deliverable; how many groups of acks; the
+--          groups, as for ack; then 6 per nack, as for nack; [the worker's name, 1-64 visible characters]
+-- returns  [again = 1]: it did one bounded step of upkeep; [1, settled]: the same, but it has settled: call again
+--          without acks and nacks; else the reply. due_in: ms until something may come due, -1 = nothing by time alone,
+--          0 = call again at once; set only if nothing was delivered, and 0 if the reply's size ended the batch.
+--          seen: the last id of the log, from which a waiting reader continues. paused: 1 or 0. settled: [acked,
+--          nacked, positions of the stale tokens, acks first, from 1]. head, body: shared/entries.lua
+-- reply    again epoch num_pending num_ack_pending due_in max_waiting seen paused settled / id number deliver_count
+--          head body
 -- errors   CONSUMER_NOT_FOUND
--- cost     O(batch + log n), whatever waits and whatever is out; with ordering by key it parks 125 messages at most, 50 where some wait already
+-- cost     O(batch + log n), independent of how many wait or are out; with ordering by key it parks 125 messages at
+--          most, 50 if some wait already
 local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 local batch, min_batch, settled = tonumber(ARGV[2]), tonumber(ARGV[3]), { 0, 0 }
@@ -37,13 +40,13 @@ local function deliver(entry, number, deliver_count)
   n, delivered, wanted, bytes = n + 5, delivered + 1, wanted - 1, bytes - #body - MESSAGE_BYTES
 end
 
--- Whether the answer may have no more bytes: the next message may be the largest one.
+-- Whether the reply may not grow any more: the next message may be the largest one.
 local function is_full()
   return delivered > 0 and bytes < s.largest + MESSAGE_BYTES
 end
 
--- Claim rows again: one XAUTOCLAIM for a run of first deliveries that stand in the PEL without others between, else one XCLAIM
--- a delivery number. Returns the entries by id; those that have left the stream are dropped from the PEL.
+-- Claims rows again: one XAUTOCLAIM if they are first deliveries without other rows of the PEL between them, else one
+-- XCLAIM per delivery number. Returns the entries by id; Redis drops rows whose entry has left the stream from the PEL.
 local function claim_again(rows, run)
   local claimed, groups = {}, {}
   if run then
@@ -62,7 +65,7 @@ local function claim_again(rows, run)
   return claimed
 end
 
--- Deliver rows again. Those that were in the PEL are counted as out already.
+-- Delivers rows again. Those that were in the PEL already count as out.
 local function redeliver(rows, run)
   local ids, notes, deadlines, began, firsts, old, gone = {}, {}, {}, {}, {}, {}, {}
   local noted = redis.call('EXISTS', c.notes) == 1
@@ -101,7 +104,7 @@ local function redeliver(rows, run)
   if #gone > 0 then redis.call('HDEL', c.notes, unpack(gone)) end
 end
 
--- Messages that the consumer has not reached yet, now in its PEL; nil where there are none.
+-- Claims messages that the consumer has not reached yet. Returns nil if there are none.
 local function claim_new(count)
   if not c.filtered then
     local read = redis.call('XREADGROUP', 'GROUP', c.name, reader, 'COUNT', count, 'STREAMS', s.log, '>')
@@ -123,13 +126,13 @@ local function claim_new(count)
   return redis.call('XCLAIM', s.log, c.name, reader, 0, unpack(ids))
 end
 
--- What a parked message costs, in rows that are looked at; and how many are claimed at once where some are parked already, and
--- so more may be. Else a claim is parked whole at most once.
+-- PARKING: what a parked message costs, in rows looked at. CLAIM: how many are claimed at once if some are parked
+-- already, since more may be. Otherwise at most one claim is parked as a whole.
 local PARKING, CLAIM, budget = 120, 25, 3000
 local crowded = c.keyed and redis.call('EXISTS', s.key .. KEY.parked .. c.name) == 1
 
--- Deliver new messages but for those whose time to live is over or whose key is busy. Returns how many, and whether there
--- may be more.
+-- Delivers new messages, except those whose time to live is over or whose ordering key is busy. Returns how many, and
+-- whether there may be more.
 local function deliver_new(count)
   local limit = fitting(s, bytes, c.keyed and math.min(count, crowded and CLAIM or 4 * CLAIM) or count)
   local claimed = claim_new(limit)

@@ -1,11 +1,12 @@
 -- peek: the next messages, without delivering them.
--- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry ahead
+-- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry
+-- uses: ahead
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; limit
--- returns  [again = 1]; else the reply; number and deliver_count are those that it would get
+-- returns  [again = 1]; else the reply; number and deliver_count are those that a delivery would get
 -- reply    again / id number deliver_count head body
 -- errors   CONSUMER_NOT_FOUND
--- cost     O(limit); of a consumer with many busy keys, at most 3000 messages are looked at
+-- cost     O(limit); it looks at 3000 messages at most, if many ordering keys are busy
 local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 local limit, bytes = tonumber(ARGV[2]), MAX_ANSWER_BYTES
@@ -24,7 +25,7 @@ for _, row in ipairs(redeliverable(s, c, limit, limit)) do
   local number, given_back = note_of(c, row.id)
   if entry then show(entry, (row.number or number) + 1, given_back) end
 end
--- New ones, passing over those whose key is busy or whose time to live is over.
+-- New messages, except those whose ordering key is busy or whose time to live is over.
 local shown, looked = {}, 0
 while limit > 0 and looked < LOOKS do
   local wanted = fitting(s, bytes, math.max(limit, 50))

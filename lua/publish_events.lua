@@ -1,12 +1,14 @@
 -- publish_events: append events, all or none.
 -- uses: filters entries holding ordering due forgetting schedule upkeep durable
 -- KEYS[1]  broker:{S}
--- ARGV     7 an event: dedupe key ('' = none), collection_id, resource_id ('' = none), lacks, body (see
+-- ARGV     7 per event: dedupe key ('' = none), collection_id, resource_id ('' = none), lacks, body (see
 --          shared/entries.lua), deliver at in ms ('' = now), time to live in ms from then on ('' = for ever)
--- returns  [again = 1]: nothing is stored, call again; else 2 an event: status (created, duplicate), message id (of the first
---          one, for a duplicate; '' = delayed); then, where the stream's publishes are waited for, [replicas, fsync, mark] (shared/durable.lua)
+-- returns  [again = 1]: nothing is stored, call again; else two per event: status (created, duplicate), message id (for
+--          a duplicate that of the first one; '' = delayed); then, if the stream waits for replicas or the disk,
+--          [replicas, fsync, mark] (shared/durable.lua)
 -- errors   STREAM_NOT_FOUND, WRONG_KIND
--- cost     O(events), however many filters are in use; what many match gets its places in later steps (shared/filters.lua)
+-- cost     O(events), independent of the number of filters; an event that many filters match enters some indexes in
+--          later steps (shared/filters.lua)
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 if s.kind ~= 'events' then return redis.error_reply('WRONG_KIND a record stream') end
@@ -14,14 +16,14 @@ keep_clock(s)
 local reply = {}
 local current, old, window = s.key .. KEY.dedupe, s.key .. KEY.dedupe_old, s.dedupe_window_ms
 s.counted = catch_up(s)
-if s.counted and not release_delayed(s) then -- what came due before these events stands before them
+if s.counted and not release_delayed(s) then -- events that came due earlier go first
   write_indexes(s)
   return { 1 }
 end
 spend(s, #ARGV / 7)
 local started_with = s.idx
 
--- Two hashes remember ids: when the current one is a window old it becomes the old one, whose ids no longer count.
+-- Two hashes remember ids: when the current one is a window old, it becomes the old one, whose ids no longer count.
 local function turn_window()
   local since = tonumber(redis.call('HGET', current, '') or s.now)
   if s.now - since >= window then

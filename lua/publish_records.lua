@@ -1,13 +1,14 @@
--- publish_records: upsert records, all or none. Of several versions of a record in one call, the last that counts stands.
+-- publish_records: upsert records, all or none. Of several versions of a record in one call, the last valid one wins.
 -- uses: filters entries holding ordering due forgetting schedule upkeep durable
 -- KEYS[1]  broker:{S}
--- ARGV     8 a record: id, collection_id, resource_id ('' = none), upstream_updated_at ('' = none) in microseconds rounded
---          down and, behind a point, further digits, the last of them not 0; digest (equal exactly where the content is),
---          deleted (1 or ''), lacks, body (see shared/entries.lua)
--- returns  2 a record: status (created, updated, deleted, unchanged, stale), message id of the version that stands; behind
---          them, where the stream's publishes are waited for, [replicas, fsync, mark] (shared/durable.lua)
+-- ARGV     8 per record: id, collection_id, resource_id ('' = none), upstream_updated_at ('' = none) in microseconds
+--          rounded down, with further digits after a point, the last of them not 0; digest (equal exactly if the
+--          content is), deleted (1 or ''), lacks, body (see shared/entries.lua)
+-- returns  two per record: status (created, updated, deleted, unchanged, stale), message id of the current version;
+--          then, if the stream waits for replicas or the disk, [replicas, fsync, mark] (shared/durable.lua)
 -- errors   STREAM_NOT_FOUND, WRONG_KIND
--- cost     O(records), however many filters are in use; what many match gets its places in later steps (shared/filters.lua)
+-- cost     O(records), independent of the number of filters; a record that many filters match enters some indexes in
+--          later steps (shared/filters.lua)
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 if s.kind ~= 'records' then return redis.error_reply('WRONG_KIND an event stream') end
@@ -15,7 +16,7 @@ keep_clock(s)
 local reply = {}
 spend(s, #ARGV / 8)
 
--- What stands of a record: `row` is the position in ARGV of a version that is yet to be stored.
+-- The current version of each record. `row`: the position in ARGV of a version that has yet to be stored.
 local standing, records, names = {}, {}, {}
 for i = 1, #ARGV, 8 do
   if not standing[ARGV[i]] then
@@ -26,11 +27,14 @@ for i = 1, #ARGV, 8 do
 end
 for i, stored in ipairs(redis.call('HMGET', s.key .. KEY.records, unpack(names))) do
   local r = records[i]
-  if stored then r.id, r.inserted_at, r.updated_us, r.digest, r.place = string.match(stored, '^(%S+) (%d+) (%S*) (%S+) (.*)$') end
+  if stored then
+    r.id, r.inserted_at, r.updated_us, r.digest, r.place = string.match(stored, '^(%S+) (%d+) (%S*) (%S+) (.*)$')
+  end
   r.stored_digest = r.digest
 end
 
--- Whether a time is before another one, both in microseconds: as text, for a double holds neither the late ones nor fractions.
+-- Whether a time is before another one, both in microseconds. Compared as text: doubles hold neither late times nor
+-- fractions.
 local function before(a, b)
   if a == '' or not b or b == '' then return false end
   local a_sign, a_whole, a_rest = string.match(a, '^(%-?)(%d+)%.?(%d*)$')
@@ -58,7 +62,7 @@ for _, r in ipairs(records) do
 end
 table.sort(changed, function(a, b) return a.row < b.row end)
 
--- The old versions leave the stream, its indexes and the retry sets. Where one is out, the PEL keeps its row.
+-- The old versions leave the stream, its indexes and the retry sets. If one is out, the PEL keeps its row.
 local gone, gone_members, members, rows, new_at = {}, {}, {}, {}, string.format('%.0f', s.wall)
 for i, r in ipairs(changed) do
   local collection_id, resource_id, lacks, body = ARGV[r.row + 1], ARGV[r.row + 2], ARGV[r.row + 6], ARGV[r.row + 7]
@@ -74,7 +78,8 @@ for i, r in ipairs(changed) do
   r.id, s.seen = id, id
   members[2 * i - 1], members[2 * i] = 0, sortable(id)
   rows[2 * i - 1] = r.key
-  rows[2 * i] = id .. ' ' .. inserted_at .. ' ' .. r.updated_us .. ' ' .. r.digest .. ' ' .. place_of(collection_id, resource_id)
+  rows[2 * i] = id .. ' ' .. inserted_at .. ' ' .. r.updated_us .. ' ' .. r.digest .. ' '
+    .. place_of(collection_id, resource_id)
 end
 if #changed > 0 then
   redis.call('ZADD', s.key .. KEY.index_all, unpack(members))
@@ -97,7 +102,7 @@ write_indexes(s)
 for i = 1, #ARGV, 8 do
   local r, at = standing[ARGV[i]], (i - 1) / 4
   reply[at + 2] = r.id
-  -- Where the last version is the one that stood before, those between came and went without a trace.
+  -- If the last version equals the stored one, those between were never stored.
   if r.digest == r.stored_digest and reply[at + 1] ~= 'stale' then reply[at + 1] = 'unchanged' end
 end
 append_mark(s, reply)

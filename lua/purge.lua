@@ -2,7 +2,7 @@
 -- uses: entries holding ordering fence redelivery expiry
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; then message ids, or none = all
--- returns  [again = 1], or how many were deleted
+-- returns  [again = 1]; or how many were deleted
 -- errors   CONSUMER_NOT_FOUND
 -- cost     O(ids)
 local s, c = enter(KEYS[1], ARGV[1])

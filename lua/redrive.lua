@@ -1,12 +1,13 @@
--- redrive: put dead letters back for this consumer alone; their deliver count starts again.
+-- redrive: make dead letters of this consumer deliverable again; their deliver count starts again.
 -- uses: entries holding ordering fence redelivery expiry nacks
 -- KEYS[1]  broker:{S}
--- ARGV     consumer; dry_run: 1 = only count; how many message ids; these; or, after 0 of them, which ones: limit ('' =
---          all), collection_id, reason ('' = any), after, a position ('' = from the first), up to, a position ('' = the last one now)
--- returns  [again = 1], or [redriven, gone: no longer in the stream, and so left where they are]; without ids also the position to go on after
---          ('' = that was all), and up to
+-- ARGV     consumer; dry_run: 1 = only count; how many message ids; the ids; or, after 0 ids, a filter: limit ('' =
+--          all), collection_id, reason ('' = any), after, a position ('' = from the first), up to, a position ('' = the
+--          last one now)
+-- returns  [again = 1]; or [redriven, gone: no longer in the stream, so their letters stay]; with a filter also the
+--          position to continue after ('' = that was all), and up to
 -- errors   CONSUMER_NOT_FOUND
--- cost     O(ids · log n), or what it looks at: as for dead_letters, and 100 redriven at most
+-- cost     O(ids · log n), or what it looks at, as for dead_letters; it redrives 100 at most
 local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 if not expire(s, c) then return { 1 } end
@@ -19,7 +20,7 @@ local function redrive(dead_id, f)
   end
   redriven = redriven + 1
   if ARGV[2] ~= '1' then
-    -- The delivery number goes on growing, so that no old token is good again; all deliveries so far are given back.
+    -- The delivery number goes on growing, so that old tokens stay stale; all deliveries so far count as given back.
     local number = tonumber(f.number)
     put_back(s, c, f.id, number, number, f.last_delivered_at, f.last_nack_reason, 0)
     if c.keyed then wait_for_key(s, c, f.id) end
@@ -36,7 +37,8 @@ for i = 4, 3 + ARGV[3] do
 end
 local reply = { redriven, gone }
 if ARGV[3] == '0' and ARGV[4] then
-  local _, go_on, last = page(c.dead, ARGV[7], ARGV[8], math.min(100, tonumber(ARGV[4]) or 100), math.huge, function(row)
+  local limit = math.min(100, tonumber(ARGV[4]) or 100)
+  local _, go_on, last = page(c.dead, ARGV[7], ARGV[8], limit, math.huge, function(row)
     local f = letter_of(row, ARGV[5], ARGV[6])
     return f and redrive(row[1], f)
   end)

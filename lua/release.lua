@@ -1,10 +1,11 @@
 -- release: make deliveries that are out deliverable again at once. They do not count, and their tokens are stale.
--- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry nacks
+-- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry
+-- uses: nacks
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; a worker's name ('' = by ids); distinct message ids, 500 at most
--- returns  [again = 1], or [released, how many more the worker had out]
+-- returns  [again = 1]; or [released, how many more the worker had out]
 -- errors   CONSUMER_NOT_FOUND
--- cost     O(ids · log n), of a worker 500 deliveries at most
+-- cost     O(ids · log n); for a worker 500 deliveries at most
 local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
 if not (ready(s, c) and expire(s, c)) then return { 1 } end
@@ -15,8 +16,9 @@ if ARGV[2] == '' then
   for _, id in ipairs(ids) do rows[#rows + 1] = found[id] end
 else
   local left = 500
-  for _, reader in ipairs({ 'http:' .. ARGV[2], ARGV[2] ~= OURS and ARGV[2] or nil }) do -- a worker of ours, a plain client
-    for _, p in ipairs(left > 0 and redis.call('XPENDING', s.log, c.name, '-', '+', left, reader) or {}) do rows[#rows + 1] = p end
+  for _, reader in ipairs({ 'http:' .. ARGV[2], ARGV[2] ~= OURS and ARGV[2] or nil }) do
+    local found = left > 0 and redis.call('XPENDING', s.log, c.name, '-', '+', left, reader) or {}
+    for _, p in ipairs(found) do rows[#rows + 1] = p end
     left = 500 - #rows
   end
   for _, row in ipairs(redis.call('XPENDING', s.log, c.name)[4] or {}) do

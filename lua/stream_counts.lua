@@ -1,15 +1,18 @@
--- stream_counts: what a stream holds, and the counts of many of its consumers, as consumer_info has them.
--- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry ahead inspection
+-- stream_counts: what a stream holds, and the counts of many of its consumers, as consumer_info gives them.
+-- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry
+-- uses: ahead inspection
 -- KEYS[1]  broker:{S}
 -- ARGV     after ('' at first); consumers' names, or none
--- returns  [again = 1]; else the reply, without consumers that are not there. It may be a step: `looked` tells how many of the names it
---          has done. Call again with the others, and with `after`, which belongs to the first of them. appended: how many messages
---          came into the stream since it was made; now: Redis' clock; oldest_pending: when the oldest message that waits was appended, -1 =
---          none; both in ms
--- reply    again messages appended looked after now / consumer num_pending num_ack_pending num_retrying num_dead oldest_pending
+-- returns  [again = 1]; else the reply, without consumers that do not exist. If `looked`, the number of names done, is
+--          less than the number of names, call again with the rest and with `after`, which belongs to the first of
+--          them. appended: how many messages were ever appended to the stream; now: Redis' clock; oldest_pending: when
+--          the oldest waiting message was appended, -1 = none; both in ms
+-- reply    again messages appended looked after now
+--          / consumer num_pending num_ack_pending num_retrying num_dead oldest_pending
 -- errors   STREAM_NOT_FOUND
--- cost     O(names · log n), and what consumer_info does for what has expired. A step ends with the consumer at which its work is done, in
---          units of some 2 µs, or at 1000 rows of what waits, for a consumer that has more itself or order by key
+-- cost     O(names · log n), and the work of consumer_info for what has expired. A step ends with the consumer at which
+--          its work is used up, in units of about 2 µs, or at 1000 rows of waiting messages, if a consumer has more of
+--          its own or ordering by key
 local RETRIES, STEP = 1000, 800
 
 local s = open_stream(KEYS[1])
@@ -17,8 +20,8 @@ if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 if not up_to_date(s) then return { 1 } end
 local left = STEP
 
--- When the entry with this number was appended, nil = ids are beyond what Lua counts with. Numbers grow with time: of the times between
--- two entries one is tried that their numbers make likely, then the one in the middle.
+-- When the entry with this number was appended, nil = ids are beyond Lua's integers. Numbers grow with time, so this
+-- searches the times between two entries: in turn at the time that their numbers make likely, and in the middle.
 local function time_of_number(number)
   local first = first_entry(s)
   local low, high = tonumber(string.match(first[1], '^%d+')), tonumber(string.match(s.seen, '^%d+'))
@@ -39,15 +42,15 @@ local function time_of_number(number)
   return low
 end
 
--- As `oldest_new`. An unfiltered consumer of events may know its place by number alone; Redis tells the id in a time that grows with the
--- number of groups.
+-- Like `oldest_new`. An unfiltered consumer of events may have its position only as a number; asking Redis for the id
+-- takes a time that grows with the number of groups.
 local function oldest_ahead(c, new)
   local by_number = not c.index and c.cursor == '' and new > 0 and not any_lapsed(s)
   return by_number and time_of_number(math.max(c.position, s.first - 1) + 1) or oldest_new(s, c, new)
 end
 
--- As `oldest_set_back`, of a consumer that has few without the rows of others before its own.
-local function oldest_behind(c, after)
+-- Like `oldest_set_back`, but for a consumer with few retries it does not read the rows of other consumers.
+local function oldest_waiting(c, after)
   local retries = redis.call('ZCARD', c.retry)
   if c.keyed or retries > RETRIES then
     left = left - 100
@@ -55,15 +58,18 @@ local function oldest_behind(c, after)
   end
   left = left - retries / 2
   local oldest
-  for _, member in ipairs(retries > 0 and redis.call('ZRANGE', c.retry, 0, -1) or {}) do oldest = older(oldest, time_of(member)) end
+  for _, member in ipairs(retries > 0 and redis.call('ZRANGE', c.retry, 0, -1) or {}) do
+    oldest = older(oldest, time_of(member))
+  end
   return oldest, ''
 end
 
--- As `expire`, and how much work it is.
+-- Like `expire`, and counts its work.
 local function expire_counted(c)
   local dead = redis.call('XLEN', c.dead)
   if redis.call('EXISTS', c.deadlines, c.retry) > 0 then
-    local due = redis.call('ZCOUNT', c.deadlines, '(0', s.now - c.ack_wait_ms) + redis.call('ZCOUNT', c.retry, '(0', s.now)
+    local due = redis.call('ZCOUNT', c.deadlines, '(0', s.now - c.ack_wait_ms)
+      + redis.call('ZCOUNT', c.retry, '(0', s.now)
     left = left - 2 * due
   end
   local done = expire(s, c)
@@ -81,11 +87,13 @@ while looked < #ARGV - 1 and left > 0 do
       if looked == 0 then return { 1 } end
       break
     end
-    local oldest, go_on = oldest_behind(c, after)
+    local oldest, go_on = oldest_waiting(c, after)
     after = go_on ~= '' and go_on or nil
     if after then break end
     oldest = older(oldest, oldest_ahead(c, num_new(s, c)))
-    for _, value in ipairs({ name, num_pending(s, c), num_ack_pending(s, c), num_retrying(s, c), c.num_dead, oldest or -1 }) do
+    for _, value in ipairs({
+      name, num_pending(s, c), num_ack_pending(s, c), num_retrying(s, c), c.num_dead, oldest or -1,
+    }) do
       rows[#rows + 1] = value
     end
   end

@@ -1,9 +1,9 @@
 -- stream_create: create a stream.
 -- KEYS[1]  broker:{S}
--- ARGV     2 a field, name and value: kind, max_messages, max_age_ms, dedupe_window_ms, replicas, fsync (1), metadata;
---          numbers in decimal, null = '', metadata = a JSON object in one spelling
--- returns  created, or exists: it is there with the same fields
--- errors   STREAM_EXISTS: it is there with other fields
+-- ARGV     two per field, name and value: kind, max_messages, max_age_ms, dedupe_window_ms, replicas, fsync (1),
+--          metadata; numbers in decimal, null = '', metadata = a JSON object in one spelling
+-- returns  created; or exists: with the same fields
+-- errors   STREAM_EXISTS: with other fields
 -- cost     O(1)
 if redis.call('EXISTS', KEYS[1]) == 1 then
   for i = 1, #ARGV, 2 do

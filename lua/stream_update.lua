@@ -1,10 +1,10 @@
 -- stream_update: change fields of a stream.
 -- uses: filters entries holding ordering due forgetting schedule upkeep
 -- KEYS[1]  broker:{S}
--- ARGV     2 a field, as for stream_create
--- returns  [again = 1]: it holds, and what a tighter limit drops is yet to go; or OK
+-- ARGV     two per field, as for stream_create
+-- returns  [again = 1]: the fields are set, but a tighter limit has yet to drop messages; or OK
 -- errors   STREAM_NOT_FOUND
--- cost     O(fields); what a tighter limit drops goes in bounded steps
+-- cost     O(fields); a tighter limit drops messages in bounded steps
 local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 free_first(s)

@@ -1,7 +1,7 @@
--- sweep: a step of what consumers have left that were deleted or reset. consumer_info makes one too.
+-- sweep: remove some of the rows that deleted and reset consumers left. consumer_info does too.
 -- uses: leftovers
 -- KEYS[1]  broker:{S}
--- returns  [again = 1], or OK: nothing is left
+-- returns  [again = 1]; or OK: nothing is left
 -- errors   STREAM_NOT_FOUND
 -- cost     O(log n), 200 rows
 local s = open_stream(KEYS[1])

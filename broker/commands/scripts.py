@@ -1,6 +1,6 @@
 """The Lua files of `lua/`, put together as scripts.
 
-A script is the prelude, the shared files that the command's `-- uses:` line names, and the command, with the names of
+A script is the prelude, the shared files that the command's `-- uses:` lines name, and the command, with the names of
 keys from `keys.lua` put in. It is addressed by the SHA-1 of its text, so servers of different versions run side by side over
 one Redis.
 """
@@ -45,8 +45,7 @@ def _text(path: str) -> str:
 
 def uses(command: str) -> list[str]:
     """The shared files that a command's text names, in their order."""
-    line = _USES.search(command)
-    return line.group(1).split() if line else []
+    return " ".join(_USES.findall(command)).split()
 
 
 def build(name: str, prelude: str) -> Script:

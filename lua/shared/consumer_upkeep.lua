@@ -1,23 +1,26 @@
--- consumer_upkeep: where a consumer stands, and what must be done before its messages are counted or delivered.
+-- consumer_upkeep: bounded steps that bring a consumer's index and position up to date before they are used.
 
--- The letters of a canonical filter's keys, the most telling one first.
-local function letters_of(canonical)
+-- The letters of a canonical filter's fields, the most selective first.
+local function filter_letters(canonical)
   local letters = ''
   for _, key in ipairs(TERM_KEYS) do
-    -- Inside of a pattern each quote has a backslash before it.
+    -- Inside a pattern each quote has a backslash before it.
     if string.find(canonical, '"' .. key[1] .. '":[', 1, true) then letters = letters .. key[2] end
   end
   return letters
 end
 
--- Call `add` with the member and the place of each entry of a range that may be delivered for the first time. Returns what walk does.
+-- Calls `add` with the member and the place of each entry of a range that may be delivered for the first time. Returns
+-- what walk returns.
 local function index_range(s, from, to, add)
   return walk(s, from, to, function(entry)
-    if not (s.schedules and has_lapsed(s, entry[1])) then add(sortable(entry[1]), place_of(routing_fields(s, entry))) end
+    if not (s.schedules and has_lapsed(s, entry[1])) then
+      add(sortable(entry[1]), place_of(routing_fields(s, entry)))
+    end
   end)
 end
 
--- A step of what publishing has left. True when nothing is left.
+-- One step of the indexing that publishing has left. True: nothing is left.
 local function index_more(s)
   local r, leaving, at = routing_of(s), s.key .. KEY.leaving, 0
   local rows = redis.call('ZRANGE', leaving, 0, 99)
@@ -41,16 +44,17 @@ local function index_more(s)
   return done
 end
 
--- A step of building the index of a new filter over what was there before it. True when it is complete.
+-- One step of building a new filter's index over the entries that were there before it. True: the index is complete.
 local function build_index(s, id)
   local key = s.key .. KEY.filters
   local from, to, canonical = unpack(redis.call('HMGET', key, id .. ':at', id .. ':until', id))
-  local letters, matching, members = letters_of(canonical), {}, {}
+  local letters, matching, members = filter_letters(canonical), {}, {}
   local others = string.sub(letters, 2)
   local last, done = index_range(s, from, to, function(member, place)
     if matching[place] == nil then
       local terms = terms_of(s, place)
-      matching[place] = is_registered(s, terms[string.sub(letters, 1, 1)], '', id .. others) and others_match(s, terms, id, others)
+      matching[place] = is_registered(s, terms[string.sub(letters, 1, 1)], '', id .. others)
+        and others_match(s, terms, id, others)
     end
     if matching[place] then table.insert(members, member) end
   end)
@@ -60,7 +64,7 @@ local function build_index(s, id)
   return done
 end
 
--- `deliver_policy: last` over an index: only a complete one knows which message is the last.
+-- `deliver_policy: last` with an index: only a complete index knows which message is the last.
 local function place_at_last(s, c)
   local last = redis.call('ZREVRANGEBYLEX', c.index, '[' .. sortable(c.cursor), '-', 'LIMIT', 0, 1)[1]
   if last then
@@ -72,7 +76,7 @@ local function place_at_last(s, c)
   c.start = nil
 end
 
--- Where an unfiltered consumer of events stands, as a number. Where the log has not reached its start it has none yet.
+-- Finds an unfiltered event consumer's position as a number. Until the log reaches its start, it has none.
 local function place(s, c)
   local ahead = sortable(c.cursor) > sortable(s.seen)
   c.start = ahead and 'ahead' or nil
@@ -80,12 +84,12 @@ local function place(s, c)
     redis.call('HSET', c.key, 'start', 'ahead')
     return
   end
-  c.position = number_before(s, entries_behind(s.log, c.cursor, 1)[1])
+  c.position = number_before(s, entries_after(s.log, c.cursor, 1)[1])
   redis.call('HSET', c.key, 'position', c.position)
   redis.call('HDEL', c.key, 'start')
 end
 
--- Plain XREADGROUPs move the group and leave no word: learn its position from Redis now and then.
+-- Plain XREADGROUPs move the group without a sign: ask Redis for its position now and then.
 local function sync_cursor(s, c)
   if not sync_due(s, c) then return end
   if plain_reads(s, c) then
@@ -96,19 +100,20 @@ local function sync_cursor(s, c)
   redis.call('HSET', c.key, 'cursor', c.cursor, 'synced_at', c.synced_at)
 end
 
--- After a step of Redis' clock the PEL misstates how long rows are out: note what had been delivered by then (idle_of).
+-- After a step of Redis' clock the PEL misstates how long rows have been out: keep what was delivered before (idle_of).
 local function note_step(s, c)
   if c.steps == s.steps then return end
   c.steps, c.stepped_at, c.stepped_id = s.steps, s.now, group_position(s, c.name) or '0-0'
   redis.call('HSET', c.key, 'stepped', string.format('%d %.0f %s', c.steps, c.stepped_at, c.stepped_id))
 end
 
--- What must be done before a consumer's messages are counted or delivered. False: call again, a step was made.
+-- What a consumer needs before its messages are counted or delivered. False: it did one step; call again.
 local function ready(s, c)
   if not up_to_date(s) then return false end
   if c.filtered then
     if s.kind == 'events' then s.bound = member_bound(first_entry(s)) end
-    local waiting, leaving, at = unpack(redis.call('HMGET', s.key .. KEY.filters, '#from', '#leaving', c.filter .. ':at'))
+    local found = redis.call('HMGET', s.key .. KEY.filters, '#from', '#leaving', c.filter .. ':at')
+    local waiting, leaving, at = unpack(found)
     if (waiting or leaving) and not index_more(s) or at and not build_index(s, c.filter) then return false end
     if s.bound and not drop_old(s, c.index, s.bound) then return false end
   end

@@ -1,13 +1,13 @@
--- counts: what waits and what is out, exactly, in O(log n).
+-- counts: how many messages wait and how many are out, exactly, in O(log n).
 
--- Whether events of the stream lie in the log whose time to live is over.
+-- Whether the log has events whose time to live is over.
 local function any_lapsed(s)
   if s.any_lapsed == nil then s.any_lapsed = s.schedules and redis.call('EXISTS', s.key .. KEY.lapsed) == 1 end
   return s.any_lapsed
 end
 
--- Messages that the consumer has not reached. An unfiltered event consumer needs no index: idx has no gaps from its next
--- entry to the last counted one, also after a trim.
+-- Messages that the consumer has not reached. An unfiltered event consumer needs no index: idx has no gaps from its
+-- next entry to the last counted one, even after a trim.
 local function num_new(s, c)
   if c.index then return redis.call('ZLEXCOUNT', c.index, '(' .. sortable(c.cursor), '+') end
   if c.start then return 0 end -- the log has not reached its start
@@ -16,7 +16,7 @@ local function num_new(s, c)
   return ahead - redis.call('ZLEXCOUNT', s.key .. KEY.lapsed, '(' .. sortable(cursor_of(s, c)), '+')
 end
 
--- Messages that it has reached and that wait: for a retry, or for their key.
+-- Messages that it has reached and that wait for a retry or for their ordering key.
 local function num_set_back(s, c)
   return redis.call('ZCARD', c.retry) + (c.keyed and redis.call('HLEN', s.key .. KEY.parked .. c.name) or 0)
 end
@@ -34,8 +34,8 @@ local function num_ack_pending(s, c)
   return redis.call('XPENDING', s.log, c.name)[1]
 end
 
--- Out now with a deliver count above 1: each has a deadline of its own. What a plain client has acked of them is found where
--- they are few; else it counts until its ack wait is over.
+-- Deliveries out with a deliver count above 1: each has its own deadline. If there are few, those that a plain client
+-- has acked are found and not counted; otherwise they count until their ack wait is over.
 local function num_redelivered(s, c)
   local count = redis.call('ZCARD', c.deadlines)
   if count > 0 and count <= 500 then

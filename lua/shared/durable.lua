@@ -1,12 +1,12 @@
--- durable: how a publish is waited for. A stream may ask for replicas that have a message, or for the disk, before a publish is
--- answered. A script cannot wait; so it leaves a mark, written behind its messages, and tells its name.
+-- durable: how a publish waits for replicas or the disk. A stream may ask for replicas that have a message, or for the
+-- disk, before a publish is answered. A script cannot wait; so it writes a mark after its messages and returns its
+-- name.
 
 local MARK_MS = 60000
 
--- Append [replicas, fsync (1 or 0), mark] to a publish's reply, where the stream asks for it. Whoever sets the key
--- `broker:{S}:mark:MARK` to expire and is told 1 speaks to a server that has the messages, and a WAIT behind that write, on
--- the same connection, counts the replicas that have them too. A WAITAOF there is to be believed only with
--- `appendfsync always`.
+-- Appends [replicas, fsync (1 or 0), mark] to a publish's reply, if the stream asks for it. A client that sets the key
+-- `broker:{S}:mark:MARK` to expire and gets 1 talks to a server that has the messages. A WAIT after that write, on the
+-- same connection, counts the replicas that have them too. A WAITAOF there is reliable only with `appendfsync always`.
 local function append_mark(s, reply)
   if not s.replicas and not s.fsync then return end
   local time = redis.call('TIME')

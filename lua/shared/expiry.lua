@@ -1,6 +1,6 @@
--- expiry: what time brings, in bounded steps: deliveries expire, retries come due, exhausted messages die.
+-- expiry: what time changes, in bounded steps: deliveries expire, retries come due, exhausted messages die.
 
--- The sweep's position is kept from call to call.
+-- Stores the sweep's position for the next call.
 local function keep_sweep(c)
   if c.sweep ~= c.kept.sweep or c.sweep_at ~= c.kept.sweep_at then
     redis.call('HSET', c.key, 'sweep', c.sweep, 'sweep_at', string.format('%.0f', c.sweep_at))
@@ -8,7 +8,7 @@ local function keep_sweep(c)
   end
 end
 
--- Bury rows of the PEL that have used up max_deliver.
+-- Buries rows of the PEL that have used up max_deliver.
 local function bury_rows(s, c, rows)
   local ids = {}
   for i, row in ipairs(rows) do
@@ -18,9 +18,9 @@ local function bury_rows(s, c, rows)
   take_out(s, c, ids)
 end
 
--- Of due members of `deadlines`: bury those that are exhausted, forget those that have left the PEL, and give the others
--- score 0. Returns how many were buried or forgotten.
-local function settle_deadlines(s, c, members)
+-- Of due members of `deadlines`: buries those that are exhausted, forgets those that have left the PEL, and gives the
+-- others score 0. Returns how many were buried or forgotten.
+local function process_deadlines(s, c, members)
   local ids, args, dead, gone = {}, {}, {}, 0
   for i, member in ipairs(members) do ids[i] = stream_id(member) end
   local rows = rows_of(s, c, ids)
@@ -44,8 +44,8 @@ local function settle_deadlines(s, c, members)
   return gone + #dead
 end
 
--- The same of `retry`, whose messages are not in the PEL.
-local function settle_retries(s, c, members)
+-- The same for `retry`, whose messages are not in the PEL.
+local function process_retries(s, c, members)
   local args, buried = {}, 0
   for _, member in ipairs(members) do
     local id = stream_id(member)
@@ -64,12 +64,12 @@ local function settle_retries(s, c, members)
   return buried
 end
 
--- Look once more at what has score 0, for max_deliver was changed. `recheck`: in which set, and how many members come before.
+-- Checks members with score 0 again after a change of max_deliver. `recheck`: which set, and how many members to skip.
 local function recheck(s, c, limit)
   if not c.recheck then return true end
   local part, skip = string.match(c.recheck, '^(%a+) (%d+)$')
   local due = redis.call('ZRANGEBYSCORE', c[part], 0, 0, 'LIMIT', skip, limit)
-  local left = (part == 'retry' and settle_retries or settle_deadlines)(s, c, due)
+  local left = (part == 'retry' and process_retries or process_deadlines)(s, c, due)
   if #due == limit then
     redis.call('HSET', c.key, 'recheck', part .. ' ' .. skip + #due - left)
     return false
@@ -79,14 +79,14 @@ local function recheck(s, c, limit)
   return recheck(s, c, limit)
 end
 
--- Do what time has brought. False: a bounded step was made, and there is more.
+-- Does what is due. False: it did one bounded step, and there is more.
 local function expire(s, c)
   local limit, done = c.max_deliver > 0 and fitting(s, MAX_ANSWER_BYTES, ROWS_A_STEP) or ROWS_A_STEP, true
   if redis.call('EXISTS', c.deadlines, c.retry) > 0 then
     local due = redis.call('ZRANGEBYSCORE', c.deadlines, '(0', s.now - c.ack_wait_ms, 'LIMIT', 0, limit)
-    if #due > 0 then settle_deadlines(s, c, due) end
+    if #due > 0 then process_deadlines(s, c, due) end
     local retries = redis.call('ZRANGEBYSCORE', c.retry, '(0', s.now, 'LIMIT', 0, limit)
-    if #retries > 0 then settle_retries(s, c, retries) end
+    if #retries > 0 then process_retries(s, c, retries) end
     done = #due < limit and #retries < limit
   end
   done = done and recheck(s, c, limit)

@@ -1,10 +1,10 @@
--- fence: which deliveries tokens name, and taking deliveries out of the PEL.
+-- fence: checks ack tokens, acks deliveries, and removes rows from the PEL.
 --
--- A token is (epoch, message id, delivery number). It is live if all three equal what is stored: the epoch is of this life of
--- this consumer alone, and the delivery number of a message only grows in one life (docs/decisions/0020).
+-- A token is (epoch, message id, delivery number). It is live if all three equal what is stored: the epoch belongs only
+-- to this life of this consumer, and a message's delivery number only grows within one life (docs/decisions/0020).
 
--- The rows of the PEL, {id, name, idle in ms, delivery number}, by id. One range finds most of them; the others are asked for
--- one by one.
+-- Rows of the PEL by id, each {id, name, idle in ms, delivery number}. One range finds most of them; each of the others
+-- takes a call.
 local function rows_of(s, c, ids)
   local low, high
   for _, id in ipairs(ids) do
@@ -21,7 +21,7 @@ local function rows_of(s, c, ids)
   return rows
 end
 
--- The row of each live delivery by its place in the lists, each message once. A number that is false names none.
+-- The rows of live deliveries by their positions in the lists, each message once. A number that is false is not live.
 local function live_rows(s, c, ids, numbers)
   local wanted, live = {}, {}
   for i, id in ipairs(ids) do
@@ -35,14 +35,14 @@ local function live_rows(s, c, ids, numbers)
   return live
 end
 
--- A deadline whose row has left the PEL.
+-- Removes a deadline whose row has left the PEL.
 local function forget_deadline(c, id)
   redis.call('ZREM', c.deadlines, sortable(id))
   redis.call('SREM', c.firsts, id)
 end
 
--- What an ack or a nack leaves: the rows of the ids out of the PEL, and a place under max_ack_pending for a waiting call.
--- Of acked messages the notes go too. Returns whether a waiting call was woken.
+-- Removes rows from the PEL, with their deadlines, and with their notes if the messages were acked. If max_ack_pending
+-- was reached, it wakes the waiting calls. Returns whether no wake is needed any more.
 local function take_out(s, c, ids, acked)
   if #ids == 0 then return true end
   redis.call('XACK', s.log, c.name, unpack(ids))
@@ -62,13 +62,13 @@ local function take_out(s, c, ids, acked)
   return full
 end
 
--- Tokens come in groups of one epoch and delivery number, three arguments each: epoch, number, the message ids as a JSON
--- list. Of the group at a position: its number (false = it is of another epoch), the ids.
+-- Tokens come in groups of one epoch and delivery number, three arguments each: epoch, number, the message ids as a
+-- JSON list. Returns the group's number (false = another epoch) and its ids.
 local function group_at(c, args, at)
   return args[at] == c.epoch and tonumber(args[at + 1]), cjson.decode(args[at + 2])
 end
 
--- Whether ids are a run of rows of the PEL, as a batch is that a worker was given and acks: then all are live.
+-- Whether the ids are consecutive rows of the PEL, as when a worker acks the batch that it got: then all are live.
 local function is_run(s, c, number, ids)
   local rows = number and redis.call('XPENDING', s.log, c.name, ids[1], ids[#ids], #ids) or {}
   for i, p in ipairs(rows) do
@@ -77,8 +77,8 @@ local function is_run(s, c, number, ids)
   return #rows == #ids
 end
 
--- Ack groups of tokens from a position of the arguments on. `freed` is called with the ids that were acked. Returns how many
--- were, the positions of the stale tokens among all, and how many tokens there were.
+-- Acks groups of tokens, from a position of the arguments on, and calls `freed` with the acked ids. Returns how many
+-- were acked, the positions of the stale tokens among all, and the number of tokens.
 local function ack_tokens(s, c, args, at, groups, freed)
   local count, stale, tokens = 0, {}, 0
   for group = 0, groups - 1 do

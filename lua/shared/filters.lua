@@ -1,24 +1,24 @@
--- filters: which indexes an entry belongs to, by a look-up, and how much of that work one script does.
+-- filters: finds the indexes of an entry by look-up, and bounds the work of one script.
 --
--- A filter is registered in `routes` under the terms of its most telling key: collection_id, else resource_id, else
--- provider. An entry looks up its own terms, and prefixes only of the lengths in use, so the number of filters does not
--- matter. Terms are `c=6:stripe`, `c^3:str` for a prefix, likewise r and p; a member of `routes` is
+-- A filter is registered in `routes` under the terms of its most selective field: collection_id, else resource_id, else
+-- provider. An entry looks up its own terms, and only prefixes of lengths in use, so the number of filters does not
+-- matter. Terms are `c=6:stripe`, or `c^3:str` for a prefix; r and p have the same form. A member of `routes` is
 --
---   term F others   a filter to be found by this term; `others`: letters of its other keys (F alone matches by the term)
---   F term          a pattern of one of its other keys
+--   term F others   filter F is found by this term; `others`: letters of its other fields (none: the term is enough)
+--   F term          a pattern of one of its other fields
 --
--- What a script does of all upkeep is bounded by its work, in units of some 2 µs. What it cannot do is left to calls that
--- need whole indexes: entries behind `#from` (a field of `filters`; none = all up to `seen` have their places) are yet to be
--- indexed, and what lies in `leaving` is yet to leave (`#leaving`: there is some).
+-- The work of upkeep in one script is bounded, in units of about 2 µs. The rest is left to calls that need whole
+-- indexes: entries after `#from` (a field of `filters`; absent = all up to `seen` are indexed) have yet to be indexed,
+-- and what is in `leaving` has yet to leave (`#leaving`: there is some).
 
--- One less, of digits: the numbers of an id have 64 bits, those of Lua 53.
+-- Subtracts one from digits: the numbers of an id have 64 bits, those of Lua 53.
 local function one_less(digits)
   local head, last, zeros = string.match(digits, '^(%d-)([1-9])(0*)$')
   local less = head .. string.char(string.byte(last) - 1) .. string.rep('9', #zeros)
   return string.match(less, '^0*(%d+)$')
 end
 
--- The greatest id before this one: what a group's cursor must be for this one to be the next.
+-- The greatest id before this one: a group with this cursor reads the given id next.
 local function id_before(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
   if string.find(seq, '[1-9]') then return ms .. '-' .. one_less(seq) end
@@ -29,13 +29,13 @@ end
 local TERM_KEYS = { { 'collection_id', 'c' }, { 'resource_id', 'r' }, { 'provider', 'p' } }
 local WORK = 300
 
--- Whether the script may go on, after this.
+-- Adds to the script's work. Returns whether it may go on.
 local function spend(s, units)
   s.work = (s.work or WORK) - units
   return s.work > 0
 end
 
--- What decides where an entry belongs, as one text.
+-- An entry's place: what decides in which indexes it belongs, as one text.
 local function place_of(collection_id, resource_id)
   return #collection_id .. ':' .. collection_id .. (resource_id or '')
 end
@@ -52,11 +52,12 @@ local function term(letter, kind, value)
   return letter .. kind .. #value .. ':' .. value
 end
 
--- The terms of a place by their letter, as far as any filter uses such.
+-- The terms of a place by their letter, of the kinds that filters use.
 local function terms_of(s, place)
   local length, at = string.match(place, '^(%d+):()')
   local collection_id, resource_id = string.sub(place, at, at + length - 1), string.sub(place, at + length)
-  local values, terms, count = { c = collection_id, r = resource_id, p = string.match(collection_id, '^[^:]*') }, { c = {}, r = {}, p = {} }, 1
+  local values = { c = collection_id, r = resource_id, p = string.match(collection_id, '^[^:]*') }
+  local terms, count = { c = {}, r = {}, p = {} }, 1
   for letter, kind in string.gmatch(routing_of(s).kinds, '(%a)([^,]+)') do
     local value, own = values[letter], terms[letter]
     if kind == '=' then own[#own + 1] = term(letter, '=', value)
@@ -67,9 +68,9 @@ local function terms_of(s, place)
   return terms
 end
 
-local function is_registered(s, terms, before, behind)
+local function is_registered(s, terms, before, after)
   local asked = {}
-  for i, text in ipairs(terms) do asked[i] = before .. text .. behind end
+  for i, text in ipairs(terms) do asked[i] = before .. text .. after end
   spend(s, 1)
   for _, score in ipairs(#asked > 0 and redis.call('ZMSCORE', s.key .. KEY.routes, unpack(asked)) or {}) do
     if score then return true end
@@ -84,18 +85,20 @@ local function others_match(s, terms, id, others)
   return true
 end
 
--- The filters that match a place. Remembered for one script: a batch usually repeats few.
+-- The filters that match a place. Cached for one script: a batch usually has few places.
 local function filters_of(s, place)
   local memo = routing_of(s).memo
   if memo[place] then return memo[place] end
   local found, seen, terms = {}, {}, terms_of(s, place)
   for _, own in pairs(terms) do
     for _, text in ipairs(own) do
-      -- Ids are of hex digits, and `g` is what comes after these.
+      -- Ids are hex digits, and `g` comes after these.
       local rows = redis.call('ZRANGEBYLEX', s.key .. KEY.routes, '[' .. text, '(' .. text .. 'g')
       for _, row in ipairs(rows) do
         local id, alone = string.sub(row, #text + 1, #text + 16), #row == #text + 16
-        if not seen[id] and (alone or others_match(s, terms, id, string.sub(row, #text + 17))) then found[#found + 1] = id end
+        if not seen[id] and (alone or others_match(s, terms, id, string.sub(row, #text + 17))) then
+          found[#found + 1] = id
+        end
         seen[id] = true
       end
       spend(s, #rows / 2)
@@ -114,7 +117,7 @@ local function note(s, changes, member, place)
   spend(s, #found / 2)
 end
 
--- An entry that was appended, unless others before it wait for their places too.
+-- Indexes an entry that was appended, unless earlier entries have yet to be indexed.
 local function index_entry(s, id, collection_id, resource_id)
   local r = routing_of(s)
   if not r.kinds or r.from then return end
@@ -123,7 +126,7 @@ local function index_entry(s, id, collection_id, resource_id)
   redis.call('HSET', s.key .. KEY.filters, '#from', r.from)
 end
 
--- An entry that is not to be delivered any more.
+-- Removes an entry that is not to be delivered any more from its indexes.
 local function unindex_entry(s, id, place)
   local r = routing_of(s)
   local member = r.kinds and sortable(id)
@@ -133,7 +136,7 @@ local function unindex_entry(s, id, place)
   table.insert(r.leaving, member .. ' ' .. place)
 end
 
--- Drop ids of an index that lie before the first entry, some at a time. True when none is left.
+-- Drops ids of an index that are before the first entry, some at a time. True: none is left.
 local function drop_old(s, index, bound)
   local last = redis.call('ZRANGEBYLEX', index, '-', bound, 'LIMIT', 499, 1)[1]
   local dropped = redis.call('ZREMRANGEBYLEX', index, '-', last and '[' .. last or bound)
@@ -141,7 +144,7 @@ local function drop_old(s, index, bound)
   return not last
 end
 
--- Write what was noted, as few commands as it takes. Where the script knows what the limits have dropped, that goes as well.
+-- Writes the noted changes with few commands. If this script has trimmed the log, it trims these indexes too.
 local function write_indexes(s)
   local r = s.routing
   if not r then return end

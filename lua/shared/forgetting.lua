@@ -1,16 +1,18 @@
--- forgetting: how messages that have left the stream cease to wait for a retry or for their key.
+-- forgetting: how messages that have left the stream stop waiting for a retry or for their ordering key.
 --
--- `retrying` tells of every id which consumers it waits for. However many rows leave at once, a script forgets some 200:
+-- `retrying` lists, for every id, the consumers for which it waits.
+-- One script forgets about 200 rows, even if more leave:
 --
---   dropping (a field of broker:{S})  rows of entries that have left are yet to go, and nothing is counted before: of an event
---                                     stream those before its first entry, of a record stream those of the ids in `gone`
+--   dropping (a field of broker:{S})  rows of removed entries are left, and nothing is counted until they are gone:
+--                                     those before the first entry of an event stream, those of ids in a record
+--                                     stream's `gone`
 local ROWS_DROPPED = 200
 
 local function member_bound(first)
   return first and '(' .. sortable(first[1]) or '+'
 end
 
--- Forget messages that wait, by rows of `retrying`. Keys that they hold are free.
+-- Forgets waiting messages, by rows of `retrying`, and frees the ordering keys that they hold.
 local function forget_waiting(s, rows)
   if #rows == 0 then return end
   redis.call('ZREM', s.key .. KEY.retrying, unpack(rows))
@@ -39,12 +41,12 @@ local function forget_waiting(s, rows)
   end
 end
 
--- The rows of a message, at most so many (-1 = all that consumers have).
+-- The rows of a message, at most `most` (-1 = all).
 local function rows_of_message(s, member, most)
   return redis.call('ZRANGEBYLEX', s.key .. KEY.retrying, '[' .. member .. ':', '(' .. member .. ';', 'LIMIT', 0, most)
 end
 
--- Forget where records wait that have left the stream, in their order. Returns how many of them wait nowhere now.
+-- Forgets rows of records that have left the stream, in this order. Returns how many of the records have no row left.
 local function drop_records(s, members)
   local rows, at = {}, 0
   while at < #members and #rows < ROWS_DROPPED do
@@ -57,12 +59,13 @@ local function drop_records(s, members)
   return at
 end
 
--- A step of it. True when no row of what has left the stream is left.
+-- One step of it. True: no row of a removed entry is left.
 local function drop_waiting(s)
   if not s.dropping then return true end
   local done
   if s.kind == 'events' then
-    local rows = redis.call('ZRANGEBYLEX', s.key .. KEY.retrying, '-', member_bound(first_entry(s)), 'LIMIT', 0, ROWS_DROPPED)
+    local bound = member_bound(first_entry(s))
+    local rows = redis.call('ZRANGEBYLEX', s.key .. KEY.retrying, '-', bound, 'LIMIT', 0, ROWS_DROPPED)
     forget_waiting(s, rows)
     done = #rows < ROWS_DROPPED
   else

@@ -1,23 +1,23 @@
--- holding: which message holds which key. Its other side, the messages that wait for one, is shared/ordering.lua.
+-- holding: which message holds which ordering key. shared/ordering.lua has the messages that wait for one.
 --
---   broker:{S}:busy:C     set   keys that a message holds
---   broker:{S}:held:C     hash  the message -> its key
---   broker:{S}:parked:C   hash  a message that waits for its key -> the key
---   broker:{S}:queue:C    zset  "length:key:id" of the same, so that a key's first one is found
+--   broker:{S}:busy:C     set   ordering keys that a message holds
+--   broker:{S}:held:C     hash  the message -> its ordering key
+--   broker:{S}:parked:C   hash  a message that waits for its ordering key -> the ordering key
+--   broker:{S}:queue:C    zset  "length:key:id" of the same, which finds the first message of an ordering key
 --
--- Parked messages of a key imply that it is busy. Each message is parked once and released once, whatever a key holds.
+-- If messages of an ordering key are parked, the key is busy. Each message is parked once and released once.
 
 local function hold_key(s, name, key, id)
   redis.call('SADD', s.key .. KEY.busy .. name, key)
   redis.call('HSET', s.key .. KEY.held .. name, id, key)
 end
 
--- Where a message stands that waits for its key.
+-- The row in `queue` of a message that waits for its ordering key.
 local function queue_row(key, member)
   return #key .. ':' .. key .. ':' .. member
 end
 
--- The message no longer holds its key: the next of the key may be delivered.
+-- The message no longer holds its ordering key: the next message of the key may be delivered.
 local function free_key(s, name, id)
   local held, busy, queue = s.key .. KEY.held .. name, s.key .. KEY.busy .. name, s.key .. KEY.queue .. name
   local key = redis.call('HGET', held, id)
@@ -42,7 +42,7 @@ local function free_key(s, name, id)
   end
 end
 
--- Likewise for those of many ids. Where no message waits for a key there is nothing to release.
+-- The same for many ids. If no message waits for an ordering key, there is nothing to release.
 local function free_keys(s, c, ids)
   if #ids == 0 then return end
   if redis.call('EXISTS', s.key .. KEY.queue .. c.name) == 1 then

@@ -1,4 +1,4 @@
--- inspection: what an operator asks of a consumer: what is blocked, what is oldest, and why nothing comes (C56).
+-- inspection: what an operator asks about a consumer: what is blocked, what is oldest, and why it is idle (C56).
 
 local LOOK, WAITING, ROWS, STEP_MS = 500, 1000, 20000, 5
 
@@ -6,10 +6,12 @@ local function num_parked(s, c)
   return c.keyed and redis.call('HLEN', s.key .. KEY.parked .. c.name) or 0
 end
 
--- How many messages that the consumer has not reached wait for their key: of the first LOOK after an id (nil = of all, '' = of
--- none). And the id to go on after, '' = that was all.
+-- How many of the messages that the consumer has not reached wait for their ordering key: it looks at the first LOOK
+-- after an id (nil = from the cursor, '' = none). Returns also the id to continue after, '' = that was all.
 local function blocked_ahead(s, c, after, new)
-  if not c.keyed or after == '' or new == 0 or redis.call('EXISTS', s.key .. KEY.busy .. c.name) == 0 then return 0, '' end
+  if not c.keyed or after == '' or new == 0 or redis.call('EXISTS', s.key .. KEY.busy .. c.name) == 0 then
+    return 0, ''
+  end
   local count, looked = 0, 0
   after = after or cursor_of(s, c)
   repeat
@@ -29,16 +31,18 @@ local function older(a, b)
   return a and b and math.min(a, b) or a or b
 end
 
--- When the message that a member of a zset names was appended.
+-- When the message of a zset's member was appended.
 local function time_of(member)
   return member and tonumber(string.match(stream_id(member), '^%d+'))
 end
 
--- When the oldest message was appended that waits for a retry or its key: the first row of `retrying` that names the consumer, of
--- some after a member (nil = from the first, '' = none). And where to go on, '' = nowhere.
+-- When the oldest message that waits for a retry or its ordering key was appended: by the first row of `retrying` with
+-- the consumer's name, among WAITING rows after a member (nil = from the first, '' = none). Returns also the member to
+-- continue after, '' = at the end.
 local function oldest_set_back(s, c, after)
   if after == '' or num_set_back(s, c) == 0 then return nil, '' end
-  local rows = redis.call('ZRANGEBYLEX', s.key .. KEY.retrying, after and '(' .. after .. ';' or '-', '+', 'LIMIT', 0, WAITING)
+  local from = after and '(' .. after .. ';' or '-'
+  local rows = redis.call('ZRANGEBYLEX', s.key .. KEY.retrying, from, '+', 'LIMIT', 0, WAITING)
   for _, row in ipairs(rows) do
     local member, name = string.match(row, '^([^:]*):(.*)$')
     if name == c.name and (redis.call('ZSCORE', c.retry, member)
@@ -47,24 +51,25 @@ local function oldest_set_back(s, c, after)
   return nil, #rows == WAITING and string.match(rows[#rows], '^[^:]*') or ''
 end
 
--- When the first message was appended that the consumer has not reached.
+-- When the first message that the consumer has not reached was appended.
 local function oldest_new(s, c, new)
   if new == 0 then return nil end
   local after, looks = cursor_of(s, c), 0
   if c.index then return time_of(redis.call('ZRANGEBYLEX', c.index, '(' .. sortable(after), '+', 'LIMIT', 0, 1)[1]) end
   repeat -- events whose time to live is over do not wait
-    local entry = entries_behind(s.log, after, 1)[1]
+    local entry = entries_after(s.log, after, 1)[1]
     after, looks = entry and entry[1] or after, looks + 1
   until not entry or looks == LOOK or not (any_lapsed(s) and has_lapsed(s, after))
   return time_of(sortable(after))
 end
 
--- When the delivery was made that is out longest, to 5 ms, -1 = none is. XPENDING finds rows that are idle longer than one: each such
--- question goes on where the last one ended. Of very many rows only those are looked at that may be it by their order.
+-- When the longest delivery out was made, to 5 ms, -1 = none is out. XPENDING finds rows with a longer idle time than
+-- the last one found, and each search continues where the last one ended. If very many are out, it looks only at the
+-- rows that their order makes likely.
 local function oldest_out(s, c, out)
   if out == 0 then return -1 end
   local at = math.huge
-  local function note_row(p) at = math.min(at, now_ms() - idle_of(s, c, p)) end -- now, for XPENDING reads the clock too
+  local function note_row(p) at = math.min(at, now_ms() - idle_of(s, c, p)) end -- XPENDING has just read the clock too
   if out <= ROWS then
     local p, looks = { '-', '', -STEP_MS }, 0
     repeat
@@ -80,7 +85,7 @@ local function oldest_out(s, c, out)
   return at
 end
 
--- Why a `next` would give nothing, '' = it gives something; `new`: it gives a new message where the key of one is free.
+-- Why `next` would give nothing, '' = it gives something, `new` = it does if the ordering key of a new message is free.
 local function idle_because(s, c, out, new)
   local places = c.max_ack_pending - out
   if c.paused then return 'paused' end

@@ -1,7 +1,7 @@
--- leftovers: what a consumer leaves that ends or begins again: rows of `retrying`, which mean nothing without what its own keys had.
+-- leftovers: rows of `retrying` that a deleted or reset consumer leaves. They mean nothing without its own keys.
 --
 --   broker:{S}:left    zset  "N name", score = N
---   broker:{S}:left:N  zset  what was `retry` or `queue` of that name, and tells which rows are yet to go
+--   broker:{S}:left:N  zset  what was `retry` or `queue` of that name: the rows that have yet to go
 local ROWS_SWEPT = 200
 
 -- A consumer ends, or begins again: nothing waits for it any more.
@@ -15,7 +15,7 @@ local function leave_rows(s, name)
   end
 end
 
--- A step of what consumers have left: their rows go, but for those that a new consumer of the name has too. True when nothing is left.
+-- One step: removes leftover rows, except those that a new consumer of the name has too. True: nothing is left.
 local function sweep(s)
   local of = redis.call('ZRANGE', s.key .. KEY.left, 0, 0)[1]
   if not of then return true end
@@ -23,15 +23,15 @@ local function sweep(s)
   local left, ids, rows = s.key .. KEY.left_of .. number, {}, {}
   local members = redis.call('ZRANGE', left, 0, ROWS_SWEPT - 1)
   for i, member in ipairs(members) do
-    local length = string.match(member, '^%d+') -- of the key, which stands in rows of a queue
+    local length = string.match(member, '^%d+') -- of the ordering key: a row of a queue
     if length then members[i] = string.sub(member, #length + length + 3) end
     ids[i] = stream_id(members[i])
   end
   if #members > 0 then
     local due = redis.call('ZMSCORE', s.key .. KEY.retry .. name, unpack(members))
-    local keys = redis.call('HMGET', s.key .. KEY.parked .. name, unpack(ids))
+    local parked = redis.call('HMGET', s.key .. KEY.parked .. name, unpack(ids))
     for i, member in ipairs(members) do
-      if not due[i] and not keys[i] then rows[#rows + 1] = member .. ':' .. name end
+      if not due[i] and not parked[i] then rows[#rows + 1] = member .. ':' .. name end
     end
     if #rows > 0 then redis.call('ZREM', s.key .. KEY.retrying, unpack(rows)) end
     redis.call('ZREMRANGEBYRANK', left, 0, ROWS_SWEPT - 1)

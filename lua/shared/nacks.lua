@@ -1,6 +1,6 @@
--- nacks: what a nack does to deliveries, and what puts them back. Commands that settle and commands that fetch share it.
+-- nacks: ends deliveries without an ack, and makes messages wait for their next delivery.
 
--- Where the message waits for its next delivery. One that has left the stream does not wait. `delivered_at`: by Redis' clock.
+-- Makes a message wait for its next delivery, unless it has left the stream. `delivered_at`: by Redis' clock.
 local function put_back(s, c, id, number, given_back, delivered_at, reason, due)
   if #redis.call('XRANGE', s.log, id, id) == 0 then
     redis.call('HDEL', c.notes, id)
@@ -13,8 +13,9 @@ local function put_back(s, c, id, number, given_back, delivered_at, reason, due)
   redis.call('ZADD', s.key .. KEY.retrying, 0, sortable(id) .. ':' .. c.name)
 end
 
--- Nack tokens of 6 arguments each, from a position to the end: epoch, message id, delivery number, delay in ms ('' = the
--- consumer's backoff), outcome, reason ('' = keep the last one). Returns how many, and the positions of the stale ones.
+-- Nacks tokens of 6 arguments each, from a position to the end: epoch, message id, delivery number, delay in ms ('' =
+-- the consumer's backoff), outcome, reason ('' = keep the last one). Returns how many, and the positions of the stale
+-- ones.
 local function nack_tokens(s, c, args, first)
   local ids, numbers, nacked, stale = {}, {}, {}, {}
   for at = first, #args, 6 do
@@ -31,7 +32,7 @@ local function nack_tokens(s, c, args, first)
       local count, delivered_at = p[4] - given_back, s.wall - idle_of(s, c, p)
       reason = reason ~= '' and reason or last_reason
       nacked[#nacked + 1] = id
-      if outcome == 'reject' or exhausted(c, count) then -- also without this one, where max_deliver was lowered
+      if outcome == 'reject' or exhausted(c, count) then -- also a released one, if max_deliver was lowered
         bury(s, c, { id = id, number = p[4], given_back = given_back, reason = reason, delivered_at = delivered_at,
           worker = worker_of(p[2]) },
           outcome == 'reject' and 'rejected' or 'max_deliver')

@@ -1,6 +1,7 @@
--- ordering: at most one message of a key is out or waiting for a retry; later ones of the key are parked. See shared/holding.lua.
+-- ordering: at most one message per ordering key is out or waiting for a retry; later ones are parked.
+-- See shared/holding.lua.
 
--- Messages, as pairs of key and id, that wait for their key. `fresh`: they were never delivered.
+-- Parks messages, given as pairs of ordering key and id. `fresh`: they were never delivered.
 local function park(s, name, messages, fresh)
   local parked, queue, retrying, ids = {}, {}, {}, {}
   for i = 1, #messages, 2 do
@@ -16,7 +17,7 @@ local function park(s, name, messages, fresh)
   redis.call('ZADD', s.key .. KEY.retrying, unpack(retrying))
 end
 
--- A message that lies in the retry set anew: it takes its key, or is parked where another one has it.
+-- A message that was put back into the retry set takes its ordering key, or is parked if another message holds it.
 local function wait_for_key(s, c, id)
   local key = key_of(s, redis.call('XRANGE', s.log, id, id)[1])
   if key == '' then return end
@@ -28,8 +29,8 @@ local function wait_for_key(s, c, id)
   end
 end
 
--- A plain client acks without telling: look at some messages whether they still are what holds their key. More of them than messages
--- that are out or wait to be delivered again is proof that some are not; else it takes a look now and then.
+-- A plain client's XACK frees no ordering key: check some messages whether they still hold theirs. If more messages
+-- hold a key than are out or wait for a redelivery, some no longer do; otherwise the check runs now and then.
 local VERIFY_MS = 1000
 local function verify_keys(s, c, out)
   local held = s.key .. KEY.held .. c.name
@@ -45,8 +46,8 @@ local function verify_keys(s, c, out)
   redis.call('HSET', c.key, 'verify_from', found[1], 'verified_at', s.now)
 end
 
--- Messages claimed for their first delivery: those whose key is free take it, the others are parked. Returns the set of
--- positions of the parked ones.
+-- Messages claimed for their first delivery: each takes its ordering key if that is free, and is parked otherwise.
+-- Returns the set of positions of the parked ones.
 local function take_keys(s, c, entries)
   local parked, waiting, keys, taken, now_busy, now_held, n = {}, {}, {}, {}, {}, {}, 0
   for i, entry in ipairs(entries) do keys[i] = key_of(s, entry) end

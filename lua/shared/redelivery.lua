@@ -1,12 +1,12 @@
 -- redelivery: what may be delivered again, and when a message is dead.
 --
--- Rows that were delivered once expire in stream order: their times of delivery grow with their ids. So the sweep looks
--- at the first of them alone, from where it stopped (`sweep`), and not before that one can have expired (`sweep_at`).
--- All other rows (delivered again, extended, claimed by a plain client) have a deadline of their own in a zset. Every
--- row of the PEL is after the sweep position or in that zset, so none is missed and none is looked at in vain.
+-- Rows that were delivered once expire in stream order: their delivery times grow with their ids. So the sweep looks
+-- only at the first of them, from where it stopped (`sweep`), and not before that one can have expired (`sweep_at`).
+-- All other rows (delivered again, extended, claimed by a plain client) have their own deadline in a zset. Every row of
+-- the PEL is after the sweep position or in that zset, so none is missed, and none is looked at too early.
 --
--- What has come due in `deadlines` or `retry` gets score 0, among which byte order is stream order. What gets it is not
--- exhausted, so that a worker need not pass over dead messages, nor over living ones to find the dead.
+-- What has come due in `deadlines` or `retry` gets score 0, where byte order is stream order. Exhausted messages never
+-- get it, so a worker need not skip dead messages, and finding the dead need not skip living ones.
 
 local ROWS_A_STEP = 500
 
@@ -15,13 +15,13 @@ local function exhausted(c, count)
   return c.max_deliver > 0 and count >= c.max_deliver
 end
 
--- The delay in ms before the redelivery that follows delivery `count`. Nothing delays a death.
+-- The delay in ms before the redelivery that follows delivery `count`. An exhausted message dies without delay.
 local function redelivery_delay(c, count)
   return not exhausted(c, count) and c.backoff[math.min(count, #c.backoff)] or 0
 end
 
--- For how many ms a row is out. A step back of Redis' clock makes the PEL forget what passed before it; then a first delivery
--- is out for as long as the step has been noticed.
+-- For how many ms a row has been out. After a step back of Redis' clock the PEL knows nothing of the time before it; a
+-- first delivery then counts as out since the step was noticed.
 local function idle_of(s, c, p)
   if c.stepped_at and p[4] == 1 and p[3] < s.now - c.stepped_at and sortable(p[1]) <= sortable(c.stepped_id) then
     return s.now - c.stepped_at
@@ -29,27 +29,30 @@ local function idle_of(s, c, p)
   return p[3]
 end
 
--- When a row was delivered, when its ack wait ends, both by Redis' clock, and whether that is over. `read_at`: the clock right after
--- XPENDING, which reads it too.
+-- When a row was delivered, when its ack wait ends (both by Redis' clock), and whether it is over. `read_at`: the clock
+-- right after XPENDING, which reads it too.
 local function times_out(s, c, p, count, read_at)
-  local delivered_at, began = read_at - idle_of(s, c, p), tonumber(redis.call('ZSCORE', c.deadlines, sortable(p[1])) or -1)
+  local delivered_at = read_at - idle_of(s, c, p)
+  local began = tonumber(redis.call('ZSCORE', c.deadlines, sortable(p[1])) or -1)
   local since = began > 0 and began - s.lead - redelivery_delay(c, count) or delivered_at
-  if math.abs(since - delivered_at) <= 50 then delivered_at = since end -- a script may take some ms before it claims
+  if math.abs(since - delivered_at) <= 50 then delivered_at = since end -- a script may run for some ms before it claims
   return delivered_at, since + c.ack_wait_ms, began == 0 or since + c.ack_wait_ms <= s.wall
 end
 
--- Keep a message as a dead letter; the caller takes it out of the PEL. A message that left the stream is not kept.
--- `row`: id, number, the worker, and where it is known better than its note has it, given_back, reason and delivered_at (by Redis' clock).
+-- Stores a message as a dead letter; the caller removes it from the PEL. A message that left the stream is not stored.
+-- `row`: id, number, worker, and, if the caller knows better than the note, given_back, reason and delivered_at (by
+-- Redis' clock).
 local function bury(s, c, row, reason)
   local entry = redis.call('XRANGE', s.log, row.id, row.id)[1]
   local _, given_back, note, delivered_at = note_of(c, row.id)
-  s.strays = s.strays or s.kind == 'events' -- a plain client may have taken what is yet to be counted
+  s.strays = s.strays or s.kind == 'events' -- a plain client may have read an uncounted entry
   redis.call('HDEL', c.notes, row.id)
   if entry then
     local head, body = content_of(s, entry)
     local collection_id = routing_fields(s, entry)
-    local dead_id = redis.call('XADD', c.dead, '*', 'head', head, 'body', body, 'id', row.id, 'number', row.number, 'reason', reason,
-      'last_nack_reason', row.reason or note, 'deliver_count', row.number - (row.given_back or given_back),
+    local dead_id = redis.call('XADD', c.dead, '*', 'head', head, 'body', body, 'id', row.id, 'number', row.number,
+      'reason', reason, 'last_nack_reason', row.reason or note,
+      'deliver_count', row.number - (row.given_back or given_back),
       'last_delivered_at', row.delivered_at or delivered_at or s.wall, 'dead_at', s.wall,
       'collection_id', collection_id, 'last_worker', row.worker or '')
     redis.call('HSET', c.dead_ids, row.id, dead_id)
@@ -57,22 +60,23 @@ local function bury(s, c, row, reason)
   if c.keyed then free_key(s, c.name, row.id) end
 end
 
--- A deadline of its own for a row: when its ack wait began.
+-- Gives a row its own deadline: when its ack wait began.
 local function set_deadline(s, c, id, began, deliver_count)
   redis.call('ZADD', c.deadlines, string.format('%.0f', began), sortable(id))
   redis.call(deliver_count > 1 and 'SREM' or 'SADD', c.firsts, id)
 end
 
--- Expired rows that were delivered once, at most `limit`, in stream order, each { id, number = 1 }, for the dead with `delivered_at`.
--- `rows.run`: no other rows of the PEL lie between them. `rows.bound`: rows after this member were not looked at.
+-- Expired rows that were delivered once, at most `limit`, in stream order, each { id, number = 1 }; dying ones also
+-- have `delivered_at` and `worker`. `rows.run`: no other rows of the PEL are between them. `rows.bound`: rows after
+-- this member were not looked at.
 local function expired_in_order(s, c, limit)
   local rows, gap = { run = true }, false
   if s.now < c.sweep_at then return rows end
   local wait, position, looked, ask = c.ack_wait_ms + redelivery_delay(c, 1), c.sweep, 0, limit + 1
-  local apart, dying = redis.call('EXISTS', c.deadlines) == 1, exhausted(c, 1)
+  local any_deadlines, dying = redis.call('EXISTS', c.deadlines) == 1, exhausted(c, 1)
   repeat
     local pending, scores = redis.call('XPENDING', s.log, c.name, '(' .. position, '+', ask), {}
-    if apart and #pending > 0 then
+    if any_deadlines and #pending > 0 then
       for i, p in ipairs(pending) do scores[i] = sortable(p[1]) end
       scores = redis.call('ZMSCORE', c.deadlines, unpack(scores))
     end
@@ -81,7 +85,7 @@ local function expired_in_order(s, c, limit)
       local own = scores[i]
       if not own and p[4] > 1 then -- a plain client has claimed it
         set_deadline(s, c, position, s.now - p[3], p[4])
-        own, apart = true, true
+        own, any_deadlines = true, true
       end
       if own then
         if #rows == 0 then c.sweep = position end
@@ -93,7 +97,9 @@ local function expired_in_order(s, c, limit)
           return rows
         end
         rows.run = rows.run and not gap
-        rows[#rows + 1] = { id = position, number = 1, delivered_at = dying and s.wall - idle or nil, worker = dying and worker_of(p[2]) }
+        rows[#rows + 1] = {
+          id = position, number = 1, delivered_at = dying and s.wall - idle or nil, worker = dying and worker_of(p[2]),
+        }
       end
     end
     if #pending < ask then
@@ -106,8 +112,8 @@ local function expired_in_order(s, c, limit)
   return rows
 end
 
--- What may be delivered again now, in stream order, at most `limit`: expired rows, and `places` due retries. Changes nothing
--- that a user could see.
+-- What may be delivered again now, in stream order, at most `limit`: expired rows, and at most `places` due retries.
+-- Changes nothing that a user can see.
 local function redeliverable(s, c, limit, places)
   local rows = expired_in_order(s, c, limit)
   if redis.call('EXISTS', c.deadlines, c.retry) == 0 then return rows end

@@ -1,28 +1,29 @@
 -- schedule: events that may not be delivered yet, and events that may not be delivered any more.
 --
--- A delayed event lies outside the log until its time, so no reader of any kind sees it. An event whose time to live is
--- over stays in the log, for whoever has it already; it leaves the indexes and is passed over by first deliveries.
+-- A delayed event is outside the log until its time, so no reader of any kind sees it. An event whose time to live is
+-- over stays in the log for consumers that already have it; it leaves the indexes, and first deliveries skip it.
 
 local RELEASED_A_CALL = 200
 
--- Streams that never had such an event (s.schedules) are spared the looking for them.
+-- Streams that never had such an event (no s.schedules) skip the search for them.
 local function note_schedules(s)
   if s.schedules then return end
   s.schedules = '1'
   redis.call('HSET', s.key, 'schedules', 1)
 end
 
--- Add an event to the log, if possible with `due`, when it came due, for the time of its id (nil = now).
+-- Adds an event to the log. Its id has the time at which it came due (`due`, nil = now), if that is still possible.
 local function add(s, due, head, body)
   if due then
-    local id = redis.pcall('XADD', s.log, string.format('%.0f-*', math.max(due, string.match(s.seen, '^%d+'))), 'head', head, 'body', body)
+    local ms = string.format('%.0f-*', math.max(due, string.match(s.seen, '^%d+')))
+    local id = redis.pcall('XADD', s.log, ms, 'head', head, 'body', body)
     if type(id) == 'string' then return id end
   end
   return redis.call('XADD', s.log, '*', 'head', head, 'body', body)
 end
 
--- Append an event that was to come at `due` (nil = now), from when its time to live counts. While entries of plain clients are
--- uncounted (not s.counted), ours follow as they do: with an idx yet to come from catch_up.
+-- Appends an event that was due at `due` (nil = now); its time to live begins then. While entries of plain clients are
+-- uncounted (not s.counted), the event follows them without an idx, which catch_up assigns to all of them.
 local function append_event(s, due, collection_id, resource_id, lacks, body, ttl_ms)
   local id
   if s.counted then
@@ -36,7 +37,8 @@ local function append_event(s, due, collection_id, resource_id, lacks, body, ttl
   note_size(s, #body)
   if ttl_ms ~= '' then
     note_schedules(s)
-    redis.call('ZADD', s.key .. KEY.ttl, string.format('%.0f', s.now - (due and s.wall - due or 0) + tonumber(ttl_ms)), sortable(id))
+    local ends_at = string.format('%.0f', s.now - (due and s.wall - due or 0) + tonumber(ttl_ms))
+    redis.call('ZADD', s.key .. KEY.ttl, ends_at, sortable(id))
   end
   return id
 end
@@ -51,18 +53,21 @@ local function delay_event(s, due, ...)
   wake(s, '')
 end
 
--- A delayed event is no longer one.
+-- Removes a delayed event from the schedule.
 local function drop_delayed(s, ticket, event)
   redis.call('ZREM', s.key .. KEY.delayed, ticket)
   redis.call('HDEL', s.key .. KEY.delayed_events, ticket)
   local id = id_in(event[4])
-  if redis.call('HGET', s.key .. KEY.delayed_ids, id) == ticket then redis.call('HDEL', s.key .. KEY.delayed_ids, id) end
+  if redis.call('HGET', s.key .. KEY.delayed_ids, id) == ticket then
+    redis.call('HDEL', s.key .. KEY.delayed_ids, id)
+  end
 end
 
--- Append the delayed events whose time has come, in its order. False: there are more. Their time to live counts from
--- the time they were due, however late they are looked for.
+-- Appends the delayed events that are due, in order of their times. False: there are more. Their time to live begins
+-- when they were due, however late this runs.
 local function release_delayed(s)
-  local due = redis.call('ZRANGEBYSCORE', s.key .. KEY.delayed, '-inf', s.wall, 'WITHSCORES', 'LIMIT', 0, RELEASED_A_CALL)
+  local due = redis.call('ZRANGEBYSCORE', s.key .. KEY.delayed, '-inf', s.wall, 'WITHSCORES',
+    'LIMIT', 0, RELEASED_A_CALL)
   if #due == 0 then return true end
   local at = 1
   s.counted = true
@@ -78,7 +83,7 @@ local function release_delayed(s)
   return at > #due and #due < 2 * RELEASED_A_CALL
 end
 
--- Take events whose time to live is over out of the way of first deliveries. False: there are more.
+-- Hides events whose time to live is over from first deliveries. False: there are more.
 local function lapse(s)
   local over = redis.call('ZRANGEBYSCORE', s.key .. KEY.ttl, '-inf', s.now, 'LIMIT', 0, RELEASED_A_CALL)
   for i, member in ipairs(over) do
@@ -90,8 +95,10 @@ local function lapse(s)
       unindex_entry(s, id, place_of(routing_fields(s, entry)))
       local undelivered = {}
       for _, row in ipairs(rows_of_message(s, member, -1)) do
-        -- Without a note it was never delivered: it waits for its key, or was released by it.
-        if redis.call('HEXISTS', s.key .. KEY.notes .. string.match(row, ':(.*)$'), id) == 0 then undelivered[#undelivered + 1] = row end
+        -- Without a note it was never delivered: it waits for its ordering key, or got the key when it became free.
+        if redis.call('HEXISTS', s.key .. KEY.notes .. string.match(row, ':(.*)$'), id) == 0 then
+          undelivered[#undelivered + 1] = row
+        end
       end
       forget_waiting(s, undelivered)
       spend(s, #undelivered)

@@ -1,6 +1,6 @@
--- upkeep: bounded steps (shared/filters.lua) that bring a stream and its indexes up to date before anything is counted or delivered.
+-- upkeep: bounded steps (shared/filters.lua) that bring a stream and its indexes up to date before they are used.
 
--- The number of the last counted entry before this one (nil = before the end of the log), which may be yet to be counted.
+-- The number of the last counted entry before this one (nil = the end of the log), which may have yet to be counted.
 local function number_before(s, entry)
   local counted = entry and sortable(entry[1]) <= sortable(s.seen)
   local idx = counted and idx_of(s, entry) or 0
@@ -10,7 +10,8 @@ end
 -- How many entries a script drops at most.
 local TRIMMED = 10000
 
--- Drop what the limits of an event stream no longer allow. False: there is more. Nodes of the log go whole first, for these can be counted.
+-- Drops what exceeds the limits of an event stream. False: there is more. Whole nodes of the log go first, since Redis
+-- can count these.
 local function trim(s)
   local bound, dropped, done = too_old(s), 0, true
   if s.max_messages then
@@ -36,8 +37,8 @@ local function trim(s)
   return done
 end
 
--- Visit entries from behind one id to another one, as far as the script's work goes but one at least. Returns the last one that was
--- visited, and whether that was all. They are read few at a time, and large ones one by one.
+-- Visits entries after one id and up to another one, at least one, until the script's work is used up. Returns the last
+-- id visited, and whether that was all. It reads few entries at a time, and large ones one by one.
 local function walk(s, from, to, visit)
   local count = 1
   repeat
@@ -53,13 +54,12 @@ local function walk(s, from, to, visit)
   return from, false
 end
 
--- Take note of entries that plain clients have added since: they get their idx and their places in the indexes.
--- True when all are seen.
+-- Counts entries that plain clients have added: they get their idx and enter the indexes. True: all are counted.
 local function catch_up(s)
   local plain = {}
   local last, done = walk(s, s.seen, '+', function(entry)
     local id, head = entry[1], entry[2][2]
-    local stray = not (is_plain(s, entry) or lacks_number(head)) -- its number is yet to be written
+    local stray = not (is_plain(s, entry) or lacks_number(head)) -- it has no number yet
     if stray and not s.strays then
       s.strays = '1'
       redis.call('HSET', s.key, 'strays', s.strays)
@@ -79,7 +79,7 @@ local function catch_up(s)
   return done
 end
 
--- What a stream must have done before it is read or counted. False: call again, a step was made.
+-- What a stream needs before it is read or counted. False: it did one step; call again.
 local function bring_up_to_date(s)
   local done = trim(s)
   if s.kind == 'events' then

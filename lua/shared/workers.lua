@@ -1,9 +1,9 @@
--- workers: under which name of the group a worker reads. The PEL says by it who has a message (C59).
+-- workers: the names in the group under which workers read. They show in the PEL who has a message (C59).
 
 local NEW_WORKERS = 1000
 
--- The group's reader for a worker's name. Names are a client's to choose, so readers that have nothing out are dropped when as
--- many again have come: `new_workers` counts up to there.
+-- The group's consumer for a worker's name. Clients choose the names, so those with nothing out are dropped when
+-- NEW_WORKERS more new names have come than were kept last time; `new_workers` counts up to there.
 local function reader_for(s, c, worker)
   local reader = 'http:' .. worker
   if redis.call('XGROUP', 'CREATECONSUMER', s.log, c.name, reader) == 1

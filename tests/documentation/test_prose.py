@@ -1,4 +1,4 @@
-"""The documentation as plain Markdown: links lead somewhere, named files exist, lines are short, words are plain."""
+"""The documentation as plain Markdown: links lead somewhere, named files exist. Pages and Lua: lines are short, words are plain."""
 
 import re
 from pathlib import Path
@@ -11,6 +11,7 @@ MARKDOWN = [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT /
 # Every page of the project. A symbolic link is read where it is: links on the page must work from there too.
 PAGES = sorted(page for page in MARKDOWN if not {"node_modules", "site-packages"} & set(page.parts))
 TEXTS = [page for page in PAGES if not page.is_symlink()]
+LUA = sorted((ROOT / "lua").rglob("*.lua"))
 # A row of these tables cannot be shorter: test_error_words reads the commands of an error from one cell, and a checksum has 64 digits.
 WIDE_TABLES = ("lua/README.md", "http_api/console/static/vendor/README.md", "tests/console/vendor/README.md")
 # Words that the project once used for many things. "behind" remains for servers and their load balancer,
@@ -67,6 +68,12 @@ def test_lines_of_prose_are_short(page: Path) -> None:
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_words_are_plain(page: Path) -> None:
     assert VAGUE.findall(BEHIND.sub("", text_of(page))) == []
+
+
+@pytest.mark.parametrize("path", LUA, ids=lambda path: str(path.relative_to(ROOT)))
+def test_lines_of_lua_are_short_and_its_words_plain(path: Path) -> None:
+    assert [line for line in text_of(path).splitlines() if len(line) > 120] == []
+    assert VAGUE.findall(text_of(path)) == []
 
 
 def test_code_is_not_prose() -> None:

@@ -61,7 +61,7 @@ def header(command: str) -> dict[str, str]:
         labelled = _LABEL.match(line)
         if labelled:
             label, line = labelled[1], labelled[2]
-            assert label not in parts, f"{command}: {label} twice"
+            assert label not in parts or label == "uses:", f"{command}: {label} twice"
         elif number == 0:
             line = line.removeprefix(f"-- {command}: ")
         parts[label] = f"{parts.get(label, '')} {line.removeprefix('--').strip()}".strip()

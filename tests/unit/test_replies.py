@@ -8,8 +8,9 @@ from broker.commands.replies import SHAPES, Again, DeliveryRows, taken_apart
 from broker.commands.scripts import names, read
 from broker.errors import StoreFault
 
-_REPLY = re.compile(r"^-- reply +(.*)$", re.MULTILINE)
-DECLARED = {name: found[1] for name in names() if (found := _REPLY.search(read(name)))}
+# A long reply continues on indented lines.
+_REPLY = re.compile(r"^-- reply +(.*(?:\n--  +.*)*)$", re.MULTILINE)
+DECLARED = {name: found[1].replace("\n--", "") for name in names() if (found := _REPLY.search(read(name)))}
 
 
 def test_every_declared_reply_has_a_shape() -> None:
@@ -19,7 +20,7 @@ def test_every_declared_reply_has_a_shape() -> None:
 @pytest.mark.parametrize("command", sorted(SHAPES))
 def test_a_shape_is_what_the_header_declares(command: str) -> None:
     head, rows = SHAPES[command]
-    fields, _, columns = DECLARED[command].partition(" / ")
+    fields, _, columns = " ".join(DECLARED[command].split()).partition(" / ")
     assert (fields.split(), columns.split()) == (list(head._fields), list(rows._fields))
 
 
