@@ -17,7 +17,7 @@ import uvloop
 from benchmarks import http_load, peers
 from benchmarks.http_load import Connection
 from benchmarks.peers import BATCHES, Rates
-from benchmarks.processes import serving
+from tests.support.processes import serving
 
 TITLES = {
     "broker": "this broker over HTTP",

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.processes import serving
 from benchmarks.redis_time import redis_usec
 from broker import Broker, ConsumerSpec, Nack
+from tests.support.processes import serving
 
 MESSAGES = 10_000
 

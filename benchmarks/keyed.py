@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.processes import ServeProcess, serving
+from tests.support.processes import ServeProcess, serving
 
 ACK_WAIT_MS = 1000
 

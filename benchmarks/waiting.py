@@ -21,8 +21,8 @@ import httpx
 import redis
 
 from benchmarks.http_load import BODY
-from benchmarks.processes import ServeProcess, serving, valkey_pid
 from benchmarks.wakeup import cpu_seconds
+from tests.support.processes import ServeProcess, serving, valkey_pid
 
 
 def request(method: str, path: str, body: bytes = b"") -> bytes:

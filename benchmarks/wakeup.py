@@ -20,7 +20,7 @@ import uvloop
 
 from benchmarks import http_load
 from benchmarks.http_load import Connection, publishing
-from benchmarks.processes import serving
+from tests.support.processes import serving
 
 
 def cpu_seconds(pid: int) -> float:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from benchmarks.cluster import Cluster
 from broker import Broker, Store
 from broker.access.tokens import AccessTokens, OpenMode
 from broker.store.embedded import Embedded
@@ -14,6 +13,7 @@ from http_api.app import create_app
 from http_api.settings import Settings
 from tests.support.api import Api, HttpApi, LibraryApi
 from tests.support.clock import advance, shifted_library, shifted_scripts
+from tests.support.cluster import Cluster
 from tests.support.functions import broker_by_functions, load_library
 from tests.support.servers import BACKENDS, everywhere, running
 

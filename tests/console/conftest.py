@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request, sync_playwright
 
-from benchmarks.processes import serving
 from tests.console.broker_api import Seeder, world
+from tests.support.processes import serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ADMIN = "an-admin-token-of-the-tests"

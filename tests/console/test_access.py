@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from benchmarks.processes import serving
 from tests.console.broker_api import Seeder, world
 from tests.console.conftest import Sight, watched
 from tests.console.test_screens import SCREENS
+from tests.support.processes import serving
 
 
 @pytest.fixture(scope="package")

@@ -4,9 +4,9 @@ import re
 
 from playwright.sync_api import BrowserContext, Route, expect
 
-from benchmarks.processes import serving
 from tests.console.broker_api import Seeder
 from tests.console.conftest import Sight, watched
+from tests.support.processes import serving
 from tests.support.servers import running
 
 

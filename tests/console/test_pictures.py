@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from benchmarks.processes import serving
 from tests.console.broker_api import Seeder
 from tests.console.conftest import Sight
+from tests.support.processes import serving
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.cluster import Cluster, running_cluster
 from broker.store.embedded import Embedded
 from tests.support.clock import shifted_library
+from tests.support.cluster import Cluster, running_cluster
 from tests.support.functions import load_library
 from tests.support.servers import BACKENDS, binary_of, running
 

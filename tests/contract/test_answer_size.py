@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.cluster import Cluster
 from broker import Broker, Nack, Store
 from broker.access.tokens import AccessTokens, OpenMode
 from broker.commands.scripts import MAX_ANSWER_BYTES
@@ -19,6 +18,7 @@ from tests.contract.delivering import STREAMS, WAIT, consumer
 from tests.contract.helpers import body, counts, event, plain_add, tokens
 from tests.support.api import HttpApi, Json
 from tests.support.clock import shifted_scripts
+from tests.support.cluster import Cluster
 
 pytestmark = pytest.mark.anyio
 ROOM = 20_000

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from benchmarks.processes import serving
 from http_api.description.openapi import describe
 from http_api.routes import OPERATIONS
 from tests.support.npm import with_packages
+from tests.support.processes import serving
 
 GENERATORS = Path(__file__).resolve().parents[1] / "generators"
 TSC = ["--noEmit", "--strict", "--skipLibCheck", "--module", "esnext", "--moduleResolution", "bundler", "--target", "es2022"]

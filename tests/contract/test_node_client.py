@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.processes import serving
 from tests.support.functions import load_library
 from tests.support.npm import with_packages
+from tests.support.processes import serving
 from tests.support.servers import BACKENDS, running
 
 NODE = Path(__file__).resolve().parents[1] / "node"

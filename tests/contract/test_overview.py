@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.cluster import Cluster
 from broker import Broker, ConsumerSpec, Filters, Nack, Store, StreamSpec
 from broker.messages.times import microseconds
 from broker.store.embedded import Embedded
@@ -14,6 +13,7 @@ from broker.streams.lifecycle import StreamChanges
 from tests.conftest import Clock
 from tests.contract.helpers import event, plain_add, plain_read, record
 from tests.support.clock import shifted_scripts
+from tests.support.cluster import Cluster
 
 pytestmark = pytest.mark.anyio
 

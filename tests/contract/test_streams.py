@@ -7,13 +7,13 @@ import httpx
 import msgspec
 import pytest
 
-from benchmarks.cluster import Cluster
 from broker import Broker, Store
 from broker.store.embedded import Embedded
 from tests.conftest import Clock
 from tests.contract.helpers import TIME, data, event, publish_each, record, refused, take
 from tests.support.api import Api, Json, LibraryApi, Refused
 from tests.support.clock import shifted_scripts
+from tests.support.cluster import Cluster
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.processes import ServeProcess
+from tests.support.processes import ServeProcess
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from benchmarks.processes import serving
 from http_api.routes import OPERATIONS
+from tests.support.processes import serving
 from tests.support.walkthrough import agrees, steps, walk
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.processes import ServeProcess, serving
+from tests.support.processes import ServeProcess, serving
 
 pytestmark = [
     pytest.mark.anyio,

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.balancer import BINARY, SHIPPED
-from benchmarks.processes import await_ready, free_port, serving
+from tests.support.balancer import BINARY, SHIPPED
+from tests.support.processes import await_ready, free_port, serving
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="haproxy is not installed")
 

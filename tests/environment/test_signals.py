@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.processes import ServeProcess
 from tests.support.command_line import COMMAND, Cli
+from tests.support.processes import ServeProcess
 
 INT, TERM = signal.SIGINT, signal.SIGTERM
 HALF = b"POST /v1/streams/events/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nContent-Length: 9999\r\n\r\n"

@@ -14,11 +14,11 @@ import httpx
 import pytest
 import redis
 
-from benchmarks.balanced import killing, run, three_servers
-from benchmarks.balancer import BINARY, balancing
-from benchmarks.processes import ServeProcess
 from broker.access.tokens import AccessTokens
 from broker.store.client import Store
+from tests.support.balanced import killing, run, three_servers
+from tests.support.balancer import BINARY, balancing
+from tests.support.processes import ServeProcess
 from tests.support.slow_clients import slow
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="haproxy is not installed")

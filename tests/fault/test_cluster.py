@@ -9,12 +9,12 @@ from typing import Literal
 
 import pytest
 
-from benchmarks import failover
-from benchmarks.cluster import Cluster, running_cluster
 from broker import Broker, BrokerError, ConsumerSpec, StreamSpec
 from broker.broker import READY
 from broker.errors import StoreUnavailable
 from broker.store.guarantees import examine
+from tests.support import failover
+from tests.support.cluster import Cluster, running_cluster
 from tests.support.servers import BACKENDS, binary_of
 from tests.support.serving import serving
 

@@ -8,10 +8,10 @@ import httpx
 import pytest
 import redis
 
-from benchmarks.power import COMPILER, Machine, create, failures, held, machine
 from broker import Store
 from broker.store.embedded import Embedded
 from broker.store.guarantees import examine
+from tests.support.power import COMPILER, Machine, create, failures, held, machine
 from tests.support.servers import BACKENDS, running
 from tests.support.serving import serving
 

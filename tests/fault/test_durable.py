@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.replicated import guarded, replicated
 from broker import Store
 from broker.streams.confirmation import Durability, Mark
+from tests.support.replicated import guarded, replicated
 from tests.support.servers import BACKENDS, binary_of, running
 from tests.support.serving import serving
 

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.processes import ServeProcess, await_ready, valkey_pid
 from tests.support.command_line import COMMAND
+from tests.support.processes import ServeProcess, await_ready, valkey_pid
 
 CANARY = "canary-7f3a"
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"

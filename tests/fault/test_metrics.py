@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.processes import serving
 from http_api.monitoring.scraping import KEPT_S
 from tests.contract.test_metrics import rows
+from tests.support.processes import serving
 from tests.support.servers import BACKENDS, running
 from tests.support.serving import serving as serving_here
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks import failover
-from benchmarks.redis_processes import until
-from benchmarks.replicated import SERVICE, Fault, Guarded, guarded
 from broker import Broker, Store
+from tests.support import failover
+from tests.support.redis_processes import until
+from tests.support.replicated import SERVICE, Fault, Guarded, guarded
 from tests.support.servers import BACKENDS, binary_of
 from tests.support.serving import serving
 

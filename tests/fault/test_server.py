@@ -16,10 +16,10 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.processes import ServeProcess, serving, valkey_pid
-from benchmarks.workers import run
 from http_api.server.serve import listen
 from http_api.settings import Settings
+from tests.support.processes import ServeProcess, serving, valkey_pid
+from tests.support.workers import run
 
 EVENT = {"messages": [{"collection_id": "a:b", "data": 1}]}
 

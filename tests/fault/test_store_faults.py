@@ -10,11 +10,11 @@ import httpx
 import pytest
 import redis
 
-from benchmarks.replicated import guarded
 from broker import Broker, ConsumerSpec, Store
 from broker.errors import StoreUnavailable
 from broker.store.embedded import Embedded
 from tests.support.cutting import proxy
+from tests.support.replicated import guarded
 from tests.support.servers import BACKENDS, binary_of, running
 from tests.support.serving import serving
 

@@ -16,11 +16,11 @@ import httpx
 import pytest
 import redis
 
-from benchmarks.balanced import run
-from benchmarks.processes import await_ready, free_port, serving
 from broker.store.embedded import Embedded
 from http_api.server.serve import OPEN_MODE_MARK
 from http_api.server.supervisor import Worker
+from tests.support.balanced import run
+from tests.support.processes import await_ready, free_port, serving
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds worker processes in /proc")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.processes import ServeProcess, serving
 from tests.support.command_line import Cli
+from tests.support.processes import ServeProcess, serving
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ import click
 import httpx
 import pytest
 
-from benchmarks.processes import ServeProcess, serving
 from http_api.cli.main import COMMANDS, broker, main
 from tests.support.command_line import Cli, commands, events
+from tests.support.processes import ServeProcess, serving
 
 TOKEN = "swordfish-swordfish"  # noqa: S105 - of the server of these tests
 NOBODY = "http://127.0.0.1:1"

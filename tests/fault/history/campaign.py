@@ -14,7 +14,6 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.processes import ServeProcess, free_port
 from broker import Store
 from broker.store.embedded import Embedded
 from tests.fault.history.check import violations
@@ -26,6 +25,7 @@ from tests.fault.history.rounds import play
 from tests.support.api import HttpApi, LibraryApi
 from tests.support.cutting import proxy
 from tests.support.functions import broker_by_functions, load_library
+from tests.support.processes import ServeProcess, free_port
 
 MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a directory of its own is made there
 # Told of each round that is over.

@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.processes import await_ready
+from tests.support.processes import await_ready
 
-SHIPPED = Path(__file__).resolve().parents[1] / "docs" / "haproxy.cfg"
+SHIPPED = Path(__file__).resolve().parents[2] / "docs" / "haproxy.cfg"
 # Debian has it where only root's PATH looks.
 BINARY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
 

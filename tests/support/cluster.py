@@ -9,7 +9,7 @@ from typing import Literal
 
 from redis.crc import key_slot
 
-from benchmarks.redis_processes import RedisProcess, data_server, free_ports, until
+from tests.support.redis_processes import RedisProcess, data_server, free_ports, until
 
 NODE_TIMEOUT_MS = 1000
 SLOTS = 16384
