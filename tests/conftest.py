@@ -8,14 +8,13 @@ import pytest
 
 from broker import Broker, Store
 from broker.access.tokens import AccessTokens, OpenMode
-from broker.store.embedded import Embedded
 from http_api.app import create_app
 from http_api.settings import Settings
 from tests.support.api import Api, HttpApi, LibraryApi
 from tests.support.clock import advance, shifted_library, shifted_scripts
 from tests.support.cluster import Cluster
 from tests.support.functions import broker_by_functions, load_library
-from tests.support.servers import BACKENDS, everywhere, running
+from tests.support.servers import BACKENDS, PrivateServer, running
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session", params=BACKENDS)
-def redis_server(request: pytest.FixtureRequest) -> Iterator[Embedded]:
+def redis_server(request: pytest.FixtureRequest) -> Iterator[PrivateServer]:
     """A private server of each kind that is there."""
     with running(request.param) as server:
         load_library(server.url, shifted_library())  # FLUSHALL leaves it
@@ -45,30 +44,36 @@ class Clock:
 
 
 @pytest.fixture
-def clustered(redis_server: Embedded | Cluster) -> bool:
+def clustered(redis_server: PrivateServer | Cluster) -> bool:
     """Whether the Redis is a cluster."""
     return isinstance(redis_server, Cluster)
 
 
 @pytest.fixture
-async def store(redis_server: Embedded | Cluster) -> AsyncIterator[Store]:
-    """An empty store."""
-    store = Store.from_url(redis_server.url)
-    await everywhere(store, "FLUSHALL")
+def empty_url(redis_server: PrivateServer | Cluster) -> str:
+    """The URL of a Redis that holds nothing."""
+    redis_server.empty()
+    return redis_server.url
+
+
+@pytest.fixture
+async def store(empty_url: str) -> AsyncIterator[Store]:
+    """A store of the test's own over the Redis of its broker."""
+    store = Store.from_url(empty_url)
     yield store
     await store.close()
 
 
 @pytest.fixture
-def clock(store: Store, clustered: bool) -> Clock:
+def clock(broker: Broker, clustered: bool) -> Clock:
     """The clock of the test's broker."""
-    return Clock(store, clustered)
+    return Clock(broker.store, clustered)
 
 
 @pytest.fixture
-async def broker(redis_server: Embedded | Cluster, store: Store, clustered: bool) -> AsyncIterator[Broker]:
+async def broker(empty_url: str, clustered: bool) -> AsyncIterator[Broker]:
     """A broker over the empty store, behind the movable clock."""
-    broker = Broker(Store.from_url(redis_server.url), scripts=shifted_scripts(clustered))
+    broker = Broker(Store.from_url(empty_url), scripts=shifted_scripts(clustered))
     await broker.start()
     yield broker
     await broker.close()
@@ -86,16 +91,16 @@ async def http(broker: Broker) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def function_broker(redis_server: Embedded | Cluster, broker: Broker) -> AsyncIterator[Broker]:
+async def function_broker(empty_url: str, broker: Broker) -> AsyncIterator[Broker]:
     """Another broker over the same store, which calls functions in place of scripts."""
-    other = broker_by_functions(redis_server.url)
+    other = broker_by_functions(empty_url)
     yield other
     await other.close()
 
 
 @pytest.fixture(params=["library", "http", "functions"])
-async def api(request: pytest.FixtureRequest, broker: Broker, function_broker: Broker, http: httpx.AsyncClient) -> Api:
-    """The broker by the library, by HTTP, and by the library over functions."""
+def api(request: pytest.FixtureRequest, broker: Broker) -> Api:
+    """The broker by the library, by HTTP, and by the library over functions. Only what is needed for that is started."""
     if request.param == "http":
-        return HttpApi(http)
-    return LibraryApi(broker if request.param == "library" else function_broker)
+        return HttpApi(request.getfixturevalue("http"))
+    return LibraryApi(broker if request.param == "library" else request.getfixturevalue("function_broker"))

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from broker.store.embedded import Embedded
 from tests.support.clock import shifted_library
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.functions import load_library
-from tests.support.servers import BACKENDS, binary_of, running
+from tests.support.servers import BACKENDS, PrivateServer, binary_of, running
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,7 +21,7 @@ def _is_spared(item: pytest.Item) -> bool:
 
 
 @pytest.fixture(scope="session", params=[*BACKENDS, "cluster"])
-def redis_server(request: pytest.FixtureRequest) -> Iterator[Embedded | Cluster]:
+def redis_server(request: pytest.FixtureRequest) -> Iterator[PrivateServer | Cluster]:
     """A private server of each kind that is there, and a cluster."""
     if request.param != "cluster":
         with running(request.param) as server:

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from broker import Broker
-from broker.store.embedded import Embedded
-from tests.support.servers import BACKENDS, running
+from tests.support.servers import BACKENDS, PrivateServer, running
 from tests.support.wire import Edge, edge
 
 
@@ -18,7 +17,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[Embedded]:
+def redis_server() -> Iterator[PrivateServer]:
     """One kind of store: the edge does not know of it."""
     with running(BACKENDS[0]) as server:
         yield server

@@ -34,8 +34,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 async def broker(cluster: Cluster) -> AsyncIterator[Broker]:
     """A broker over the empty cluster."""
     cluster.settle()
-    for primary in cluster.primaries():
-        primary.run("FLUSHALL")
+    cluster.empty()
     async with Broker.from_url(cluster.url) as found:
         yield found
 

@@ -31,6 +31,11 @@ class Cluster:
         """The servers that take writes."""
         return [server for server in self.servers if server.alive and server.is_primary]
 
+    def empty(self) -> None:
+        """Delete all that it holds. Scripts and functions stay."""
+        for server in self.primaries():
+            server.run("FLUSHALL")
+
     def primary_of(self, key: str) -> RedisProcess:
         """The server that holds a key's slot, by the first that knows."""
         slot = key_slot(key.encode())

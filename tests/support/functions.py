@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import redis
@@ -20,6 +21,11 @@ class _Names(Scripts):
         return replace(super().__getitem__(name), sha=function_name(name))
 
 
+@lru_cache(maxsize=1)
+def _names() -> _Names:
+    return _Names()
+
+
 class _FunctionStore(Store):
     """A store that sends FCALL where it is given EVALSHA."""
 
@@ -36,7 +42,7 @@ def _function(args: Sequence[Argument]) -> Sequence[Argument]:
 
 def broker_by_functions(url: str) -> Broker:
     """A broker that knows no scripts: what it runs, it runs by FCALL."""
-    return Broker(_FunctionStore.from_url(url), scripts=_Names())
+    return Broker(_FunctionStore.from_url(url), scripts=_names())
 
 
 def load_library(url: str, text: str | None = None) -> None:
