@@ -214,13 +214,13 @@ async def test_a_worker_of_delayed_events_may_append_them(server: Embedded, user
     with redis.Redis.from_url(server.url) as client:
         (line,) = (line for line in lines("ACL") if "worker" in line.text)
         client.execute_command(*(word.replace(":wake ", ":wake ~broker:{demo}:log ") for word in line.arguments({})))
-    soon = rfc3339(await now_ms(store) + 50)
+    soon = rfc3339(await now_ms(store) + 500)
     assert [row.message_id for row in await broker.publish("demo", [EVENT | {"deliver_at": soon}])] == [None]
     assert len((await users.worker.next("w", wait_ms=5000)).deliveries) == 1
 
 
 async def test_a_worker_that_may_not_append_fails_while_a_delayed_event_is_due(users: Users, broker: Broker, store: Store) -> None:
-    soon = rfc3339(await now_ms(store) + 50)
+    soon = rfc3339(await now_ms(store) + 500)
     await broker.publish("demo", [EVENT | {"deliver_at": soon}])
     with pytest.raises(BrokerError):
         await users.worker.next("w", wait_ms=5000)

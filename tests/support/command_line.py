@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from http_api.cli.main import broker
+from tests.support import forks
 
 COMMAND = [sys.executable, "-m", "http_api.cli.main"]
 
@@ -35,7 +36,7 @@ class Cli:
 
     def run(self, *args: str, stdin: bytes = b"", **environ: str) -> subprocess.CompletedProcess[bytes]:
         """Run a command to its end; whatever it does, it shows no traceback."""
-        done = subprocess.run([*COMMAND, *args], input=stdin, capture_output=True, timeout=120, env=self.environ | environ)
+        done = forks.run(args, stdin, self.environ | environ, timeout=120)
         assert b"Traceback" not in done.stderr, done.stderr.decode()
         return done
 
