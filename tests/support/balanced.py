@@ -161,7 +161,7 @@ def killing(servers: Sequence[ServeProcess], every: float) -> Disturb:
 
     async def disturb(done: asyncio.Event) -> int:
         kills, starting = 0, dict.fromkeys(range(len(servers)), asyncio.ensure_future(asyncio.sleep(0)))
-        while not await _within(done, every):
+        while not await within(done, every):
             chosen = kills % len(servers)
             await starting[chosen]
             servers[chosen].kill()
@@ -173,7 +173,8 @@ def killing(servers: Sequence[ServeProcess], every: float) -> Disturb:
     return disturb
 
 
-async def _within(done: asyncio.Event, seconds: float) -> bool:
+async def within(done: asyncio.Event, seconds: float) -> bool:
+    """Wait until it is over, and so long at most; whether it is."""
     try:
         await asyncio.wait_for(done.wait(), seconds)
     except TimeoutError:
