@@ -10,8 +10,7 @@ import pytest
 
 from broker.messages.incoming import decode_batch, outgoing
 from http_api.routes import OPERATIONS, Operation
-from tests.contract.helpers import event, refused
-from tests.support.servers import BACKENDS
+from tests.contract.helpers import event, one_server, refused
 
 pytestmark = pytest.mark.anyio
 
@@ -58,6 +57,7 @@ async def test_c1_ndjson_has_two_names(http: httpx.AsyncClient) -> None:
         assert reply.json()["info"] == {"created": 1}
 
 
+@one_server
 @pytest.mark.parametrize("operation", [o for o in OPERATIONS if not o.name.startswith("next")], ids=lambda o: o.name)
 async def test_c4_an_unknown_query_parameter_is_named_by_every_other_call_and_nothing_is_done(
     http: httpx.AsyncClient, operation: Operation
@@ -161,7 +161,7 @@ async def test_c3_a_field_of_a_megabyte_is_not_echoed(http: httpx.AsyncClient, p
 # MessagePack
 
 
-@pytest.mark.parametrize("redis_server", BACKENDS[:1], indirect=True)  # it is refused before Redis is asked
+@one_server
 async def test_c1_a_megabyte_of_empty_lists_takes_little_memory_in(http: httpx.AsyncClient) -> None:
     many = 400_000
     body = msgpack.packb({"messages": [event(None)]})[:-1] + b"\xdd" + many.to_bytes(4) + b"\x90" * many

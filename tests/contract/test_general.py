@@ -7,7 +7,7 @@ import httpx
 import msgpack
 import pytest
 
-from tests.contract.helpers import data, event, refused
+from tests.contract.helpers import data, event, one_server, refused
 
 pytestmark = pytest.mark.anyio
 
@@ -191,6 +191,7 @@ async def test_c3_unreadable_msgpack_is_an_invalid_request(http: httpx.AsyncClie
     refused(await http.post("/v1/streams", content=body, headers=MSGPACK), 400, "INVALID_REQUEST")
 
 
+@one_server
 @pytest.mark.parametrize("path", ["/v1/streams", "/v1/http-consumers", "/v1/streams/events/messages", "/v1/http-consumers/c/pending",
                                   "/v1/http-consumers/c/dead-letters", "/v1/http-consumers/c/peek"])  # fmt: skip
 async def test_c3_a_bad_query_value_is_an_invalid_request(http: httpx.AsyncClient, path: str) -> None:
@@ -232,6 +233,7 @@ async def test_c3_an_error_leaks_no_keys(http: httpx.AsyncClient) -> None:
 # C4
 
 
+@one_server
 @pytest.mark.parametrize(
     ("method", "path", "body", "field"),
     [
@@ -266,6 +268,7 @@ async def test_c4_an_unknown_query_parameter_is_ignored_by_next(http: httpx.Asyn
 # C5
 
 
+@one_server
 @pytest.mark.parametrize("wait", ["0", "0ms", "0s", "0m", "500ms", "30s", "5m", "300000", "300s", "300000ms"])
 async def test_c5_wait_for_takes_ms_and_durations(http: httpx.AsyncClient, wait: str) -> None:
     await http.post("/v1/http-consumers", json={"name": "c", "stream_id": "events"})

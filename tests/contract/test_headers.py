@@ -10,7 +10,7 @@ import pytest
 
 from broker import Store
 from http_api.settings import Settings
-from tests.contract.helpers import body, event, plain_add, record, tokens
+from tests.contract.helpers import body, event, one_server, plain_add, record, tokens
 from tests.support.api import Api, Json, Refused
 
 pytestmark = pytest.mark.anyio
@@ -47,6 +47,7 @@ async def test_c62_a_delayed_event_keeps_its_headers(api: Api) -> None:
     assert body((await api.next("c"))["data"][0])["headers"] == HEADERS
 
 
+@one_server
 @pytest.mark.parametrize(
     ("headers", "path"),
     [

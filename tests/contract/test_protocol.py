@@ -6,13 +6,14 @@ import httpx
 import msgpack
 import pytest
 
-from tests.contract.helpers import event
+from tests.contract.helpers import event, one_server
 
 pytestmark = pytest.mark.anyio
 
 JSON, PACKED, OLD_NAME = "application/json", "application/msgpack", "application/x-msgpack"
 
 
+@one_server
 @pytest.mark.parametrize(
     ("accept", "kind"),
     [
@@ -61,6 +62,7 @@ async def test_c7_errors_of_next_are_not_stored_by_caches(http: httpx.AsyncClien
 INTERNALS = ("regex", "recursion", "codec", "strict_map_key", "serializable", "truncated", "None", ": .")
 
 
+@one_server
 @pytest.mark.parametrize(
     "body",
     [b"\x81\x01\x02", b"\xa1\xff", b"\xc4\x01a", b"\xcb\x7f\xf8\0\0\0\0\0\0", b"\x91" * 5000 + b"\xc0", b"\x81", b"\x01\x02",
@@ -82,6 +84,7 @@ async def test_c3_packed_values_that_are_nested_too_deeply_are_called_so(http: h
     assert (reply.status_code, reply.json()["summary"]) == (400, "The body is nested too deeply.")
 
 
+@one_server
 @pytest.mark.parametrize("name", ["a b", "", "x" * 65, ".", "..", "a/b"])
 @pytest.mark.parametrize("path", ["/v1/streams", "/v1/http-consumers"])
 async def test_c6_a_wrong_name_is_refused_with_what_a_name_is(http: httpx.AsyncClient, path: str, name: str) -> None:

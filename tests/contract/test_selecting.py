@@ -17,6 +17,7 @@ from tests.contract.helpers import (
     event,
     info,
     now_ms,
+    one_server,
     plain_add,
     publish_each,
     record,
@@ -257,6 +258,7 @@ async def test_a_filter_that_is_used_anew_sees_what_came_in_between(api: Api) ->
     assert await take(api, "c") == [1, 2, 3]
 
 
+@one_server
 @pytest.mark.parametrize("pattern", ["*a", "a*b", "**", "a**"])
 async def test_c18_a_star_elsewhere_than_at_the_end_of_a_filter_is_refused(api: Api, pattern: str) -> None:
     for filters, field in (({"provider": pattern}, "filters.provider"), ({"sync_id": ["a*", pattern]}, "filters.sync_id[1]")):

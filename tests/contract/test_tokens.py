@@ -13,6 +13,7 @@ from broker.access.tokens import AccessTokens, OpenMode
 from http_api.app import create_app
 from http_api.routes import OPERATIONS, Operation
 from http_api.settings import Settings
+from tests.contract.helpers import one_server
 from tests.support.api import Json
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +51,7 @@ async def guarded(broker: Broker) -> AsyncIterator[tuple[httpx.AsyncClient, dict
     await tokens.close()
 
 
+@one_server
 @pytest.mark.parametrize("operation", [o for o in OPERATIONS if not o.public], ids=lambda operation: operation.name)
 async def test_each_scope_reaches_what_it_says(guarded: tuple[httpx.AsyncClient, dict[str, str]], operation: Operation) -> None:
     client, texts = guarded
@@ -107,6 +109,7 @@ async def _until(client: httpx.AsyncClient, path: str, token: str | None, status
     raise AssertionError(f"the answer never became {status}")
 
 
+@one_server
 @pytest.mark.parametrize(
     "body",
     [
