@@ -7,11 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
-from broker import Store
+from broker import Broker, Store
 from tests.conftest import Clock
 from tests.contract.asking import consumer, get, info, post, publish, settle, take
 from tests.contract.helpers import event, plain_read
 from tests.support.api import Json
+from tests.support.wire import until
 
 pytestmark = pytest.mark.anyio
 
@@ -60,12 +61,12 @@ async def test_c60_what_a_plain_client_has(http: httpx.AsyncClient, store: Store
     assert len(await take(http, 5)) == 3
 
 
-async def test_c60_a_waiting_call_gets_what_is_released(http: httpx.AsyncClient) -> None:
+async def test_c60_a_waiting_call_gets_what_is_released(http: httpx.AsyncClient, broker: Broker) -> None:
     await consumer(http)
     [message] = await publish(http, event(1))
     await take(http)
     waiting = asyncio.create_task(take(http, wait_for="20s"))
-    await asyncio.sleep(0.1)
+    await until(lambda: broker.waiting.count == 1)
     await post(http, RELEASE, {"ids": [message]})
     assert len(await asyncio.wait_for(waiting, 5)) == 1
 

@@ -16,7 +16,7 @@ import redis
 
 from broker.access.tokens import AccessTokens
 from broker.store.client import Store
-from tests.support.balanced import killing, run, three_servers
+from tests.support.balanced import killing, run, three_servers, within
 from tests.support.balancer import BINARY, balancing
 from tests.support.processes import ServeProcess
 from tests.support.slow_clients import slow
@@ -235,7 +235,7 @@ def test_c45_servers_drained_under_load_lose_nothing_and_end_in_time(servers: Se
 
     async def in_turn(done: asyncio.Event) -> int:
         for process in servers.processes:
-            await asyncio.sleep(0.5)
+            await within(done, 0.5)
             await asyncio.to_thread(drain, process)
         return len(servers.processes)
 

@@ -164,10 +164,11 @@ async def test_a_primary_dies_and_calls_ride_it_out(cluster: Cluster, broker: Br
 @pytest.mark.parametrize("how", ["killed", "hung"])
 async def test_what_a_replica_has_confirmed_outlives_its_primary(cluster: Cluster, broker: Broker, how: Literal["killed", "hung"]) -> None:
     async def lose_one() -> None:
-        await asyncio.sleep(1)
+        await reached(lambda: len(seen.delivered) > 100)
         await asyncio.to_thread(cluster.fail_over, cluster.primary_of("broker:{s0}"), how)
 
-    seen = await failover.run(cluster.url, 1, lose_one)
+    seen = failover.Seen()
+    await failover.run(cluster.url, 1, lose_one, seen)
     assert seen.confirmed
     assert seen.lost == set()
     assert not seen.refusals.keys() - {"OUTCOME_UNKNOWN", "STORE_UNAVAILABLE"}

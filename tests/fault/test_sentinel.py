@@ -44,7 +44,7 @@ async def test_what_a_replica_has_confirmed_outlives_its_primary(backend: str, h
     with guarded(binary_of(backend), replicas=2) as service:
 
         async def lose_one() -> None:
-            await asyncio.sleep(1)
+            await asyncio.to_thread(until, lambda: len(seen.delivered) > 100, "messages are delivered")
             await asyncio.to_thread(service.lose, how)
             fault, _ = service.faults[0]
             await asyncio.to_thread(until, lambda: seen.back(fault) < math.inf, "publishes are answered again")

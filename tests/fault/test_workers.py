@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from http_api.server.serve import OPEN_MODE_MARK
 from http_api.server.supervisor import Worker
 from tests.support.balanced import run, within
 from tests.support.processes import await_ready, free_port, serving
+from tests.support.redis_processes import until
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds worker processes in /proc")
 
@@ -29,14 +29,6 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="fi
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with a short path, for the socket in it."""
     return tmp_path_factory.mktemp("d") / "data"
-
-
-def until(true: Callable[[], bool], seconds: float = 15) -> None:
-    """Return when it is so."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_c46_every_worker_has_the_kind_of_a_stream_that_was_made_again(data_dir: Path) -> None:

@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+def until(condition: Callable[[], bool], what: str = "it is so", seconds: float = 30) -> None:
     """Return when a condition holds. AssertionError: it did not in time."""
     deadline = time.monotonic() + seconds
     while True:
