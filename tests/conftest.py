@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import httpx
 import pytest
@@ -15,6 +16,9 @@ from tests.support.clock import advance, shifted_library, shifted_scripts
 from tests.support.cluster import Cluster
 from tests.support.functions import broker_by_functions, load_library
 from tests.support.servers import BACKENDS, PrivateServer, running
+
+# `httpx.get` and its like read all certificates of the system, 23 ms of CPU for each call. One reading serves all.
+httpx._transports.default.create_ssl_context = lru_cache(httpx.create_ssl_context)  # type: ignore[attr-defined]
 
 
 @pytest.fixture

@@ -78,12 +78,14 @@ class ServeProcess:
 def await_ready(url: str, timeout: float = 30) -> None:
     """Return when a server at `url` is ready. TimeoutError."""
     deadline = time.monotonic() + timeout
-    while True:
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(url + "/health/ready").status_code == 200:
-                return
-        if time.monotonic() > deadline:
-            raise TimeoutError(url)
+    with httpx.Client(base_url=url) as client:
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                if client.get("/health/ready", headers={"Connection": "close"}).status_code == 200:
+                    return
+            if time.monotonic() > deadline:
+                raise TimeoutError(url)
+            time.sleep(0.02)
 
 
 def free_port() -> int:
