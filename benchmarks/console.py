@@ -17,7 +17,7 @@ import time
 import httpx
 from playwright.sync_api import Browser, sync_playwright
 
-from benchmarks.processes import serving
+from tests.support.processes import serving
 
 STREAM = "large"
 FIRST_MS = {200: 300.0, 1000: 1000.0}

@@ -22,7 +22,7 @@ import redis.asyncio
 import uvloop
 
 from benchmarks.http_load import BODY, Connection, publishing
-from benchmarks.processes import cpu_us, serving, valkey_pid
+from tests.support.processes import cpu_us, serving, valkey_pid
 
 NEEDLE = "order 4711"
 MOST_MS, MOST_BYTES = 50.0, 8 << 20

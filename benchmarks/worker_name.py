@@ -17,7 +17,7 @@ import msgspec
 import uvloop
 
 from benchmarks.http_load import BODY, Connection
-from benchmarks.processes import cpu_us, serving, valkey_pid
+from tests.support.processes import cpu_us, serving, valkey_pid
 
 MOST, AT = 1.10, 100
 CALLS = {1: 300, 10: 200}  # of next in a turn, and as many of ack; else
