@@ -1,6 +1,9 @@
 """Everything mixed under faults breaks no rule of the contract, and the checker that says so catches broken engines."""
 
 import asyncio
+import fcntl
+import json
+import os
 from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
@@ -51,7 +54,25 @@ async def broken_rules(url: str, mutant: Mutant | None, directory: Path) -> set[
 
 @pytest.fixture(scope="module")
 def caught(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """The rules that each mutant broke, and those that the engine itself did, whose name is empty."""
+    """The rules that each mutant broke, and those that the engine itself did, whose name is empty.
+
+    The first of several pytest workers plays the rounds, and the others read what it found.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with (shared / "caught.json").open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        text = file.read()
+        if not text:
+            text = json.dumps({name: sorted(rules) for name, rules in played(tmp_path_factory).items()})
+            file.write(text)
+    return {name: set(rules) for name, rules in json.loads(text).items()}
+
+
+def played(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """What the rounds of all engines break, by mutant."""
     found: dict[str, set[str]] = defaultdict(set)
     left: list[Mutant | None] = [*reversed(MUTANTS), None]
 
