@@ -17,8 +17,8 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.support.processes import ServeProcess
 from http_api.monitoring.tracing import Plan, begin, plan
+from tests.support.processes import ServeProcess
 
 CALLER = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
 SECONDS_TO_STOP = 10  # C45
