@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+import httpx
+
+from benchmarks.processes import serving
 from http_api.cli.client import ClientSettings
 from http_api.problems import CODES
 from http_api.routes import OPERATIONS
@@ -70,6 +73,13 @@ def test_the_command_line_page_lists_every_command() -> None:
 def test_the_errors_page_lists_every_code_with_its_status() -> None:
     rows = {(int(status), code) for status, code in re.findall(r"^\| (\d+) \| `(\w+)` \|", reference("errors.md"), re.MULTILINE)}
     assert {(status, code) for status, codes in CODES.items() for code in codes} <= rows
+
+
+def test_the_metrics_page_lists_every_metric(tmp_path: Path) -> None:
+    with serving("--port", "0", "--data-dir", str(tmp_path)) as server:
+        text = httpx.get(f"{server.url}/metrics").text
+    listed = set(re.findall(r"^\| `(broker_\w+)` \|", reference("metrics.md"), re.MULTILINE))
+    assert set(re.findall(r"^# TYPE (broker_\w+) ", text, re.MULTILINE)) == listed
 
 
 def test_every_decision_is_listed_under_its_title() -> None:
