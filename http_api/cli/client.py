@@ -54,7 +54,8 @@ class Client:
             return reply.content
         try:
             problem = reply.json()
-            raise Refused(f"{problem['code']}: {problem['summary']}")
+            how = " Give --token, or set BROKER_TOKEN." if reply.status_code == 401 else ""
+            raise Refused(f"{problem['code']}: {problem['summary']}{how}")
         except (ValueError, KeyError, TypeError) as exc:
             raise Refused(f"{self.url} answered {reply.status_code}; is it a broker?") from exc
 

@@ -167,7 +167,7 @@ def test_commands_at_a_server(
 
     refused(capfd, *command.split(), *wrong, *there, status=status)
     assert NOBODY in refused(capfd, *command.split(), *good, "--url", NOBODY, status=1)
-    assert "UNAUTHENTICATED" in refused(capfd, *command.split(), *good, "--url", server.url, "--token", "wrong", status=1)
+    assert "set BROKER_TOKEN" in refused(capfd, *command.split(), *good, "--url", server.url, "--token", "wrong", status=1)
     found, out, err = run(capfd, *command.split(), *good, *there)
     assert (found, err) == (0, ""), err
     for line in out.splitlines() if command not in ("publish", "top", "consumer why") else ():
