@@ -77,6 +77,8 @@ def handle(message: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python worker.py CONSUMER")
     worker = Worker(sys.argv[1])
     signal.signal(signal.SIGTERM, worker.stop)
     signal.signal(signal.SIGINT, worker.stop)
