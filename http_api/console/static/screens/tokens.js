@@ -39,7 +39,7 @@ function List() {
   ];
   return html`<h1>Tokens</h1>
     ${made ? html`<section class="card made" aria-label="The new token"><p><b>${made.name}</b> is made. This is the only time that its text is shown:</p><${Copy} label="token" text=${made.token} /><p><button onClick=${() => setMade(null)}>I have it</button></p></section>` : null}
-    <${Loaded} live=${live}>${({ data }) => html`<${Table} caption="Access tokens" columns=${columns} rows=${data} keyOf=${(token) => token.name} empty="No token was made." />`}<//>
+    <${Loaded} live=${live}>${({ data }) => html`<${Table} caption="Access tokens" columns=${columns} rows=${data} keyOf=${(token) => token.name} empty="There are no tokens." />`}<//>
     <form class="card" onSubmit=${create}><h2>New token</h2><div class="grid">${input("name", "Name", "Whose it is.")}
       ${input("scopes", "Scopes", "admin, read, publish:STREAM, consume:CONSUMER, manage:CONSUMER, or :* for all; separated by commas.")}${input("expires_in", "Expires in", "Such as 12h or 90d; empty: never.")}</div>
       <p class="buttons"><button class="first" disabled=${!form.name || !form.scopes}>Create the token</button></p></form>`;
