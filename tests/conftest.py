@@ -11,10 +11,11 @@ from broker import Broker, Store
 from broker.access.tokens import AccessTokens, OpenMode
 from http_api.app import create_app
 from http_api.settings import Settings
-from tests.support.api import Api, HttpApi, LibraryApi
+from tests.support.api import Api, HttpApi
 from tests.support.clock import advance, shifted_library, shifted_scripts
 from tests.support.cluster import Cluster
 from tests.support.functions import broker_by_functions, load_library
+from tests.support.library_api import LibraryApi
 from tests.support.servers import BACKENDS, PrivateServer, running
 
 # `httpx.get` and its like read all certificates of the system, 23 ms of CPU for each call. One reading serves all.

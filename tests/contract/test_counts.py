@@ -23,7 +23,8 @@ from tests.contract.helpers import (
     take,
     tokens,
 )
-from tests.support.api import Api, Json, LibraryApi
+from tests.support.api import Api, Json
+from tests.support.library_api import LibraryApi
 from tests.support.servers import everywhere
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,8 @@ from broker import Broker, ConsumerSpec, Store
 from broker.commands.functions import function_name
 from broker.store.embedded import Embedded
 from tests.contract.helpers import counts, event, info, plain_ack, plain_read
-from tests.support.api import HttpApi, LibraryApi
+from tests.support.api import HttpApi
+from tests.support.library_api import LibraryApi
 
 pytestmark = pytest.mark.anyio
 MESSAGES = 600

@@ -11,9 +11,10 @@ from broker import Broker, Store
 from broker.store.embedded import Embedded
 from tests.conftest import Clock
 from tests.contract.helpers import TIME, data, event, publish_each, record, refused, take
-from tests.support.api import Api, Json, LibraryApi, Refused
+from tests.support.api import Api, Json, Refused
 from tests.support.clock import shifted_scripts
 from tests.support.cluster import Cluster
+from tests.support.library_api import LibraryApi
 
 pytestmark = pytest.mark.anyio
 

@@ -22,9 +22,10 @@ from tests.fault.history.lanes import Plain
 from tests.fault.history.operations import History
 from tests.fault.history.recorder import Recorder
 from tests.fault.history.rounds import play
-from tests.support.api import HttpApi, LibraryApi
+from tests.support.api import HttpApi
 from tests.support.cutting import proxy
 from tests.support.functions import broker_by_functions, load_library
+from tests.support.library_api import LibraryApi
 from tests.support.processes import ServeProcess, free_port
 
 MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a directory of its own is made there

@@ -17,8 +17,9 @@ from http_api.app import create_app
 from http_api.settings import Settings
 from tests.fault.history.lanes import Plain
 from tests.fault.history.recorder import Recorder
-from tests.support.api import Api, HttpApi, LibraryApi
+from tests.support.api import Api, HttpApi
 from tests.support.functions import broker_by_functions, load_library
+from tests.support.library_api import LibraryApi
 
 
 @dataclass(frozen=True)
