@@ -1,7 +1,6 @@
-"""C22: the clock of Redis steps, and what waits for a span of time is delayed by one such span at most; so it is of all spans."""
+"""C22: the clock of Redis steps, and what a consumer waits for is delayed by one more span at most."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,50 +9,17 @@ import pytest
 from broker import Store
 from tests.conftest import Clock
 from tests.contract.delivering import consumer, publish
-from tests.contract.helpers import counted, counts, data, event, plain_ack, plain_add, plain_read, publish_each, statuses, tokens
+from tests.contract.helpers import counted, counts, data, plain_ack, plain_add, plain_read, publish_each, tokens
+from tests.contract.spans import HOUR, SPAN, STEPS, delivered, one_span_more, when
 from tests.support.api import Api, Json
 
 pytestmark = pytest.mark.anyio
-HOUR = 3_600_000
-SPAN = 10_000  # of ack waits, delays and backoff here
-STEPS = [-20_000, -HOUR]
+
 KINDS: list[Json] = [
     {}, {"stream_id": "records"}, {"filters": {"provider": "crm"}}, {"ordering": "key"}, {"max_deliver": 2},
     {"filters": {"provider": "crm"}, "ordering": "key"},
 ]  # fmt: skip
 IDS = ["plain", "records", "filtered", "key", "max_deliver", "filtered-key"]
-
-
-async def when(clock: Clock, happened: Callable[[], Awaitable[bool]], every: int = SPAN // 5, within: int = 10 * SPAN) -> int:
-    """How many ms pass until it has happened, looked at now and then."""
-    elapsed = 0
-    while not await happened():
-        assert elapsed < within, "it did not happen"
-        await clock.advance(every)
-        elapsed += every
-    return elapsed
-
-
-def delivered(api: Api, count: int, deliver_count: int = 2) -> Callable[[], Awaitable[bool]]:
-    """Whether `next` gives so many again, all at once."""
-
-    async def look() -> bool:
-        batch = await api.next("c", 100)
-        found = [number for _, number in counted(batch)]
-        assert found in ([], [deliver_count] * count)
-        return found != []
-
-    return look
-
-
-async def one_span_more(clock: Clock, step: int, span: int, happened: Callable[[], Awaitable[bool]]) -> None:
-    """What was to happen after a span, of which half passes before the clock steps back, happens after the span or one more."""
-    assert not await happened()
-    await clock.advance(span // 2)
-    assert not await happened()
-    await clock.advance(step)
-    elapsed = span // 2 + await when(clock, happened, span // 5)
-    assert span <= elapsed <= 2 * span
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -273,80 +239,6 @@ async def test_c42_a_key_that_a_plain_client_freed_is_found_after_a_step(api: Ap
     assert await plain_ack(store, "c", ids[0]) == 1
     await clock.advance(1100)
     assert data(await api.next("c", 9)) == [2]
-
-
-@pytest.mark.parametrize("step", STEPS)
-async def test_c12_the_dedupe_window_lasts_one_more_at_most(api: Api, clock: Clock, step: int) -> None:
-    await api.create_stream(name="s", kind="events", dedupe_window_ms=SPAN)
-
-    async def is_new() -> bool:
-        return statuses(await api.publish("s", [event(1, id="e")])) == ["created"]
-
-    assert await is_new()
-    await one_span_more(clock, step, SPAN, is_new)
-    assert not await is_new()
-
-
-async def test_c12_an_id_of_an_hour_that_is_taken_back_is_remembered_for_its_window(api: Api, clock: Clock) -> None:
-    await api.create_stream(name="s", kind="events", dedupe_window_ms=SPAN)
-
-    async def is_new() -> bool:
-        return statuses(await api.publish("s", [event(1, id="e")])) == ["created"]
-
-    for _ in range(3):
-        await clock.advance(HOUR)
-        assert await is_new()
-        await clock.advance(-HOUR)
-        assert SPAN <= await when(clock, is_new) <= 2 * SPAN
-
-
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("fields", [{}, {"filters": {"provider": "crm"}}, {"ordering": "key"}], ids=["plain", "filtered", "key"])
-async def test_c40_a_time_to_live_lasts_one_more_at_most(api: Api, clock: Clock, fields: Json, step: int) -> None:
-    await consumer(api, **fields)
-    await api.publish("events", [event(1, ttl_ms=SPAN), event(2)])
-
-    async def lapsed() -> bool:
-        return (await counts(api, "c"))[0] == 1
-
-    await one_span_more(clock, step, SPAN, lapsed)
-    assert data(await api.next("c", 9)) == [2]
-
-
-@pytest.mark.parametrize("step", STEPS)
-async def test_c7_events_grow_too_old_one_span_later_at_most(api: Api, clock: Clock, step: int) -> None:
-    await api.create_stream(name="s", kind="events", max_age_ms=SPAN)
-    await publish_each(api, [1, 2], "s")
-
-    async def gone() -> bool:
-        return not data(await api.messages("s"))
-
-    await one_span_more(clock, step, SPAN, gone)
-
-
-@pytest.mark.parametrize("step", STEPS)
-async def test_c7_events_published_after_a_step_live_for_their_time(api: Api, clock: Clock, step: int) -> None:
-    await api.create_stream(name="s", kind="events", max_age_ms=SPAN)
-    await publish_each(api, [0], "s")
-    await clock.advance(step)
-    for n in range(1, 12):
-        await publish_each(api, [n], "s")
-        held = data(await api.messages("s"))
-        assert set(range(n - 4, n + 1)) - {-4, -3, -2, -1} <= set(held), "of the last 8 s"
-        assert min(held) >= n - 10, "not older than 20 s"
-        await clock.advance(SPAN // 5)
-
-
-@pytest.mark.parametrize("step", STEPS)
-async def test_c40_a_delivery_date_is_one_of_the_clock_as_it_is(api: Api, clock: Clock, step: int) -> None:
-    await consumer(api)
-    at = datetime.fromtimestamp((datetime.now(UTC).timestamp() * 1000 + step + 60_000) / 1000, UTC).isoformat()
-    await clock.advance(step)
-    await api.publish("events", [event(1, deliver_at=at)])
-    await clock.advance(55_000)
-    assert data(await api.next("c")) == []
-    await clock.advance(6_000)
-    assert data(await api.next("c")) == [1]
 
 
 async def test_c22_a_waiting_call_is_answered_after_a_step(api: Api, clock: Clock) -> None:
