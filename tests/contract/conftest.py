@@ -1,10 +1,12 @@
 """The contract's tests run on each kind of server, and on a cluster of six."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.support.clock import shifted_library
+from broker import Broker, Store
+from tests.contract.measuring import ROOM
+from tests.support.clock import shifted_library, shifted_scripts
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.functions import load_library
 from tests.support.servers import BACKENDS, PrivateServer, binary_of, running
@@ -32,3 +34,10 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[PrivateServer | Clu
         for primary in cluster.primaries():
             load_library(primary.url, shifted_library(clustered=True))
         yield cluster
+
+
+@pytest.fixture
+async def small(redis_server: PrivateServer | Cluster, store: Store, clustered: bool) -> AsyncIterator[Broker]:
+    """A broker whose answers have room for some messages."""
+    async with Broker(Store.from_url(redis_server.url), scripts=shifted_scripts(clustered, ROOM)) as broker:
+        yield broker

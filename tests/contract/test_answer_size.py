@@ -1,79 +1,20 @@
-"""C54: an answer is bounded in bytes, with one message at least, and what did not fit comes with the next one."""
+"""C54: the answer of a `next` is bounded in bytes, with one message at least, and what did not fit comes with the next one."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
 
 import httpx
 import pytest
 
 from broker import Broker, Nack, Store
-from broker.access.tokens import AccessTokens, OpenMode
 from broker.commands.scripts import MAX_ANSWER_BYTES
-from broker.store.embedded import Embedded
-from http_api.app import create_app
-from http_api.settings import Settings
 from tests.conftest import Clock
 from tests.contract.delivering import STREAMS, WAIT, consumer
 from tests.contract.helpers import body, counts, event, plain_add, tokens
+from tests.contract.measuring import IDS, KINDS, all_of, measured, numbers, publish, text
 from tests.support.api import HttpApi, Json
-from tests.support.clock import shifted_scripts
-from tests.support.cluster import Cluster
 
 pytestmark = pytest.mark.anyio
-ROOM = 20_000
-SIZE = 3_000  # of a message: five or more of them fit, ten do not
-KINDS: list[Json] = [
-    {}, {"stream_id": "records"}, {"filters": {"provider": "crm"}}, {"ordering": "key"}, {"stream_id": "records", "ordering": "key"},
-]  # fmt: skip
-IDS = ["plain", "records", "filtered", "key", "records-key"]
-
-
-@pytest.fixture
-async def small(redis_server: Embedded | Cluster, store: Store, clustered: bool) -> AsyncIterator[Broker]:
-    """A broker whose answers have room for some messages."""
-    async with Broker(Store.from_url(redis_server.url), scripts=shifted_scripts(clustered, ROOM)) as broker:
-        yield broker
-
-
-@pytest.fixture
-async def api(small: Broker) -> AsyncIterator[HttpApi]:
-    """The HTTP API over it. No answer is larger than what it may be."""
-    tokens = AccessTokens(small.store, open_mode=OpenMode())
-    await tokens.start()
-
-    async def measure(reply: httpx.Response) -> None:
-        assert len(await reply.aread()) <= ROOM or reply.request.url.path.endswith("/alone/next")
-
-    transport = httpx.ASGITransport(create_app(small, tokens, Settings()))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", event_hooks={"response": [measure]}) as client:
-        yield HttpApi(client)
-    await tokens.close()
-
-
-def text(n: int, size: int = SIZE) -> str:
-    return f"{n} ".ljust(size, "x")
-
-
-async def publish(api: HttpApi, count: int, stream: str = "events", first: int = 0) -> None:
-    """Events with data of some 3 KB that begin with 0, 1, …"""
-    keys = [{"key": str(n)} if stream == "events" else {} for n in range(first, first + count)]
-    await api.publish(stream, [event(text(n), id=str(n), **key) for n, key in enumerate(keys, first)])
-
-
-def numbers(rows: list[Json]) -> list[int]:
-    return [int(body(row)["data"].split()[0]) for row in rows]
-
-
-async def all_of(api: HttpApi, count: int, name: str = "c") -> list[int]:
-    """What calls of `next` for a thousand give until so many have come; each gives some, and none all."""
-    given: list[int] = []
-    while len(given) < count:
-        batch = await api.next(name, 1000)
-        assert 1 <= len(batch["data"]) < 10
-        given += numbers(batch["data"])
-        assert batch["info"]["num_ack_pending"] == len(given)
-    return given
+api = measured
 
 
 @pytest.mark.parametrize("fields", KINDS, ids=IDS)
@@ -206,65 +147,6 @@ async def test_c54_a_min_batch_that_does_not_fit_is_given_in_part(api: HttpApi) 
     assert numbers(batch["data"]) == list(range(len(batch["data"])))
 
 
-@pytest.mark.parametrize("fields", KINDS, ids=IDS)
-async def test_c54_peek_shows_what_fits(api: HttpApi, fields: Json) -> None:
-    await consumer(api, **fields)
-    await publish(api, 40, fields.get("stream_id", "events"))
-    shown = numbers(await api.peek("c", 1000))
-    assert shown == list(range(len(shown)))
-    assert 1 <= len(shown) < 10
-    out = tokens(await api.next("c", 1000))
-    await api.nack("c", out, delay_ms=0)
-    assert numbers(await api.peek("c", 1000)) == shown
-
-
-async def pages(read: Any, **query: Any) -> list[int]:
-    """All rows, page by page; each page but the last has some."""
-    found: list[int] = []
-    after: str | None = None
-    while True:
-        page = await read(**({"after": after} if after else {}), limit=1000, **query)
-        assert len(page["data"]) < 10
-        found += numbers(page["data"])
-        after = page["next"]
-        if after is None:
-            return found
-        assert page["data"]
-
-
-@pytest.mark.parametrize("stream", STREAMS)
-async def test_c54_pages_of_messages_hold_what_fits(api: HttpApi, stream: str) -> None:
-    await publish(api, 40, stream)
-    await api.publish(stream, [event(text(99), "erp:x", id="99")])
-
-    async def read(**query: Any) -> Json:
-        return await api.messages(stream, **query)
-
-    assert await pages(read) == [*range(40), 99]
-    assert await pages(read, collection_id="crm:contacts") == list(range(40))
-    assert await pages(read, collection_id="erp:x") == [99]
-
-
-@pytest.mark.parametrize("how", ["reject", "expiry"])
-async def test_c54_pages_of_dead_letters_hold_what_fits(api: HttpApi, clock: Clock, how: str) -> None:
-    await consumer(api, max_deliver=1)
-    await publish(api, 40)
-    for _ in range(40):
-        out = tokens(await api.next("c", 1000))
-        if how == "reject" and out:
-            await api.nack_each("c", [{"ack_token": token, "outcome": "reject"} for token in out])
-    await clock.advance(WAIT)
-    assert await counts(api, "c") == (0, 0, 40, 0)
-
-    async def read(**query: Any) -> Json:
-        return await api.dead_letters("c", **query)
-
-    assert await pages(read) == list(range(40))
-    assert await pages(read, reason="rejected") == (list(range(40)) if how == "reject" else [])
-    assert await api.redrive("c") == {"redriven": 40, "gone": 0}
-    assert sorted(await all_of(api, 40)) == list(range(40))
-
-
 async def test_c54_large_events_that_die_together_are_buried_step_by_step(api: HttpApi, small: Broker, clock: Clock) -> None:
     await consumer(api, max_deliver=1)
     await publish(api, 50)
@@ -303,47 +185,3 @@ async def test_c54_many_events_of_a_megabyte_are_answered_by_eight_mebibytes(htt
         assert len(reply.json()["data"]) >= 6
         given += [row["event"]["data"][0] for row in reply.json()["data"]]
     assert given == list(range(count))
-
-
-async def test_c54_a_page_of_what_is_out_holds_what_fits(api: HttpApi) -> None:
-    await consumer(api)
-    ids = [row["message_id"] for row in (await api.publish("events", [event(n) for n in range(60)]))["data"]]
-    out = tokens(await api.next("c", 60))
-    await api.nack_each("c", [{"ack_token": token, "reason": "\x01" * 1000, "delay_ms": 0} for token in out[:20]])
-    while (await api.next("c", 60))["data"]:
-        pass
-    found: list[str] = []
-    after: str | None = None
-    while len(found) < 60:
-        page = await api.pending("c", limit=1000, after=after)
-        assert page["data"]
-        found += [row["id"] for row in page["data"]]
-        after = page["next"]
-    assert (found, after) == (ids, None)
-
-
-async def listed(api: HttpApi, path: str) -> list[str]:
-    """The ids of all pages of a list; each page has some."""
-    found: list[str] = []
-    after: str | None = None
-    while True:
-        page = await api.call("GET", path, params={"limit": 1000, "after": after})
-        assert page["data"]
-        found += [row["id"] for row in page["data"]]
-        after = page["next"]
-        if after is None:
-            return found
-
-
-async def test_c54_a_list_of_consumers_holds_what_fits(api: HttpApi) -> None:
-    names = [f"c{n}" for n in range(10, 30)]
-    for name in names:
-        await consumer(api, name=name, filters={"collection_id": [f"{n}".ljust(200, "x") for n in range(20)]})
-    assert await listed(api, "/http-consumers") == names
-
-
-async def test_c54_a_list_of_streams_holds_what_fits(api: HttpApi) -> None:
-    names = [f"s{n}" for n in range(10, 30)]
-    for name in names:
-        await api.create_stream(name=name, metadata={"about": "x" * 4000})
-    assert await listed(api, "/streams") == ["events", "records", *names]
