@@ -1,14 +1,11 @@
 """Three servers behind haproxy, configured as compose.yaml has it: round robin, no stickiness (C21, C45, C46)."""
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import permutations
-from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +13,7 @@ import redis
 
 from broker.access.tokens import AccessTokens
 from broker.store.client import Store
+from tests.fault.calling import answered, call, data, fetch, make, publish, until
 from tests.support.balanced import killing, run, three_servers, within
 from tests.support.balancer import BINARY, balancing
 from tests.support.processes import ServeProcess
@@ -54,58 +52,6 @@ def servers() -> Iterator[Servers]:
     """Servers that are shared by the tests of this file; each test makes streams and consumers of its own."""
     with three_servers() as (processes, redis_url), balancing([process.url for process in processes]) as url:
         yield Servers(processes, redis_url, url)
-
-
-def until(true: Callable[[], bool], seconds: float = 5) -> None:
-    """Return when it is so."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def call(method: str, url: str, **options: Any) -> Any:
-    """The answer of a call that must succeed."""
-    return httpx.request(method, url, timeout=30, **options).raise_for_status().json()
-
-
-def make(url: str, name: str, **fields: Any) -> str:
-    """A stream and a consumer of this name; gives the consumer's path."""
-    call("POST", url + "/v1/streams", json={"name": name, "kind": "events"})
-    call("POST", url + "/v1/http-consumers", json={"name": name, "stream_id": name} | fields)
-    return f"/v1/http-consumers/{name}"
-
-
-def publish(url: str, stream: str, *data: Any) -> None:
-    """One event each."""
-    call("POST", f"{url}/v1/streams/{stream}/messages", json={"messages": [{"collection_id": "a:b", "data": d} for d in data]})
-
-
-def fetch(url: str, path: str, **asked: Any) -> Any:
-    """The answer of next."""
-    return call("GET", url + path + "/next", params=asked)
-
-
-def data(batch: Any) -> list[Any]:
-    """The data of a batch's messages."""
-    return [row["event"]["data"] for row in batch["data"]]
-
-
-@contextmanager
-def answered(*calls: Callable[[], Any]) -> Iterator[list[Any]]:
-    """Make calls side by side; when the block is left, they have all been answered."""
-    answers: list[Any] = []
-
-    def one(call: Callable[[], Any]) -> None:
-        answers.append(call())
-
-    threads = [threading.Thread(target=one, args=(call,)) for call in calls]
-    for thread in threads:
-        thread.start()
-    yield answers
-    for thread in threads:
-        thread.join(30)
-    assert len(answers) == len(calls)
 
 
 # -- round robin, one behaviour
