@@ -1,11 +1,14 @@
-"""A server and the command line at it, for the tests of the command `broker`."""
+"""A server and the command line at it, for the tests of the command `broker`; a broker for those of costs."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from broker import Broker, Store
+from broker.commands.scripts import Scripts, prelude
+from broker.store.embedded import Embedded
 from tests.support.command_line import Cli
 from tests.support.processes import ServeProcess, serving
 
@@ -37,3 +40,12 @@ def stream(cli: Cli, request: pytest.FixtureRequest) -> Iterator[str]:
     httpx.post(cli.url + "/v1/http-consumers", json={"name": name, "stream_id": name}).raise_for_status()
     yield name
     httpx.delete(cli.url + f"/v1/streams/{name}", params={"force": "true"}).raise_for_status()
+
+
+@pytest.fixture
+async def plain(redis_server: Embedded, store: Store) -> AsyncIterator[Broker]:
+    """A broker whose calls are counted in round trips. Its scripts keep the stream's time once, not every few ms."""
+    text = prelude().replace("KEEP_MS = 10\n", "KEEP_MS = 1e9\n")
+    assert text != prelude()
+    async with Broker(Store.from_url(redis_server.url), scripts=Scripts(text)) as broker:
+        yield broker

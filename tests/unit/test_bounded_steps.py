@@ -13,7 +13,7 @@ from broker.commands.engine import AGAIN
 from broker.errors import ConsumerNotFound, StreamNotFound
 from broker.streams.search import Search
 from tests.conftest import Clock
-from tests.unit.test_costs import commands, work_of
+from tests.unit.counting import commands, work_of
 
 pytestmark = pytest.mark.anyio
 

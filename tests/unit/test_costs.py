@@ -5,58 +5,17 @@ A row that grows makes the operation slower for everyone; change it only with a 
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-import msgspec
 import pytest
 
-from broker import Broker, ConsumerSpec, Filters, Nack, Store, StreamSpec
-from broker.commands.scripts import Scripts, prelude
+from broker import Broker, ConsumerSpec, Filters, Nack, Store
 from broker.consumers.filters import filter_id
-from broker.store.embedded import Embedded
 from broker.store.urls import from_url
-from tests.support.clock import advance, shifted_scripts
+from tests.unit.counting import KINDS, Costs, cost, expired, once, publish, until_read
 
 pytestmark = pytest.mark.anyio
-
-Costs = dict[str, int]
-
-
-@pytest.fixture
-async def plain(redis_server: Embedded, store: Store) -> AsyncIterator[Broker]:
-    """A broker whose calls are counted in round trips. Its scripts keep the stream's time once, not every few ms."""
-    text = prelude().replace("KEEP_MS = 10\n", "KEEP_MS = 1e9\n")
-    assert text != prelude()
-    async with Broker(Store.from_url(redis_server.url), scripts=Scripts(text)) as broker:
-        yield broker
-
-
-async def cost(broker: Broker, store: Store, call: Callable[[], Awaitable[object]]) -> Costs:
-    """The commands that Redis ran for a call; `evalsha` = round trips."""
-    await call()  # scripts are loaded, streams looked up
-    await store.call("CONFIG", "RESETSTAT")
-    await call()
-    return await commands(store)
-
-
-async def commands(store: Store) -> Costs:
-    """The commands that Redis ran since its counters were reset."""
-    lines = (await store.call("INFO", "commandstats")).decode().split()
-    rows = [line.removeprefix("cmdstat_").split(":calls=") for line in lines if line.startswith("cmdstat_")]
-    return {name: int(rest.split(",")[0]) for name, rest in rows if name not in ("info", "config|resetstat")}
-
-
-async def publish(broker: Broker, count: int, stream: str = "events") -> None:
-    await broker.publish(stream, [{"collection_id": "a:b", "upstream_id": str(n), "data": n} for n in range(count)])
-
-
-async def until_read(broker: Broker, store: Store) -> None:
-    """Take messages until the script `read` is used, and let it be long until plain clients are looked for."""
-    await broker.next("c")
-    await store.call("HSET", "broker:{events}:consumer:c", "synced_at", 2**43)
-    for _ in range(9):
-        await broker.next("c")
 
 
 NEXT = {"evalsha": 1, "hmget": 2, "time": 1, "xpending": 1, "exists": 2, "hset": 1, "zcard": 1}
@@ -144,100 +103,6 @@ async def test_publishing_records(plain: Broker, store: Store) -> None:
     }  # fmt: skip
 
 
-# What upkeep a script may do, in commands: its work is 500 units, and most commands are worth more than one.
-MOST = 600
-
-
-async def work_of(store: Store, call: Awaitable[object]) -> int:
-    """How many commands Redis ran for a call."""
-    await store.call("CONFIG", "RESETSTAT")
-    await call
-    return sum((await commands(store)).values())
-
-
-async def steps_of(broker: Broker, store: Store, consumer: str, command: str = "consumer_info") -> list[int]:
-    """The commands of each call until the consumer's index is whole."""
-    engine, counts, reply = broker.streams._engine, [], [1]
-
-    async def step() -> None:
-        reply[:] = await engine.run(command, "s", consumer)
-
-    while reply[0] == 1:
-        counts.append(await work_of(store, step()))
-    return counts
-
-
-def collections(count: int, version: int = 0, **fields: object) -> list[dict[str, object]]:
-    """Messages of as many collections."""
-    return [{"collection_id": f"c:{n}", "upstream_id": str(n), "data": version} | fields for n in range(count)]
-
-
-async def many_filters(broker: Broker, kind: Literal["records", "events"], count: int = 40) -> None:
-    """Consumers with a filter each, all of which match the collections."""
-    await broker.streams.create(StreamSpec(name="s", kind=kind))
-    for n in range(count):
-        patterns = ["c:*", f"only:{n}"]
-        await broker.consumers.create(ConsumerSpec(name=f"c{n}", stream_id="s", filters=Filters(collection_id=patterns)))
-
-
-@pytest.mark.parametrize("kind", ["events", "records"])
-async def test_a_publish_leaves_to_others_what_takes_too_long(plain: Broker, store: Store, kind: Literal["records", "events"]) -> None:
-    """However many filters match, a publish costs about what it costs without, and each step after it is bounded."""
-    await many_filters(plain, kind)
-    for version in range(2):  # the second one takes old versions out of their indexes, too
-        own = await work_of(store, plain.publish("s", collections(400, version)))
-        assert own < 400 + MOST
-        steps = await steps_of(plain, store, "c7")
-        assert len(steps) > 10
-        assert max(steps) < MOST
-        held = 400 if kind == "records" else 400 * (version + 1)
-        assert {(await plain.consumers.get(f"c{n}")).info.num_pending for n in range(40)} == {held}
-        assert (await store.call("EXISTS", "broker:{s}:leaving"), await store.call("HEXISTS", "broker:{s}:filters", "#from")) == (0, 0)
-
-
-async def test_plain_entries_are_counted_and_indexed_in_bounded_steps(plain: Broker, store: Store) -> None:
-    await many_filters(plain, "events")
-    for n in range(300):
-        await store.call("XADD", "broker:{s}:log", "*", "collection_id", f"c:{n}", "data", "1")
-    steps = await steps_of(plain, store, "c0")
-    assert len(steps) > 10
-    assert max(steps) < MOST
-    assert (await plain.next("c39", 1000)).num_ack_pending == 300
-
-
-async def test_an_index_is_built_in_bounded_steps(plain: Broker, store: Store) -> None:
-    await plain.streams.create(StreamSpec(name="s", kind="events"))
-    for version in range(3):
-        await plain.publish("s", collections(1000, version))
-    canonical = Filters(collection_id=[f"c:{n}" for n in range(0, 1000, 2)]).canonical()
-    fields = ("c", "all", filter_id(canonical), canonical, "ack_wait_ms", 30000, "max_deliver", -1,
-              "max_ack_pending", 9999, "max_waiting", 9, "backoff_ms", "", "ordering", "none")  # fmt: skip
-    await store.call("HSET", "broker:consumers", "c", "s")
-    await plain.streams._engine.run_ready("consumer_create", "s", *fields)  # what shows a consumer also builds its index
-    steps = await steps_of(plain, store, "c")
-    assert len(steps) > 10
-    assert max(steps) < MOST
-    assert (await plain.next("c", 1)).num_pending == 1499
-
-
-async def test_a_large_filter_costs_its_own_patterns_only(plain: Broker, store: Store) -> None:
-    """Whatever other filters there are, and a publish that matches few costs the same."""
-    await plain.streams.create(StreamSpec(name="s", kind="events"))
-
-    async def create(n: int) -> int:
-        filters = Filters(collection_id=[f"l{n}:{i}" for i in range(1000)], provider=["*", "p"])
-        return await work_of(store, plain.consumers.create(ConsumerSpec(name=f"c{n}", stream_id="s", filters=filters)))
-
-    await plain.publish("s", collections(1))
-    costs = [await create(n) for n in range(20)]
-    assert max(costs[1:]) == min(costs[1:]) < 60
-    one = await work_of(store, plain.publish("s", [{"collection_id": "l3:9", "data": 1}] * 10))
-    deleted = [await work_of(store, plain.consumers.delete(f"c{n}")) for n in range(20)]
-    assert max(deleted) < 60
-    assert one < 30
-    assert await store.call("EXISTS", "broker:{s}:filters", "broker:{s}:routes", "broker:{s}:leaving") == 0
-
-
 async def test_calls_that_come_together_share_scripts(plain: Broker, store: Store) -> None:
     await plain.consumers.create(ConsumerSpec(name="c", stream_id="events"))
     await publish(plain, 200)
@@ -283,105 +148,6 @@ async def test_a_caller_that_goes_away_in_its_round_takes_nothing(plain: Broker,
     again = await plain.next("c", wait_ms=5000)
     assert [row.deliver_count for row in (*first.deliveries, *again.deliveries)] == [1, 1]
     assert first.deliveries[0].id != again.deliveries[0].id
-
-
-@pytest.fixture
-async def shifted(redis_server: Embedded, store: Store) -> AsyncIterator[Broker]:
-    """A broker with the clock of the tests, which costs some commands of its own."""
-    async with Broker(Store.from_url(redis_server.url), scripts=shifted_scripts()) as broker:
-        yield broker
-
-
-async def expired(broker: Broker, store: Store, fields: dict[str, Any], count: int, times: int = 1) -> None:
-    """So many deliveries of a worker that has died, their ack wait over for the `times`-th time."""
-    stream = fields.get("stream_id", "events")
-    spec = {"name": "c", "stream_id": stream, "ack_wait_ms": 60_000} | fields
-    await broker.consumers.create(msgspec.convert(spec, ConsumerSpec))
-    await broker.publish(stream, [{"collection_id": "a:b", "upstream_id": str(n), "data": n} for n in range(count)])
-    for number in range(1, times + 1):
-        assert [d.deliver_count for d in (await broker.next("c", 1000)).deliveries] == [number] * count
-        await advance(store, 60_000)
-
-
-KINDS: list[dict[str, Any]] = [{}, {"stream_id": "records"}, {"filters": {"provider": "a"}}, {"ordering": "key"}]
-
-
-@pytest.mark.parametrize("times", [1, 2, 3])
-@pytest.mark.parametrize("fields", KINDS, ids=["plain", "records", "filtered", "key"])
-async def test_redelivering_1000_of_a_worker_that_died_costs_one_claim(
-    shifted: Broker, store: Store, fields: dict[str, Any], times: int
-) -> None:
-    await expired(shifted, store, fields, 1000, times)
-    found = await once(store, lambda: shifted.next("c", 1000))
-    assert found.get("xclaim", 0) + found.get("xautoclaim", 0) == 1
-    assert found["xpending"] < (150 if fields.get("ordering") else 10)  # once a second some 100 keys are looked at for plain XACKs
-    assert found["zadd"] < 10
-    assert await taken(shifted) == [times + 1] * 1000
-
-
-async def test_redelivering_1000_is_one_claim_where_some_between_them_were_acked(shifted: Broker, store: Store) -> None:
-    await expired(shifted, store, {}, 1000, 0)
-    given = (await shifted.next("c", 1000)).deliveries
-    await shifted.ack("c", [d.ack_token for d in given[::2]])
-    await advance(store, 60_000)
-    found = await once(store, lambda: shifted.next("c", 1000))
-    assert (found["xautoclaim"], found.get("xclaim", 0)) == (1, 0)
-    assert await taken(shifted) == [2] * 500
-
-
-@pytest.mark.parametrize("what", ["extended", "nacked"])
-async def test_redelivering_1000_is_a_claim_a_delivery_number_where_some_were_extended_or_nacked(
-    shifted: Broker, store: Store, what: str
-) -> None:
-    await expired(shifted, store, {}, 1000, 0)
-    given = [d.ack_token for d in (await shifted.next("c", 1000)).deliveries]
-    if what == "extended":
-        await shifted.extend("c", given[::7])
-    else:
-        await shifted.nack("c", [Nack(token, 0) for token in given[::7]])
-        await shifted.next("c", 100)
-    await advance(store, 60_000)
-    found = await once(store, lambda: shifted.next("c", 1000))
-    assert found.get("xclaim", 0) + found.get("xautoclaim", 0) <= 2
-    assert found["xpending"] < 2 * 143 + 20  # 143 stand apart
-    assert len(await taken(shifted)) == 1000
-
-
-async def test_delivering_1000_that_were_nacked_costs_a_claim_or_two(shifted: Broker, store: Store) -> None:
-    await expired(shifted, store, {}, 1000, 0)
-    await shifted.nack("c", [Nack(d.ack_token, 0) for d in (await shifted.next("c", 1000)).deliveries])
-    found = await once(store, lambda: shifted.next("c", 1000))
-    assert (found["xclaim"], found.get("xautoclaim", 0)) == (1, 0)
-    assert await taken(shifted) == [2] * 1000
-
-
-async def test_a_batch_of_10_of_1000_expired_ones_looks_at_few(shifted: Broker, store: Store) -> None:
-    await expired(shifted, store, {}, 1000)
-    found = await once(store, lambda: shifted.next("c", 10))
-    assert found.get("xclaim", 0) + found.get("xautoclaim", 0) == 1
-    assert found["xpending"] < 10
-    assert await taken(shifted) == [2] * 10 + [1] * 990
-
-
-async def test_1000_that_die_by_expiry_are_claimed_by_none(shifted: Broker, store: Store) -> None:
-    await expired(shifted, store, {"max_deliver": 1}, 1000)
-    found = await once(store, lambda: shifted.next("c", 1000))
-    assert found.get("xclaim", 0) + found.get("xautoclaim", 0) == 0
-    assert found["xack"] < 10
-    assert (await shifted.consumers.get("c")).info.num_dead == 1000
-
-
-async def once(store: Store, call: Callable[[], Awaitable[object]]) -> Costs:
-    """The commands that Redis ran for a call that cannot be made twice, and those of the tests' clock."""
-    await store.call("CONFIG", "RESETSTAT")
-    await call()
-    return await commands(store)
-
-
-async def taken(broker: Broker) -> list[int]:
-    """The deliver counts of what is out."""
-    rows, _ = await broker.deliveries.pending("c", limit=1000)
-    return [row.deliver_count for row in rows]
 
 
 async def a_second_later(store: Store, stream: str, call: Callable[[], Awaitable[object]]) -> Costs:
