@@ -108,6 +108,15 @@ def size_of(row: msgspec.Struct) -> int:
     return len(msgspec.json.encode(row)) + 1
 
 
+def fitting(rows: Sequence[msgspec.Struct], room: int) -> int:
+    """How many rows of a list an answer has room for, the first in any case."""
+    for count, row in enumerate(rows):
+        room -= size_of(row)
+        if count and room < 0:
+            return count
+    return len(rows)
+
+
 def flatten(rows: Iterable[Iterable[Argument]]) -> list[Argument]:
     """Rows of arguments as the one list that a script takes."""
     return [argument for row in rows for argument in row]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from broker.commands.engine import MESSAGE_BYTES, Engine, flatten, size_of
+from broker.commands.engine import MESSAGE_BYTES, Engine, fitting, flatten
 from broker.commands.group_commit import GroupCommit
 from broker.commands.replies import Again, DeliveryRows, NextHead, Page, PendingRows, taken_apart
 from broker.consumers import ack_tokens
@@ -204,16 +204,15 @@ class Deliveries:
         """A page of what is out, in stream order, and the cursor of the next one (C36)."""
         _, reply = await self._engine.on_consumer("pending", consumer, message_id(after) if after else "", limit)
         head, found = taken_apart(reply, Page, PendingRows)
-        rows, room = list[PendingDelivery](), self._engine.scripts.max_answer_bytes - MESSAGE_BYTES
-        for message, count, delivered_at, expires_at, reason, worker, expired in zip(*found, strict=True):
-            row = PendingDelivery(
+        rows = [
+            PendingDelivery(
                 message.decode(), count, rfc3339(delivered_at), rfc3339(expires_at), bool(expired), worker.decode() or None,
                 reason.decode() or None,
-            )  # fmt: skip
-            room -= size_of(row)
-            if rows and room < 0:
-                return rows, rows[-1].id
-            rows.append(row)
+            )
+            for message, count, delivered_at, expires_at, reason, worker, expired in zip(*found, strict=True)
+        ]  # fmt: skip
+        if (fit := fitting(rows, self._engine.scripts.max_answer_bytes - MESSAGE_BYTES)) < len(rows):
+            return rows[:fit], rows[fit - 1].id
         return rows, head.after.decode() or None
 
 

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from broker.commands.engine import Engine
+from broker.commands.engine import MESSAGE_BYTES, Engine, fitting
 from broker.commands.replies import Again, Cursor, RetryingRows, ScheduledRows, StateRows, taken_apart
 from broker.errors import InvalidRequest, MessageNotFound
 from broker.messages.names import message_id
@@ -59,6 +59,7 @@ class Inspection:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._room = engine.scripts.max_answer_bytes - MESSAGE_BYTES
 
     async def message(self, stream: str, message: str) -> tuple[StoredMessage, list[MessageState]]:
         """A message, and its state for each consumer of the stream by name. StreamNotFound, MessageNotFound."""
@@ -81,13 +82,16 @@ class Inspection:
         check_name(stream)
         if after is not None:
             message_id(after)
-        reply = await self._engine.run_ready("scheduled", stream, after or "", limit)
-        head, rows = taken_apart(reply, Cursor, ScheduledRows)
-        found = [
-            Scheduled(name.decode(), collection.decode(), key.decode() or None, rfc3339(at))
-            for name, collection, key, at in zip(*rows, strict=True)
-        ]
-        return found, head.after.decode() or None
+        while True:
+            reply = await self._engine.run_ready("scheduled", stream, after or "", limit)
+            head, rows = taken_apart(reply, Cursor, ScheduledRows)
+            found = [
+                Scheduled(name.decode(), collection.decode(), key.decode() or None, rfc3339(at))
+                for name, collection, key, at in zip(*rows, strict=True)
+            ]
+            if (fit := fitting(found, self._room)) == len(found):
+                return found, head.after.decode() or None
+            limit = fit  # only the script knows the cursor of a shorter page
 
     async def cancel(self, stream: str, event: str) -> None:
         """Take back an event that waits for its time. StreamNotFound; EventNotFound: no such event waits."""
@@ -102,6 +106,8 @@ class Inspection:
             head, rows = taken_apart(reply, Cursor, RetryingRows)
             for name, count, due_at, reason, key, blocked in zip(*rows, strict=True):
                 found.append(Retrying(name.decode(), count, rfc3339(due_at), reason.decode() or None, key.decode() or None, bool(blocked)))
+            if (fit := fitting(found, self._room)) < len(found):
+                return found[:fit], found[fit - 1].id
             position = head.after.decode()
             if not position or len(found) >= limit:
                 return found, position or None

@@ -103,6 +103,21 @@ async def listed(api: HttpApi, path: str) -> list[str]:
             return found
 
 
+async def test_c54_a_page_of_what_is_retried_holds_what_fits(api: HttpApi) -> None:
+    await consumer(api)
+    ids = [row["message_id"] for row in (await api.publish("events", [event(n) for n in range(60)]))["data"]]
+    while out := tokens(await api.next("c", 60)):
+        await api.nack_each("c", [{"ack_token": token, "reason": "x" * 1000, "delay_ms": 60_000} for token in out])
+    assert await listed(api, "/http-consumers/c/retrying") == ids
+
+
+async def test_c54_a_page_of_what_is_scheduled_holds_what_fits(api: HttpApi) -> None:
+    names = [f"{n}".ljust(250, "x") for n in range(60)]
+    times = [f"2999-01-01T00:00:{n // 2:02}Z" for n in range(60)]  # two at a time
+    await api.publish("events", [event(0, "c" * 250, id=name, deliver_at=at) for name, at in zip(names, times, strict=True)])
+    assert await listed(api, "/streams/events/scheduled") == names
+
+
 async def test_c54_a_list_of_consumers_holds_what_fits(api: HttpApi) -> None:
     names = [f"c{n}" for n in range(10, 30)]
     for name in names:
