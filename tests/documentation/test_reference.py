@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import httpx
-
 from benchmarks.processes import serving
+
 from http_api.cli.client import ClientSettings
 from http_api.problems import CODES
 from http_api.routes import OPERATIONS
