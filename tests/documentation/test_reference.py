@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 
 import httpx
-from benchmarks.processes import serving
 
 from http_api.cli.client import ClientSettings
 from http_api.problems import CODES
 from http_api.routes import OPERATIONS
 from http_api.settings import SOURCES, Settings, sources
 from tests.support.command_line import commands
+from tests.support.processes import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
