@@ -161,11 +161,10 @@ class AccessTokens:
         """Make a token; gives the only copy of its text. ValidationFailed: a wrong name or scope, or the name is taken."""
         if not is_name(name):
             raise ValidationFailed({"name": [f"must be {WHAT_IS_A_NAME}"]})
-        for scope in scopes:
-            if not _SCOPE.fullmatch(scope):
-                raise ValidationFailed({"scope": [f"{scope!r} is not {SCOPES}"]})
+        if wrong := {f"scopes[{i}]": [f"{scope!r} is not {SCOPES}"] for i, scope in enumerate(scopes) if not _SCOPE.fullmatch(scope)}:
+            raise ValidationFailed(wrong)
         if not scopes:
-            raise ValidationFailed({"scope": ["at least one is required"]})
+            raise ValidationFailed({"scopes": ["at least one is required"]})
         if any(token.name == name for token in (await self.list()).values()):
             raise ValidationFailed({"name": [f"a token {name!r} exists"]})
         text = f"brk_{secrets.token_urlsafe(32)}"

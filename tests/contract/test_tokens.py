@@ -127,6 +127,12 @@ async def test_c65_what_a_token_may_not_be(guarded: tuple[httpx.AsyncClient, dic
     assert len((await client.get("/v1/tokens", headers=bearer(texts["admin"]))).json()["data"]) == len(SCOPES)
 
 
+async def test_c65_a_wrong_scope_is_named_where_it_stands(guarded: tuple[httpx.AsyncClient, dict[str, str]]) -> None:
+    client, texts = guarded
+    reply = await client.post("/v1/tokens", json={"name": "x", "scopes": ["read", "write", "read:c"]}, headers=bearer(texts["admin"]))
+    assert list(reply.json()["validation_errors"]) == ["scopes[1]", "scopes[2]"]
+
+
 async def test_c65_the_first_token_shuts_an_open_server(broker: Broker) -> None:
     tokens = AccessTokens(broker.store, open_mode=OpenMode())
     await tokens.start()
