@@ -1,307 +1,17 @@
 """The broker as a small Python model: what the state machine holds every answer against.
 
-Times are in ms. `wall` is Redis' clock, which the machine alone moves, forward and back. What waits for a time span goes by
-the time of its stream, which never goes back (StreamModel.open). Ids are Redis entry ids, compared as numbers.
+stream_model.py says how times and ids are meant.
 """
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-
-def order(message_id: str) -> tuple[int, int]:
-    """Stream order."""
-    ms, _, seq = message_id.partition("-")
-    return int(ms), int(seq)
-
-
-def _before(at: tuple[int, int]) -> tuple[int, int]:
-    """The greatest id before this one."""
-    ms, seq = at
-    return (ms, seq - 1) if seq else (ms - 1, 1 << 64) if ms else (0, 0)
+from tests.property.consumer_state import ConsumerState, Dead, Delivered, Out, Retry
+from tests.property.stream_model import order
 
 
 @dataclass
-class Message:
-    """What lies in a stream."""
-
-    id: str
-    key: str
-    collection_id: str
-    data: int
-    deleted: bool = False
-    lapses_at: float = math.inf
-
-
-@dataclass
-class Delayed:
-    """An event that is not yet in the log: when it is due by the machine's clock, and in ms since the epoch."""
-
-    due: int
-    due_ms: int
-    event: Message
-    ttl: float
-
-
-@dataclass
-class StreamModel:
-    """A stream: what it holds, in order."""
-
-    kind: str
-    max_messages: int | None = None
-    dedupe_window_ms: int = 0
-    log: dict[str, Message] = field(default_factory=dict)
-    consumers: list["ConsumerModel"] = field(default_factory=list)
-    remembered: dict[str, tuple[str, int]] = field(default_factory=dict)
-    lapsed: set[str] = field(default_factory=set)
-    delayed: list[Delayed] = field(default_factory=list)
-    last_id: str = "0-0"
-    now: int = 0
-    lead: int = 0
-    steps: int = 0
-
-    def open(self, wall: int) -> int:
-        """A call looks at the clock: the stream's time goes on from where it was last seen."""
-        if wall + self.lead < self.now:
-            self.lead, self.steps = self.now - wall, self.steps + 1
-        self.now = wall + self.lead
-        return self.now
-
-    def release(self, wall: int) -> None:
-        """A call that publishes or looks appends the delayed events that are due, as of when they were."""
-        self.open(wall)
-        due = sorted((d for d in self.delayed if d.due <= wall), key=lambda d: (d.due_ms, d.event.data))
-        self.delayed = [d for d in self.delayed if d.due > wall]
-        for late in due:
-            ms, seq = order(self.last_id)
-            late.event.id = f"{late.due_ms}-0" if late.due_ms > ms else f"{ms}-{seq + 1}"
-            late.event.lapses_at = self.now - (wall - late.due) + late.ttl
-            self.append(late.event)
-
-    def look(self, wall: int) -> None:
-        """A call brings the stream up to date. Times to live are over: what was never delivered is not delivered any more."""
-        self.release(wall)
-        for message in self.log.values():
-            if message.lapses_at <= self.now and message.id not in self.lapsed:
-                self.lapsed.add(message.id)
-                for consumer in self.consumers:
-                    if message.id not in consumer.delivered:
-                        consumer.drop(message.id)
-
-    def current(self, key: str) -> Message | None:
-        """The record of this key."""
-        return next((m for m in self.log.values() if m.key == key), None)
-
-    def append(self, message: Message) -> None:
-        """A message was appended."""
-        assert order(message.id) > order(self.last_id)
-        self.last_id = message.id
-        self.log[message.id] = message
-        for consumer in self.consumers:
-            if consumer.matches(message) and order(message.id)[0] >= consumer.start_ms:
-                consumer.new.append(message.id)
-        while self.max_messages is not None and len(self.log) > self.max_messages:
-            self.remove(next(iter(self.log)))
-
-    def remove(self, message_id: str) -> None:
-        """A message left the stream: nobody waits for it any more; where it is out it stays out."""
-        del self.log[message_id]
-        for consumer in self.consumers:
-            consumer.drop(message_id)
-
-
-@dataclass
-class Delivered:
-    """When and how a message was delivered last: by Redis' clock, by how many steps back of it there had been."""
-
-    wall: int
-    backs: int
-
-
-@dataclass
-class Out:
-    """A delivery that is out. `token` is None for a plain client's.
-
-    `began`: when its ack wait began, and the delay before a redelivery added. None: a first delivery, of which Redis alone knows how
-    long it is out. It forgets that in a step back: then it is out since the step was noticed, at `noticed`.
-    """
-
-    token: str | None
-    count: int
-    at: Delivered
-    began: int | None
-    since: int  # by the stream's time
-    reason: str = ""
-    over: bool = False
-    noticed: int | None = None
-
-
-@dataclass
-class Retry:
-    """A message that waits to be delivered again: when it is due (0 = now), and how many deliveries there were."""
-
-    due: int
-    count: int
-    at: Delivered | None = None
-    reason: str = ""
-
-
-@dataclass
-class Dead:
-    """A dead letter, and the number of the death."""
-
-    reason: str
-    count: int
-    note: str
-    at: Delivered | None
-    number: int
-    collection_id: str
-
-
-@dataclass
-class ConsumerModel:
-    """A consumer's delivery state."""
-
-    name: str
-    stream: StreamModel = field(repr=False)
-    matches: Callable[[Message], bool] = field(repr=False)
-    indexed: bool
-    ack_wait_ms: int
-    max_deliver: int
-    max_ack_pending: int
-    backoff_ms: list[int]
-    keyed: bool = False
-    paused: bool = False
-    policy: str = "all"
-    start_ms: int = 0
-    began: tuple[int, int] = (0, 0)  # the id after which it began
-    new: list[str] = field(default_factory=list)
-    out: dict[str, Out] = field(default_factory=dict)
-    retry: dict[str, Retry] = field(default_factory=dict)
-    dead: dict[str, Dead] = field(default_factory=dict)
-
-    busy: dict[str, str] = field(default_factory=dict)  # key -> the message that holds it
-    held: dict[str, str] = field(default_factory=dict)
-    parked: list[str] = field(default_factory=list)
-    put_aside: dict[str, Retry] = field(default_factory=dict)  # of redriven messages that are parked
-    delivered: set[str] = field(default_factory=set)  # at least once
-    steps: int = 0  # of the clock that it has noticed
-    noticed_at: int = 0
-    deaths: int = 0
-
-    def drop(self, message_id: str) -> None:
-        """The message is waited for no more."""
-        if message_id in self.new:
-            self.new.remove(message_id)
-        if message_id in self.parked:
-            self.parked.remove(message_id)
-            self.put_aside.pop(message_id, None)
-        if message_id in self.retry:
-            del self.retry[message_id]
-            self.free(message_id)
-
-    def free(self, message_id: str) -> None:
-        """The message does not hold its key any more: the next of the key may be delivered."""
-        key = self.held.pop(message_id, None)
-        if key is None:
-            return
-        del self.busy[key]
-        waiting = sorted((i for i in self.parked if self.stream.log[i].key == key), key=order)
-        if waiting:
-            self.parked.remove(waiting[0])
-            self.hold(key, waiting[0])
-            self.retry.setdefault(waiting[0], self.put_aside.pop(waiting[0], Retry(0, 0)))
-
-    def hold(self, key: str, message_id: str) -> None:
-        """The message is out or waits for a retry; others of its key wait for it."""
-        if self.keyed and key:
-            self.busy[key], self.held[message_id] = message_id, key
-
-    def start(self, policy: str, start_ms: int | None) -> None:
-        """Forget all, and begin by a deliver policy: all, new, last, or with what has come since `start_ms`, which may be to come."""
-        for state in (self.out, self.retry, self.dead, self.busy, self.held, self.parked, self.put_aside, self.delivered):
-            state.clear()
-        self.policy, self.start_ms, self.steps, self.noticed_at = policy, start_ms or 0, self.stream.steps, 0
-        held = list(self.stream.log.values())
-        last = order(held[-1].id) if held else order(self.stream.last_id)
-        if self.indexed:
-            held = [m for m in held if self.matches(m) and m.id not in self.stream.lapsed]
-        held = {"new": [], "last": held[-1:]}.get(policy, held)
-        before_last = _before(order(held[0].id)) if held else (0, 0) if not self.indexed else last
-        self.began = {"new": last, "last": before_last}.get(policy, _before((self.start_ms, 0)))
-        self.new = [m.id for m in held if m.id not in self.stream.lapsed and order(m.id)[0] >= self.start_ms]
-
-    def backoff(self, count: int) -> int:
-        """The delay before the redelivery behind delivery number `count`; nothing delays a death."""
-        if self.exhausted(count):
-            return 0
-        return self.backoff_ms[min(count, len(self.backoff_ms)) - 1] if self.backoff_ms else 0
-
-    def exhausted(self, count: int) -> bool:
-        """max_deliver is used up."""
-        return self.max_deliver > 0 and count >= self.max_deliver
-
-    # -- what time brings
-
-    def look(self, wall: int) -> None:
-        """A call that counts or delivers."""
-        self.stream.look(wall)
-        self.notice()
-        self.expire(wall)
-        # C22: nothing is out for longer than its wait and one more since the last step that was noticed.
-        for i, out in self.out.items():
-            late = self.stream.now - max(out.since, self.noticed_at) >= self.ack_wait_ms + self.backoff(out.count)
-            assert not late or out.began is not None or i in self._expired(wall), (i, self)
-
-    def notice(self) -> None:
-        """It notices that the clock has stepped back."""
-        if self.steps != self.stream.steps:
-            self.steps, self.noticed_at = self.stream.steps, self.stream.now
-            for out in self.out.values():
-                out.noticed = self.stream.now
-
-    def expire(self, wall: int) -> None:
-        """What has expired and used up max_deliver is dead; where it left the stream it is dropped."""
-        now = self.stream.open(wall)
-        for i in sorted(self.out, key=order):
-            out = self.out[i]
-            out.over = out.over or (out.began is not None and out.began + self.ack_wait_ms <= now)
-            if out.over and self.exhausted(out.count):
-                self.die(i, "max_deliver", out.reason)
-        for i in [i for i, waiting in self.retry.items() if waiting.due <= now and self.exhausted(waiting.count)]:
-            waiting = self.retry.pop(i)
-            self.bury(i, "max_deliver", waiting.count, waiting.reason, waiting.at)
-        if self.exhausted(1):
-            for i in self._expired(wall):
-                if self.out[i].began is None:
-                    self.die(i, "max_deliver", self.out[i].reason)
-
-    def _expired(self, wall: int) -> list[str]:
-        over, blocked = [], False
-        for i in sorted(self.out, key=order):
-            out = self.out[i]
-            if out.began is not None:
-                over += [i] * out.over
-            elif not blocked:  # first deliveries expire in stream order
-                idle = max(0, wall - out.at.wall)
-                if out.noticed is not None:
-                    idle = max(idle, self.stream.now - out.noticed)
-                blocked = idle < self.ack_wait_ms + self.backoff(1)
-                over += [i] * (not blocked)
-                assert blocked or self.stream.now - out.since >= self.ack_wait_ms, "C22: not early"
-        return over
-
-    def die(self, message_id: str, reason: str, note: str) -> None:
-        """What is out becomes a dead letter."""
-        out = self.out.pop(message_id)
-        self.bury(message_id, reason, out.count, note, out.at)
-
-    def bury(self, message_id: str, reason: str, count: int, note: str, at: Delivered | None) -> None:
-        """It becomes a dead letter, or is dropped where it left the stream."""
-        if message_id in self.stream.log:
-            self.deaths += 1
-            self.dead[message_id] = Dead(reason, count, note, at, self.deaths, self.stream.log[message_id].collection_id)
-        self.free(message_id)
+class ConsumerModel(ConsumerState):
+    """A consumer: what is delivered and settled, and what is seen of it."""
 
     # -- delivery
 
@@ -450,3 +160,35 @@ class ConsumerModel:
                 shown.append((message_id, 1))
                 seen |= {key} - {""}
         return shown
+
+
+@dataclass
+class Redrive:
+    """A redrive by filter that is under way: which letters, those of them that it has not come by, and where it goes on."""
+
+    model: ConsumerModel
+    collection_id: str
+    reason: str
+    last_death: int
+    ahead: list[str]
+    position: bytes = b""
+    until: bytes = b""
+
+    def step(self, limit: float) -> tuple[int, int]:
+        """What it puts back, at most `limit` of what was dead when it began, and what it passes over."""
+        found = gone = 0
+        while self.ahead and found < limit:
+            message_id = self.ahead.pop(0)
+            letter = self.model.dead.get(message_id)
+            if letter is None or letter.number > self.last_death or not self.wants(message_id, letter):
+                continue
+            if message_id in self.model.stream.log:
+                self.model.redrive(message_id)
+                found += 1
+            else:
+                gone += 1
+        return found, gone
+
+    def wants(self, message_id: str, letter: Dead) -> bool:
+        """Whether it is one of those."""
+        return self.reason in ("", letter.reason) and self.collection_id in ("", letter.collection_id)

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from broker import Broker, Filters, Store, StreamSpec
 from broker.consumers.filters import filter_id
 from broker.store.embedded import Embedded
-from tests.property.model import order
+from tests.property.stream_model import order
 from tests.support.clock import advance, shifted_scripts
 from tests.support.machines import run_histories
 
