@@ -1,4 +1,4 @@
-"""The broker as a library: everything that the HTTP API does, from Python."""
+"""The Broker class: everything that the HTTP API does, as a Python library."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, Self
@@ -21,7 +21,7 @@ from broker.streams.publishing import MAX_MESSAGE_BYTES, Published, Publisher
 
 
 class Readiness(NamedTuple):
-    """Whether workers can be served, and whether messages can be published; where not, why."""
+    """Whether workers can settle and messages can be published, and the reason if not."""
 
     serving: bool
     publishing: bool
@@ -34,9 +34,9 @@ READY = Readiness(True, True)
 class Broker:
     """A broker over one Redis. Use it as an async context manager, or call `start` and `close`.
 
-    `streams` and `consumers` create, list, change and delete; `publish`, `next`, `ack` and `nack` are the main job;
-    `deliveries` shows what is pending and next, `dead_letters` what is dead, `inspection` what became of
-    a message. Errors are those of `broker.errors`.
+    `publish`, `next`, `ack` and `nack` do the main job. `streams` and `consumers` create, list, change and delete.
+    `deliveries` shows pending and next messages, `dead_letters` dead ones, `inspection` the state of one message.
+    Errors are those of `broker.errors`.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class Broker:
 
     @classmethod
     def from_url(cls, url: str, *, max_message_bytes: int = MAX_MESSAGE_BYTES, max_answer_bytes: int = MAX_ANSWER_BYTES) -> "Broker":
-        """A broker over the Redis at `redis://`, `rediss://` or `unix://`. ValueError: not such a URL."""
+        """A broker over the Redis at `redis://`, `rediss://` or `unix://`. ValueError: another URL."""
         return cls(Store.from_url(url), max_message_bytes=max_message_bytes, max_answer_bytes=max_answer_bytes)
 
     async def start(self) -> None:
-        """Make the streams `records` and `events` at the first start over this Redis (C8)."""
+        """Create the streams `records` and `events` on the first start over this Redis (C8)."""
         await self.streams.make_first()
 
     async def close(self) -> None:
@@ -74,12 +74,12 @@ class Broker:
         await self.store.close()
 
     async def names(self) -> tuple[frozenset[str], frozenset[str]]:
-        """The names of all streams, and of all consumers."""
+        """The names of all streams and of all consumers."""
         streams, consumers = [await self.store.call("HKEYS", key) for key in (keys.STREAMS, keys.CONSUMERS)]
         return frozenset(map(bytes.decode, streams)), frozenset(map(bytes.decode, consumers))
 
     async def overview(self, most: int = 1000, timeout: float = 5.0) -> Overview:
-        """The counts of all streams, and of the first `most` consumers by name, as far as they can be read in `timeout` seconds."""
+        """Counts of all streams and of the first `most` consumers by name, as read within `timeout` seconds."""
         return await look(self._engine, most, timeout)
 
     async def __aenter__(self) -> Self:
@@ -90,22 +90,22 @@ class Broker:
         await self.close()
 
     async def publish(self, stream: str, messages: Sequence[dict[str, Any]]) -> list[Published]:
-        """Publish 1-1000 messages, all or none (C13); one result a message, in order."""
+        """Publish 1-1000 messages, all or none (C13). Returns one result per message, in order."""
         return await self._publisher.publish(stream, messages)
 
     async def publish_json(self, stream: str, body: bytes, *, trace: dict[str, str] | None = None) -> list[Published]:
-        """Publish the JSON `{"messages": [...]}` without taking `data` apart.
+        """Publish the JSON `{"messages": [...]}` without parsing `data`.
 
-        `trace`: `traceparent` and `tracestate` for the headers of messages that have neither.
+        `trace`: headers `traceparent` and `tracestate` for messages that have neither.
         """
         return await self._publisher.publish_json(stream, body, trace)
 
     def publish_lines(
         self, stream: str, lines: AsyncIterator[bytes], *, trace: dict[str, str] | None = None
     ) -> AsyncIterator[list[Published]]:
-        """Publish NDJSON lines as they come; gives results chunk by chunk. `trace`: as above.
+        """Publish NDJSON lines as they arrive and yield the results chunk by chunk. `trace`: as in `publish_json`.
 
-        PublishFailed: a line is bad.
+        PublishFailed: a line is invalid.
         """
         return self._publisher.publish_lines(stream, lines, trace)
 
@@ -124,9 +124,9 @@ class Broker:
     ) -> Batch:
         """Deliver up to `batch_size` messages, waiting up to `wait_ms` until `min_batch` are deliverable (C21).
 
-        `ack` and `nack` are settled first, in the same atomic step as the fetch (C35). `gone` returns when the caller has
-        gone away: then waiting ends empty, and no message is taken. `worker` names who asks (C59). `waited` is given the
-        seconds that the call waited, however it ends.
+        `ack` and `nack` are settled first, in the same atomic step as the fetch (C35). `gone` returns when the caller
+        disconnects; the wait then ends without taking a message. `worker` is the caller's name (C59). `waited` receives
+        the seconds that the call waited, even if it fails.
         """
         return await self.waiting.fetch_or_wait(consumer, batch_size, min_batch, wait_ms, ack, nack, gone, worker, waited)
 
@@ -139,21 +139,21 @@ class Broker:
         return await self.deliveries.nack(consumer, nacks)
 
     async def extend(self, consumer: str, tokens: Sequence[str]) -> Settled:
-        """Start the ack wait of deliveries again (C33)."""
+        """Restart the ack wait of deliveries (C33)."""
         return await self.deliveries.extend(consumer, tokens)
 
     async def readiness(self) -> Readiness:
-        """Whether every primary lets workers settle, and whether it stores messages."""
+        """Whether every primary lets workers settle and stores messages."""
         found = READY
         try:
             for key in await self.store.primaries():
                 try:
                     await self.store.call("SET", key, 1, "PX", 1000)
                 except StoreFull:
-                    await self.store.call("DEL", key)  # like a settle, it is refused by all but the limit
+                    await self.store.call("DEL", key)  # allowed at the memory limit, as settling is
                     found = Readiness(True, False, "Redis is at its memory limit: messages are refused.")
             if found.publishing:
-                await self.start()  # it may have come back empty
+                await self.start()  # Redis may have restarted without its data
         except BrokerError as exc:
             return Readiness(False, False, str(exc))
         return found

@@ -1,11 +1,11 @@
-"""What can go wrong, as one small tree. `code` is part of the API; the message is prose for people."""
+"""Errors of the broker, as one small tree. `code` is part of the API; the message is for people."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 
 class BrokerError(Exception):
-    """The root of every error that this package raises on purpose."""
+    """The base of all errors that this package raises on purpose."""
 
     code = "INTERNAL"
 
@@ -16,13 +16,13 @@ class BrokerError(Exception):
 
 
 class InvalidRequest(BrokerError):
-    """The request could not be read: malformed, or a value out of its range."""
+    """The request is malformed, or a value is out of range."""
 
     code = "INVALID_REQUEST"
 
 
 class InvalidAckToken(BrokerError):
-    """A string that no delivery ever gave as its ack token."""
+    """A string that is not an ack token."""
 
     code = "INVALID_ACK_TOKEN"
 
@@ -34,13 +34,13 @@ class Unauthenticated(BrokerError):
 
 
 class Forbidden(BrokerError):
-    """The access token is valid, and its scopes do not reach this."""
+    """The access token is valid, but its scopes do not allow this."""
 
     code = "FORBIDDEN"
 
 
 class NotFound(BrokerError):
-    """There is nothing at this address."""
+    """Nothing exists at this address."""
 
     code = "NOT_FOUND"
 
@@ -52,7 +52,7 @@ class StreamNotFound(NotFound):
 
 
 class WrongKind(StreamNotFound):
-    """The stream that was meant is gone: it was deleted, and made again with the other kind."""
+    """The stream was deleted and created again with the other kind."""
 
 
 class ConsumerNotFound(NotFound):
@@ -74,13 +74,13 @@ class MessageNotFound(NotFound):
 
 
 class EventNotFound(NotFound):
-    """No event with this id waits for its time."""
+    """No scheduled event has this id."""
 
     code = "EVENT_NOT_FOUND"
 
 
 class Conflict(BrokerError):
-    """What is there stands in the way."""
+    """Conflicts with an existing object."""
 
 
 class StreamExists(Conflict):
@@ -108,7 +108,7 @@ class PayloadTooLarge(BrokerError):
 
 
 class ValidationFailed(BrokerError):
-    """Fields of the input are wrong. `errors` maps a field's path to the reasons."""
+    """Fields of the input are invalid. `errors` maps a field's path to the reasons."""
 
     code = "VALIDATION_FAILED"
 
@@ -119,7 +119,7 @@ class ValidationFailed(BrokerError):
 
 
 class TooManyWaiting(BrokerError):
-    """max_waiting calls of this consumer wait on this server already."""
+    """max_waiting calls of this consumer already wait on this server."""
 
     code = "TOO_MANY_WAITING"
 
@@ -143,19 +143,19 @@ class StoreFull(BrokerError):
 
 
 class StoreFault(BrokerError):
-    """Redis gave an answer that this version does not understand: a defect, or a foreign hand in the keys."""
+    """Redis gave a reply that this version does not understand: a defect, or another client edited the keys."""
 
 
 @contextmanager
 def after_a_change() -> Iterator[None]:
-    """What follows a change: where Redis refuses it, that is OutcomeUnknown, for the refusal would say that nothing happened."""
+    """Turn refusals into OutcomeUnknown: after a change, "nothing happened" would be wrong."""
     try:
         yield
     except (StoreUnavailable, StoreFull) as exc:
         raise OutcomeUnknown("Redis refused to go on after a part of it had happened.") from exc
 
 
-# The words by which a script refuses, and what they become.
+# The error words of scripts, and the errors that they become.
 SCRIPT_ERRORS: dict[str, tuple[type[BrokerError], str]] = {
     "STREAM_NOT_FOUND": (StreamNotFound, "There is no such stream."),
     "WRONG_KIND": (WrongKind, "The stream was deleted, and made again with the other kind."),

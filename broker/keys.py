@@ -1,16 +1,16 @@
-"""Every key that Python names. `lua/keys.lua` has all keys of a stream."""
+"""Redis key names that Python uses. `lua/keys.lua` has all keys of a stream."""
 
 STREAMS = "broker:streams"  # hash: stream name -> ""
 CONSUMERS = "broker:consumers"  # hash: consumer name -> the name of its stream
 TOKENS = "broker:tokens"  # hash: SHA-256 of an access token -> its name and scopes
-TOKEN_CHANGES = "broker:token-changes"  # noqa: S105 - a key; stream: one entry a change of the table above
-AUDIT = "broker:audit"  # stream: one entry a change by an operator, the last 10,000
+TOKEN_CHANGES = "broker:token-changes"  # noqa: S105 - a key; stream: one entry per change of the table above
+AUDIT = "broker:audit"  # stream: one entry per change by an operator, the last 10,000
 STARTED = "broker:started"  # string: set once the first start has made its streams
 PROBE = "broker:probe"  # string: written by the readiness check
 
 
 def stream(name: str) -> str:
-    """The stream's own key; its hash tag keeps all that belongs to the stream in one cluster slot."""
+    """The stream's own key. Its hash tag keeps all keys of the stream in one cluster slot."""
     return f"broker:{{{name}}}"
 
 
@@ -25,25 +25,25 @@ def consumers(name: str) -> str:
 
 
 def gate(name: str, consumer: str) -> str:
-    """The key without which the XREADGROUP that follows the script `fast_read` fails."""
+    """The key that the script `fast_read` creates; without it the following XREADGROUP fails."""
     return f"{stream(name)}:gate:{consumer}"
 
 
 def wake(name: str) -> str:
-    """The Redis Stream that names consumers with something to deliver that the log does not show."""
+    """The Redis Stream that names consumers with deliverable messages that are not new in the log."""
     return stream(name) + ":wake"
 
 
 def mark(name: str, mark: str) -> str:
-    """The key that a publish leaves which is waited for."""
+    """The key that marks a publish which waits for replicas or the disk."""
     return f"{stream(name)}:mark:{mark}"
 
 
 def beside(key: str) -> str:
-    """A key that never exists, in the slot of another one."""
+    """A key that never exists, in the same slot as another key."""
     return key + ":nothing"
 
 
 def probe(number: int) -> str:
-    """One of many keys, to find one on each server of a cluster."""
+    """One of many keys, for finding one key on each server of a cluster."""
     return f"{PROBE}:{number}"

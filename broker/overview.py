@@ -1,4 +1,4 @@
-"""All streams and consumers at a glance, for those who watch: a few bounded scripts a stream, one after the other."""
+"""Overview: counts of all streams and consumers for monitoring, read by a few bounded scripts per stream."""
 
 import asyncio
 
@@ -6,14 +6,14 @@ import msgspec
 
 from broker import keys
 from broker.commands.engine import Engine, pairs
-from broker.commands.replies import CountRows, StreamCountsHead, taken_apart
+from broker.commands.replies import CountRows, StreamCountsHead, parse_reply
 from broker.errors import StreamNotFound
 
 CONSUMERS_A_STEP = 50
 
 
 class StreamCounts(msgspec.Struct, frozen=True):
-    """What a stream holds. `appended`: how many messages came into it since it was made, plain XADDs among them."""
+    """The contents of a stream. `appended`: all messages since its creation, including those of plain XADDs."""
 
     stream: str
     messages: int
@@ -21,9 +21,9 @@ class StreamCounts(msgspec.Struct, frozen=True):
 
 
 class ConsumerCounts(msgspec.Struct, frozen=True):
-    """What waits for a consumer, is out, waits to be delivered again, and is dead, as `ConsumerInfo` has it.
+    """Pending, delivered, retrying and dead messages of a consumer, as in `ConsumerInfo`.
 
-    `oldest_pending_s`: the age in seconds of the oldest message that waits; 0 where none does.
+    `oldest_pending_s`: the age in seconds of the oldest waiting message; 0 if none waits.
     """
 
     stream: str
@@ -36,7 +36,10 @@ class ConsumerCounts(msgspec.Struct, frozen=True):
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """The counts of all streams and consumers. `truncated`: of the first consumers by name alone, or of what was read in time."""
+    """The counts of all streams and consumers.
+
+    `truncated`: some are missing, because there are more than `most` consumers, or because the time was over.
+    """
 
     streams: list[StreamCounts]
     consumers: list[ConsumerCounts]
@@ -44,7 +47,10 @@ class Overview(msgspec.Struct, frozen=True):
 
 
 async def look(engine: Engine, most: int, timeout: float) -> Overview:
-    """Look at all streams, and at the first `most` consumers by name, for `timeout` seconds at most. BrokerError: Redis cannot be asked."""
+    """Count all streams, and the first `most` consumers by name, within `timeout` seconds.
+
+    BrokerError: Redis does not answer.
+    """
     streams, consumers = list[StreamCounts](), list[ConsumerCounts]()
     cut = False
     try:
@@ -66,11 +72,11 @@ async def look(engine: Engine, most: int, timeout: float) -> Overview:
 
 
 async def _counts(engine: Engine, stream: str, names: list[str]) -> tuple[StreamCounts, list[ConsumerCounts]]:
-    """A stream, and those of the consumers that are there. StreamNotFound."""
+    """Counts of a stream, and of those consumers that exist. StreamNotFound."""
     found, after = list[ConsumerCounts](), b""
     while True:
         reply = await engine.run_ready("stream_counts", stream, after, *names[:CONSUMERS_A_STEP])
-        head, rows = taken_apart(reply, StreamCountsHead, CountRows)
+        head, rows = parse_reply(reply, StreamCountsHead, CountRows)
         for name, pending, out, retrying, dead, oldest in zip(*rows, strict=True):
             age = max(0, head.now - oldest) / 1000 if oldest >= 0 else 0.0
             found.append(ConsumerCounts(stream, name.decode(), pending, out, retrying, dead, age))

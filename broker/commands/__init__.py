@@ -1,1 +1,1 @@
-"""Commands: the Lua scripts, how they run, and how calls share one run."""
+"""Commands: the Lua scripts, running them, and group commit."""

@@ -1,4 +1,4 @@
-"""Running a command: a script over one stream, and where a consumer's stream is looked up."""
+"""Engine: runs a command on one stream, and looks up the stream of a consumer."""
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
@@ -13,16 +13,16 @@ from broker.messages.names import is_name
 from broker.store.client import Store
 from broker.store.connection import Argument
 
-# What a command replies that has made a bounded step of upkeep, and nothing else.
+# The reply of a command that only made a bounded step of upkeep.
 AGAIN = [1]
-# The streams that are there from the first start, and their kinds.
+# The streams that the first start creates, and their kinds.
 FIRST_STREAMS: dict[str, Literal["records", "events"]] = {"records": "records", "events": "events"}
-# What a message has in an answer beside its body, at most.
+# The most bytes that a message adds to an answer besides its body.
 MESSAGE_BYTES = 640
 
 
 class Engine:
-    """The scripts over one store."""
+    """Runs scripts on one store."""
 
     def __init__(self, store: Store, scripts: Scripts | None = None) -> None:
         self.store = store
@@ -41,11 +41,11 @@ class Engine:
         return await run(self.store, script, key, args)
 
     async def missed(self, stream: str) -> bool:
-        """Whether a stream that was not found is there now: one of the first ones, over a Redis that came back empty (C8)."""
+        """Recreate the first streams if Redis lost them (C8). Returns whether this stream exists now."""
         return stream in FIRST_STREAMS and self.make_first is not None and await self.make_first()
 
     async def run_ready(self, command: str, stream: str, *args: Argument) -> Any:
-        """Run a command until it no longer replies `again`: each call is one bounded step of upkeep."""
+        """Run a command until it no longer replies `again`. Each call makes one bounded step of upkeep."""
         while (reply := await self.run(command, stream, *args)) == AGAIN:
             pass
         return reply
@@ -53,10 +53,10 @@ class Engine:
     async def on_consumer(
         self, command: str, consumer: str, *args: Argument, by: Callable[..., Awaitable[Any]] | None = None
     ) -> tuple[str, Any]:
-        """Run a command on a consumer, by `run_ready` or what is given; gives its stream and the reply.
+        """Run a command on a consumer, by `run_ready` or the given function. Returns the stream and the reply.
 
-        The stream of a consumer is remembered. A consumer that is not where it was is looked up once more, for it may
-        have been deleted and made again on another stream by another server.
+        The stream of a consumer is cached. If the consumer is not found there, it is looked up once more: another
+        server may have deleted it and created it on another stream.
         """
         by = by or self.run_ready
         known = self._stream_of.get(consumer)
@@ -73,19 +73,19 @@ class Engine:
         return stream, reply
 
     async def stream_of(self, consumer: str) -> str | None:
-        """The stream that the registry has for a consumer."""
+        """The stream of a consumer, from the registry."""
         if not is_name(consumer):
             return None
         stream: bytes | None = await self.store.call("HGET", keys.CONSUMERS, consumer)
         return stream.decode() if stream is not None else None
 
     def forget(self, consumer: str) -> None:
-        """Look the consumer up at its next call."""
+        """Look up the consumer's stream at its next call."""
         self._stream_of.pop(consumer, None)
 
 
 def _named(error: StreamNotFound | ConsumerNotFound, stream: str, args: Sequence[Argument]) -> BrokerError:
-    """The same with the name of what was not found; a script's first argument is its consumer."""
+    """The same error with the name that was not found. A script's first argument is its consumer."""
     if type(error) is StreamNotFound:
         return StreamNotFound(f"There is no stream {stream!r}.")
     return ConsumerNotFound(f"There is no consumer {args[0]!r}.") if isinstance(error, ConsumerNotFound) else error
@@ -99,12 +99,12 @@ async def page_of_names(store: Store, registry: str, after: str | None, limit: i
 
 
 def room_of(heads: Sequence[bytes], bodies: Sequence[bytes]) -> int:
-    """How many bytes messages take of an answer, at most; lua/prelude.lua has the same number."""
+    """The most bytes that messages take of an answer; lua/prelude.lua uses the same number."""
     return sum(map(len, heads)) + sum(map(len, bodies)) + MESSAGE_BYTES * len(heads)
 
 
 def size_of(row: msgspec.Struct) -> int:
-    """How many bytes a row of a list takes of an answer."""
+    """The bytes that a row of a list takes of an answer."""
     return len(msgspec.json.encode(row)) + 1
 
 
@@ -118,7 +118,7 @@ def fitting(rows: Sequence[msgspec.Struct], room: int) -> int:
 
 
 def flatten(rows: Iterable[Iterable[Argument]]) -> list[Argument]:
-    """Rows of arguments as the one list that a script takes."""
+    """Rows of arguments as one flat list for a script."""
     return [argument for row in rows for argument in row]
 
 

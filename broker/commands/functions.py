@@ -1,8 +1,8 @@
-"""The Lua files of `lua/`, put together as one library of Redis Functions, for clients in any language.
+"""Redis Functions: builds one library from the files of `lua/`, for clients in any language.
 
-A library is the prelude, every shared file once, and every command as a function. The names of functions are global in
-a Redis, so they carry the version of the wire contract: `broker_v1_next` is the command `next`. A second line holds a
-digest of what follows, by which two texts of the library are distinguished.
+A library is the prelude, every shared file once, and every command as a function. Function names are global in Redis,
+so they include the version of the wire contract: `broker_v1_next` is the command `next`. The second line holds a
+digest of the following text, which distinguishes two versions of the library.
 """
 
 import hashlib
@@ -16,18 +16,22 @@ from broker.store.client import Store
 LIBRARY = "broker_v1"
 _DIGEST = re.compile(r"^-- digest: ([0-9a-f]+)$", re.MULTILINE)
 
-# Redis refuses a function at its memory limit unless it is flagged; a script it lets run until its first write that may
-# grow. So that workers can drain a full Redis, all are flagged but those that store messages, streams or consumers.
+# At its memory limit Redis refuses a function without the flag allow-oom, but runs a script up to its first write that
+# needs memory. Workers must be able to drain a full Redis, so all functions have the flag except those that store
+# messages, streams or consumers.
 _STORING = {"consumer_create", "publish_events", "publish_records", "stream_create"}
 
 
 def function_name(command: str) -> str:
-    """What FCALL calls the command."""
+    """The name of the command for FCALL."""
     return f"{LIBRARY}_{command}"
 
 
 def shared_order(lists: list[list[str]]) -> list[str]:
-    """All shared files, each once, in an order that every one of the commands' lists follows. ValueError: there is none."""
+    """All shared files once, in an order that agrees with the list of every command.
+
+    ValueError: no such order exists.
+    """
     graph: TopologicalSorter[str] = TopologicalSorter()
     for parts in lists:
         for part in parts:
@@ -49,7 +53,7 @@ def _function(command: str, text: str) -> str:
 
 
 def library(prelude_text: str | None = None) -> str:
-    """The text for FUNCTION LOAD. Tests pass a prelude with a clock of their own."""
+    """The text for FUNCTION LOAD. Tests pass a prelude with their own clock."""
     commands = {name: read(name) for name in names()}
     shared = [read(f"shared/{part}") for part in shared_order([uses(text) for text in commands.values()])]
     functions = [_function(name, text) for name, text in commands.items()]
@@ -59,13 +63,13 @@ def library(prelude_text: str | None = None) -> str:
 
 
 def digest_of(text: str) -> str | None:
-    """The digest that a library's text tells of itself."""
+    """The digest that a library's text states."""
     found = _DIGEST.search(text)
     return found.group(1) if found else None
 
 
 async def load(store: Store) -> str:
-    """Put this library into every primary, replacing another text of it; returns its digest."""
+    """Load this library into every primary, replacing other versions. Returns its digest."""
     text = library()
     for key in await store.primaries():
         await store.call("FUNCTION", "LOAD", "REPLACE", text, at=key)
@@ -73,7 +77,7 @@ async def load(store: Store) -> str:
 
 
 async def loaded(store: Store) -> list[str | None]:
-    """The text of the library that each primary has, or None."""
+    """The text of the library on each primary, or None."""
     return [await _loaded_at(store, key) for key in await store.primaries()]
 
 
@@ -87,5 +91,5 @@ async def _loaded_at(store: Store, key: str) -> str | None:
 
 
 def same(text: str) -> bool:
-    """Whether a text is this library; a shell's pipe may have removed its last line end."""
+    """Whether a text is this library. A shell pipe may have removed its last newline."""
     return text.rstrip() == library().rstrip()

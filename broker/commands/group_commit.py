@@ -1,7 +1,7 @@
-"""Group commit: calls on one thing that come while a script of theirs is under way go together in the next one.
+"""Group commit: calls that arrive while a script for the same name runs share the next script.
 
-A call that finds nothing under way starts a round at once, so a lone caller waits for nobody. Others stand in a queue of
-their kind, first come first served, and the next round takes as many of each as fit: a script runs once for all.
+A call that finds no script running starts a round at once, so a lone caller never waits. Other calls queue by kind,
+first come, first served. The next round takes as many calls of each kind as fit, and runs one script for all of them.
 """
 
 import asyncio
@@ -12,18 +12,18 @@ from typing import Generic, Protocol, TypeVar
 
 logger = logging.getLogger("broker")
 
-# While Redis runs one round, the replies of the one before are being handed out.
+# While Redis runs one round, the replies of the previous round are distributed.
 ROUNDS = 2
-# What a round may weigh of each kind beside its first call: it bounds the time of a script.
+# The most weight of each kind in a round, its first call aside. This bounds the time of a script.
 MOST = 256
 
 
 class Weighed(Protocol):
-    """A call, and how many messages it is about."""
+    """A call that concerns a number of messages."""
 
     @property
     def weight(self) -> int:
-        """At least 1."""
+        """The number of messages, at least 1."""
 
 
 N = TypeVar("N", bound=Hashable)
@@ -44,9 +44,9 @@ class _Lane(Generic[C, R]):
 class GroupCommit(Generic[N, C, A, R]):
     """Runs calls in rounds, by name.
 
-    `send` runs a script for all calls of a round; its exception is that of all calls. `share` makes of the answer a
-    result a call, in order. `unclaimed` takes the result of a caller that went away meanwhile. `fits` tells whether a
-    call may join those of a round. `kind` gives what a call stands in line with: of each kind as many go as fit.
+    `send` runs a script for all calls of a round; if it raises, all calls fail. `share` splits the answer into one
+    result per call, in order. `unclaimed` takes the result of a caller that has disconnected. `fits` says whether a
+    call may join a round. `kind` names the queue of a call.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class GroupCommit(Generic[N, C, A, R]):
         return await self.submit(name, call)
 
     def submit(self, name: N, call: C) -> asyncio.Future[R]:
-        """The same, and its result as a future: calls of one turn of the event loop stand in the order in which they are submitted."""
+        """Queue the call and return its result as a future. Calls of one turn of the event loop keep their order."""
         lane = self._lanes.get(name)
         if lane is None:
             lane = self._lanes[name] = _Lane()
@@ -80,14 +80,14 @@ class GroupCommit(Generic[N, C, A, R]):
 
     def _start(self, name: N, lane: _Lane[C, R]) -> None:
         if any(lane.queues.values()) and not lane.starting and lane.under_way < ROUNDS:
-            lane.starting = True  # calls that come before it starts are in it
+            lane.starting = True  # calls that arrive before it starts join it
             lane.under_way += 1
             task = asyncio.create_task(self._round(name, lane))
             lane.tasks.add(task)
             task.add_done_callback(lane.tasks.discard)
 
     def _take(self, lane: _Lane[C, R]) -> list[tuple[C, asyncio.Future[R]]]:
-        """The calls of the next round; those whose caller has gone are passed over."""
+        """The calls of the next round, without those whose caller has disconnected."""
         taken: list[tuple[C, asyncio.Future[R]]] = []
         for queue in lane.queues.values():
             weight = 0
@@ -117,7 +117,7 @@ class GroupCommit(Generic[N, C, A, R]):
                 if not lane.under_way and self._lanes.get(name) is lane:
                     del self._lanes[name]
             if lane.starting:
-                await asyncio.sleep(0)  # the next round is on its way while this one is shared out
+                await asyncio.sleep(0)  # send the next round before distributing this one
             results = self._share(calls, answer) if answer is not None else []
         except Exception as exc:
             for future in futures:

@@ -1,4 +1,7 @@
-"""The shapes of the scripts' replies. Each command with a line `-- reply` in `lua/` has one here; a test compares them."""
+"""Shapes of the scripts' replies.
+
+Each command with a `-- reply` line in `lua/` has a shape here; a test compares them.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -11,7 +14,10 @@ R = TypeVar("R", bound=tuple[Any, ...])
 
 
 class NextHead(NamedTuple):
-    """What `next` tells beside the messages. `due_in` in ms; `settled`: acked, nacked, positions of stale tokens from 1."""
+    """What `next` replies besides the messages.
+
+    `due_in` in ms; `settled`: acked, nacked, positions of stale tokens from 1.
+    """
 
     again: int
     epoch: bytes
@@ -36,7 +42,7 @@ class DeliveryRows(NamedTuple):
 
 Again = NamedTuple("Again", [("again", int)])
 Cursor = NamedTuple("Cursor", [("again", int), ("after", bytes)])
-Page = NamedTuple("Page", [("after", bytes)])  # the id to go on after, empty at the end
+Page = NamedTuple("Page", [("after", bytes)])  # the id to continue after, empty at the end
 ConsumerInfoHead = NamedTuple(
     "ConsumerInfoHead",
     [
@@ -50,7 +56,7 @@ RetryingRows = NamedTuple(  # due_at in ms
     [("id", Column), ("deliver_count", Column), ("due_at", Column), ("reason", Column), ("key", Column), ("blocked", Column)],
 )
 ScheduledRows = NamedTuple("ScheduledRows", [("id", Column), ("collection_id", Column), ("key", Column), ("deliver_at", Column)])
-StateRows = NamedTuple(  # -1 or empty where the state has no such value
+StateRows = NamedTuple(  # -1 or empty if the state has no such value
     "StateRows",
     [
         ("consumer", Column), ("state", Column), ("worker", Column), ("deliver_count", Column), ("delivered_at", Column),
@@ -59,7 +65,7 @@ StateRows = NamedTuple(  # -1 or empty where the state has no such value
 )  # fmt: skip
 SummaryHead = NamedTuple("SummaryHead", [("again", int), ("total", int), ("after", bytes), ("until", bytes)])
 SummaryRows = NamedTuple("SummaryRows", [("reason", Column), ("last_nack_reason", Column), ("collection_id", Column), ("dead_at", Column)])
-Following = NamedTuple("Following", [("messages", Column)])  # one number: how many messages the read that follows gives
+Following = NamedTuple("Following", [("messages", Column)])  # one number: how many messages the following read returns
 PendingRows = NamedTuple(  # times in ms
     "PendingRows",
     [
@@ -115,8 +121,8 @@ SHAPES: dict[str, tuple[Any, Any]] = {
 }
 
 
-def taken_apart(reply: list[Any], head: type[H], rows: type[R]) -> tuple[H, R]:
-    """A reply's head and its rows as columns. StoreFault: it has another shape."""
+def parse_reply(reply: list[Any], head: type[H], rows: type[R]) -> tuple[H, R]:
+    """A reply's head, and its rows as columns. StoreFault: the reply has another shape."""
     width, columns = len(head._fields), len(rows._fields)  # type: ignore[attr-defined]
     if len(reply) < width or (len(reply) - width) % columns:
         raise StoreFault("A script gave an answer that the broker does not understand.")

@@ -1,4 +1,4 @@
-"""Running a script: by its SHA-1, and with its text where the server does not know it yet."""
+"""Runs scripts by SHA-1, and loads their text if the server does not have it."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from broker.store.error_replies import from_reply
 
 
 async def run(store: Store, script: Script, key: str, args: Iterable[Argument]) -> Any:
-    """Run a script over the keys of one stream; gives its reply."""
+    """Run a script on the keys of one stream and return its reply."""
     rest = _arguments(store, key, args)
     try:
         return await store.call("EVALSHA", script.sha, *rest)
@@ -23,10 +23,10 @@ async def run(store: Store, script: Script, key: str, args: Iterable[Argument]) 
 async def run_then(
     store: Store, script: Script, key: str, args: Iterable[Argument], then: Sequence[Sequence[Argument]]
 ) -> tuple[Any, list[Any]]:
-    """Run a script, then commands, in one transaction; gives its reply and theirs, error replies among these.
+    """Run a script and then commands in one transaction. Returns the script's reply and theirs, error replies included.
 
-    Where Redis does not know the script yet, the commands run nevertheless, and all is done again with its text:
-    they must do nothing that the script has not made possible. NoTransactions.
+    If Redis does not have the script yet, the commands still run, and then everything runs again with the script's
+    text. So the commands must have no effect unless the script has run. NoTransactions.
     """
     rest = _arguments(store, key, args)
     replies = await store.transaction(key, ("EVALSHA", script.sha, *rest), *then)

@@ -1,8 +1,8 @@
-"""The Lua files of `lua/`, put together as scripts.
+"""Scripts: builds each command from the files of `lua/`.
 
-A script is the prelude, the shared files that the command's `-- uses:` lines name, and the command, with the names of
-keys from `keys.lua` put in. It is addressed by the SHA-1 of its text, so servers of different versions run side by side over
-one Redis.
+A script is the prelude, the shared files that the command's `-- uses:` lines name, and the command. Key names from
+`keys.lua` are substituted. Redis addresses a script by the SHA-1 of its text, so servers of different versions can
+share one Redis.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 LUA = Path(__file__).resolve().parents[2] / "lua"
-# What stands in the prelude.
+# The limit that the prelude contains.
 MAX_ANSWER_BYTES = 8 << 20
 _KEY_ROW = re.compile(r"^  (\w+) = '(.+)',", re.MULTILINE)
 _KEY = re.compile(r"\bKEY\.(\w+)")
@@ -21,7 +21,7 @@ _USES = re.compile(r"^-- uses: (.+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One command: its text, and the SHA-1 in hex by which Redis knows it."""
+    """One command: its text, and the SHA-1 of the text in hex."""
 
     name: str
     text: str
@@ -30,12 +30,12 @@ class Script:
 
 @lru_cache(maxsize=1)
 def key_texts() -> dict[str, str]:
-    """What is added to a stream's key to name its side keys: the table of `keys.lua`."""
+    """The suffixes of a stream's other keys: the table of `keys.lua`."""
     return dict(_KEY_ROW.findall(_text("keys")))
 
 
 def read(path: str) -> str:
-    """The text of a file below `lua/`, named without its ending. KeyError: it names a key that `keys.lua` lacks."""
+    """The text of a file in `lua/`, named without its extension. KeyError: it uses a key that `keys.lua` lacks."""
     return _KEY.sub(lambda found: f"'{key_texts()[found.group(1)]}'", _text(path))
 
 
@@ -44,12 +44,12 @@ def _text(path: str) -> str:
 
 
 def uses(command: str) -> list[str]:
-    """The shared files that a command's text names, in their order."""
+    """The shared files that a command's text names, in order."""
     return " ".join(_USES.findall(command)).split()
 
 
 def build(name: str, prelude: str) -> Script:
-    """Put the command `name` together after `prelude`."""
+    """Build the command `name` with `prelude`."""
     command = read(name)
     shared = [read(f"shared/{part}") for part in uses(command)]
     text = "\n".join([prelude, *shared, command])
@@ -63,14 +63,14 @@ def names() -> list[str]:
 
 @lru_cache(maxsize=1)
 def prelude() -> str:
-    """The text that stands before every command."""
+    """The text that precedes every command."""
     return read("prelude")
 
 
 class Scripts:
-    """All commands, each after the same prelude. Tests pass a prelude with a clock of their own.
+    """All commands with one prelude. Tests pass a prelude with their own clock.
 
-    An answer with messages stops before `max_answer_bytes` (C54).
+    An answer with messages ends before `max_answer_bytes` (C54).
     """
 
     def __init__(self, prelude_text: str | None = None, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:

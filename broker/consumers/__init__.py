@@ -1,1 +1,1 @@
-"""Consumers: everything between a stream and its workers."""
+"""Consumers: filters, delivery, waiting and dead letters."""

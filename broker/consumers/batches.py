@@ -1,4 +1,4 @@
-"""What a fetch gives and what is said of deliveries: batches, deliveries, nacks, and what is out or next (sections 6 and 7)."""
+"""Types of delivery: batches, deliveries, nacks, pending and peeked messages (sections 6 and 7)."""
 
 from collections.abc import Sequence
 from typing import Literal, overload
@@ -11,7 +11,7 @@ Outcome = Literal["retry", "release", "reject"]
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """A message handed to a worker. `label` is `record` or `event`, `json` the message."""
+    """A message delivered to a worker. `label`: `record` or `event`; `json`: the message."""
 
     ack_token: str
     id: str
@@ -21,10 +21,10 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class DeliveryList(Sequence[Delivery]):
-    """The deliveries of one fetch, in columns; a Delivery is made where one is asked for.
+    """The deliveries of one fetch, stored as columns. A Delivery object is made on access.
 
-    `ids` of messages, `tails`: what follows the id in each ack token, `counts`: deliver counts, and `messages`: what
-    `outgoing.columns` gives.
+    `ids`: message ids; `tails`: each ack token after its id; `counts`: deliver counts; `messages`: as
+    `outgoing.columns` returns them.
     """
 
     __slots__ = ("counts", "ids", "label", "messages", "stream", "tails")
@@ -37,7 +37,7 @@ class DeliveryList(Sequence[Delivery]):
         self.ids, self.tails, self.counts, self.messages = ids, tails, counts, messages
 
     def share(self, start: int, stop: int) -> "DeliveryList":
-        """Some of them."""
+        """The deliveries from `start` up to `stop`."""
         part = slice(start, stop)
         messages = [column[part] for column in self.messages]
         return DeliveryList(self.stream, self.label, self.ids[part], self.tails[part], self.counts[part], messages)
@@ -68,7 +68,7 @@ class DeliveryList(Sequence[Delivery]):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """What was settled in the same step as a fetch (C35)."""
+    """The acks and nacks settled in the same step as a fetch (C35)."""
 
     acked: int = 0
     nacked: int = 0
@@ -76,11 +76,11 @@ class Settlement(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What one `next` gave, and the counts at that moment (C28).
+    """The result of one `next`, and the counts at that moment (C28).
 
-    `due_in_ms` is how long until something may come due by time alone, None if nothing will; it is known only where
-    the batch is empty. `cut`: it is empty because others in its round had all the bytes that an answer may have.
-    `seen` is the last message id of the stream: a reader that waits goes on from there.
+    `due_in_ms`: ms until a message may become due by time alone, None if none will; known only if the batch is empty.
+    `cut`: the batch is empty because other calls of its round used up the size limit of an answer. `seen`: the last
+    message id of the stream, where a waiting reader continues.
     """
 
     deliveries: DeliveryList = DeliveryList()
@@ -95,14 +95,14 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """How many deliveries were settled, and the tokens that name no live delivery."""
+    """How many deliveries were settled, and the stale tokens."""
 
     count: int
     stale: list[str]
 
 
 class Nack(msgspec.Struct, frozen=True):
-    """A delivery to nack. `delay_ms` None = the consumer's backoff; `reason` None = keep the last one."""
+    """A delivery to nack. `delay_ms` None: the consumer's backoff. `reason` None: keep the last one."""
 
     ack_token: str
     delay_ms: int | None = None
@@ -111,7 +111,10 @@ class Nack(msgspec.Struct, frozen=True):
 
 
 class PendingDelivery(msgspec.Struct, frozen=True):
-    """What is out. `expired`: its ack wait is over, and it is delivered again. `worker`: who has it, null where nobody gave a name."""
+    """A delivery awaiting its ack. `expired`: its ack wait is over, and the message will be delivered again.
+
+    `worker`: the worker's name, null if it gave none.
+    """
 
     id: str
     deliver_count: int
@@ -123,7 +126,7 @@ class PendingDelivery(msgspec.Struct, frozen=True):
 
 
 class Peeked(msgspec.Struct, frozen=True):
-    """A message that would be delivered, and the deliver count that it would have."""
+    """A message that would be delivered, and its deliver count then."""
 
     id: str
     deliver_count: int

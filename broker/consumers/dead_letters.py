@@ -1,11 +1,11 @@
-"""Dead letters: messages that a consumer will not be given again, kept with the reason (C37)."""
+"""Dead letters: messages that a consumer no longer gets, kept with the reason (C37)."""
 
 from collections.abc import Sequence
 
 import msgspec
 
 from broker.commands.engine import Engine, room_of
-from broker.commands.replies import LetterRows, LettersHead, SummaryHead, SummaryRows, taken_apart
+from broker.commands.replies import LetterRows, LettersHead, SummaryHead, SummaryRows, parse_reply
 from broker.errors import InvalidRequest, OutcomeUnknown, StoreFull, StoreUnavailable
 from broker.messages.names import message_id
 from broker.messages.outgoing import complete, label_of
@@ -32,14 +32,14 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class Redriven(msgspec.Struct, frozen=True):
-    """How many were put back, and how many could not be, for the stream no longer holds them."""
+    """How many messages were redriven, and how many were not, because the stream no longer holds them."""
 
     redriven: int
     gone: int
 
 
 class LetterGroup(msgspec.Struct, frozen=True):
-    """Dead letters that are alike."""
+    """Dead letters with the same reason, last nack reason and collection."""
 
     reason: str
     last_nack_reason: str | None
@@ -50,7 +50,7 @@ class LetterGroup(msgspec.Struct, frozen=True):
 
 
 class LettersSummary(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How many letters there are, and the largest groups. `truncated`: only the first letters were looked at."""
+    """The number of dead letters, and the largest groups. `truncated`: only the first letters were examined."""
 
     total: int
     groups: list[LetterGroup]
@@ -71,29 +71,32 @@ class DeadLetters:
         collection_id: str | None = None,
         reason: str | None = None,
     ) -> tuple[list[DeadLetter], str | None]:
-        """A page of dead letters, in the order of their deaths, and the cursor of the next one (C37)."""
+        """A page of dead letters, the oldest first, and the cursor of the next page (C37)."""
         if reason not in (None, "max_deliver", "rejected"):
             raise InvalidRequest("reason must be max_deliver or rejected.")
         position, until = message_id(after).encode() if after else b"", b""
         found, room = list[DeadLetter](), self._engine.scripts.max_answer_bytes
-        while True:  # up to what was the last one at first, so that letters that are added meanwhile do not hold it up
+        while True:  # up to the last letter of the first step: letters added meanwhile must not prolong it
             before, wanted = position, limit - len(found)
             stream, reply = await self._engine.on_consumer(
                 "dead_letters", consumer, position, wanted, collection_id or "", reason or "", until, room
             )
-            (position, until), rows = taken_apart(reply, LettersHead, LetterRows)
+            (position, until), rows = parse_reply(reply, LettersHead, LetterRows)
             found += _dead_letters(stream, rows)
             room -= room_of(rows.head, rows.body)
             if not position or len(found) >= limit or position == before:
                 return found, position.decode() or None
 
     async def summary(self, consumer: str) -> LettersSummary:
-        """The groups of letters with the same reason, last nack reason and collection, the largest first (C61). ConsumerNotFound."""
+        """Group the letters by reason, last nack reason and collection, the largest group first (C61).
+
+        ConsumerNotFound.
+        """
         groups: dict[tuple[bytes, bytes, bytes], list[int]] = {}
         position, until, looked, total = b"", b"", 0, 0
         while True:
             _, reply = await self._engine.on_consumer("letters_summary", consumer, position, until)
-            (_, total, position, until), rows = taken_apart(reply, SummaryHead, SummaryRows)
+            (_, total, position, until), rows = parse_reply(reply, SummaryHead, SummaryRows)
             for reason, note, collection, dead_at in zip(*rows, strict=True):
                 at = int(dead_at)
                 group = groups.setdefault((reason, note, collection), [0, at, at])
@@ -105,7 +108,7 @@ class DeadLetters:
         return LettersSummary(total, [_group(*row) for row in largest], truncated=bool(position))
 
     async def redrive(self, consumer: str, ids: Sequence[str], *, dry_run: bool = False) -> Redriven:
-        """Put these messages back for this consumer alone, with a deliver count of 0; ids that are not dead are ignored."""
+        """Redrive these messages to this consumer alone, with a deliver count of 0. Ignores ids that are not dead."""
         wanted, done = [*dict.fromkeys(message_id(i, _ADVICE) for i in ids)], Redriven(0, 0)
         for i in range(0, len(wanted), IDS_A_STEP):
             some = wanted[i : i + IDS_A_STEP]
@@ -121,9 +124,9 @@ class DeadLetters:
         *,
         dry_run: bool = False,
     ) -> Redriven:
-        """Put back those that match and are dead now, in the order of their deaths, at most `limit` of them.
+        """Redrive the letters that match and are dead now, the oldest first, at most `limit` of them.
 
-        Where it is cancelled it stops after the step that is under way.
+        If cancelled, it stops after the current step.
         """
         done, position, until = Redriven(0, 0), b"", b""
         while True:
@@ -135,7 +138,7 @@ class DeadLetters:
                 return done
 
     async def _redrive(self, consumer: str, done: Redriven, dry_run: bool, *which: Argument) -> tuple[Redriven, list[bytes]]:
-        """One step, and what was done with it. OutcomeUnknown: it could not be made, but others were before it."""
+        """Make one step and return the sums so far. OutcomeUnknown: this step failed, but earlier ones took effect."""
         try:
             _, (redriven, gone, *rest) = await self._engine.on_consumer("redrive", consumer, "1" if dry_run else "", *which)
         except (StoreUnavailable, StoreFull) as exc:
@@ -145,7 +148,7 @@ class DeadLetters:
         return Redriven(done.redriven + redriven, done.gone + gone), rest
 
     async def purge(self, consumer: str, ids: Sequence[str] | None = None) -> int:
-        """Delete these dead letters, or all where no ids are given; gives how many."""
+        """Delete these dead letters, or all if no ids are given. Returns how many."""
         if ids is not None and not ids:
             return 0
         _, count = await self._engine.on_consumer("purge", consumer, *(message_id(i, _ADVICE) for i in ids or ()))

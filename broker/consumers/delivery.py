@@ -1,4 +1,4 @@
-"""Delivery: next, ack, nack, and what an operator sees of it (sections 6 and 7)."""
+"""Delivery: next, ack, nack, extend, release, peek and pending (sections 6 and 7)."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import msgspec
 
 from broker.commands.engine import MESSAGE_BYTES, Engine, fitting, flatten
 from broker.commands.group_commit import GroupCommit
-from broker.commands.replies import Again, DeliveryRows, NextHead, Page, PendingRows, taken_apart
+from broker.commands.replies import Again, DeliveryRows, NextHead, Page, PendingRows, parse_reply
 from broker.consumers import ack_tokens
 from broker.consumers.ack_tokens import tail
 from broker.consumers.batches import Batch, DeliveryList, Nack, Peeked, PendingDelivery, Settled, Settlement
@@ -21,12 +21,13 @@ from broker.messages.times import rfc3339
 from broker.store.connection import Argument
 
 IDS_A_STEP = 500
-# How often, and how long apart, what nobody takes is given back while Redis cannot be reached: less than a server has to end (C45).
+# Tries, and the pause between them, to release undelivered messages while Redis cannot be reached. In total less than
+# a server has for its shutdown (C45).
 RELEASE_TRIES, RELEASE_PAUSE_S = 25, 0.2
 
 
 class _Call(msgspec.Struct, frozen=True):
-    """A call of next, ack or nack. `batch_size` 0 = it only settles."""
+    """A call of next, ack or nack. `batch_size` 0: it only settles."""
 
     tokens: Sequence[str] = ()
     acks: list[ack_tokens.Group] = []
@@ -36,19 +37,19 @@ class _Call(msgspec.Struct, frozen=True):
 
     @property
     def weight(self) -> int:
-        """Messages that it is about."""
+        """The number of messages that the call concerns."""
         return len(self.tokens) + len(self.nacks) + self.batch_size
 
 
 class _Reader(NamedTuple):
-    """Whose calls share scripts: those of a consumer's workers without a name, or of one with a name."""
+    """The calls that share scripts: those of one named worker, or those of all workers without a name."""
 
     consumer: str
     worker: str = ""
 
 
 class _Answer(NamedTuple):
-    """What a round's script replied: positions of stale tokens, and if it fetched, the counts and the messages."""
+    """The reply of a round's script: positions of stale tokens and, if it fetched, counts and messages."""
 
     stream: str
     stale: list[int]
@@ -68,9 +69,10 @@ class Deliveries:
         self, consumer: str, batch_size: int = 1, min_batch: int = 1, ack: Sequence[str] = (), nack: Sequence["Nack"] = (),
         worker: str = "",
     ) -> Batch:  # fmt: skip
-        """Settle, then deliver up to `batch_size` messages, or none where there are fewer than `min_batch`, in one step.
+        """In one step, settle, then deliver up to `batch_size` messages, or none if there are fewer than `min_batch`.
 
-        `worker` names who asks. ConsumerNotFound. InvalidAckToken: one is no token, and nothing is settled or delivered.
+        `worker`: the caller's name. ConsumerNotFound. InvalidAckToken: a string is not an ack token; nothing is
+        settled or delivered.
         """
         reader = _Reader(consumer, worker)
         call = _Call(ack, ack_tokens.parse(ack), nack, _nack_arguments(nack), batch_size)
@@ -85,23 +87,23 @@ class Deliveries:
         return batch
 
     def ask(self, consumer: str, batch_size: int, min_batch: int, worker: str) -> asyncio.Future[Batch]:
-        """A `next` whose answer is to come; those that are asked for in one turn of the event loop share scripts."""
+        """Start a `next` and return its answer as a future. Calls of one turn of the event loop share scripts."""
         if min_batch > 1:
             return asyncio.ensure_future(self.fetch(consumer, batch_size, min_batch, worker=worker))
         return self._commit.submit(_Reader(consumer, worker), _Call(batch_size=batch_size))
 
     async def ack(self, consumer: str, tokens: Sequence[str]) -> Settled:
-        """Settle deliveries as done (C24). InvalidAckToken: one is no token, and nothing is settled."""
+        """Settle deliveries as done (C24). InvalidAckToken: one is not an ack token; nothing is settled."""
         settled = (await self._commit(_Reader(consumer), _Call(tokens, ack_tokens.parse(tokens)))).settled
         return Settled(settled.acked, settled.stale)
 
     async def nack(self, consumer: str, nacks: Sequence[Nack]) -> Settled:
-        """Settle deliveries as not done (C26, C34). InvalidAckToken: one is no token, and nothing is settled."""
+        """Settle deliveries as not done (C26, C34). InvalidAckToken: one is not an ack token; nothing is settled."""
         settled = (await self._commit(_Reader(consumer), _Call(nacks=nacks, nack_arguments=_nack_arguments(nacks)))).settled
         return Settled(settled.nacked, settled.stale)
 
     async def _run_round(self, reader: _Reader, calls: Sequence[_Call]) -> _Answer:
-        """One round: the cheapest script that does what the calls ask for."""
+        """Run the cheapest script that serves all calls of a round."""
         acks = any(call.acks for call in calls)
         if any(call.batch_size for call in calls) or (acks and any(call.nacks for call in calls)):
             return await self._next(reader, calls)
@@ -121,11 +123,11 @@ class Deliveries:
             return _Answer(stream, head.settled[2:], head, rows)
         stream, reply = await self._engine.on_consumer("next", consumer, batch, min_batch, *groups, *nacks, *worker_argument(worker))
         settled = None
-        while reply[0] == 1:  # it has settled, and made a step of upkeep
+        while reply[0] == 1:  # it settled, and made a step of upkeep
             settled = settled or reply[1]
             with after_a_change():
                 stream, reply = await self._engine.on_consumer("next", consumer, batch, min_batch, 0, *worker_argument(worker))
-        head, rows = taken_apart(reply, NextHead, DeliveryRows)
+        head, rows = parse_reply(reply, NextHead, DeliveryRows)
         return _Answer(stream, (settled or head.settled)[2:], head, rows)
 
     def _share(self, calls: Sequence[_Call], answer: _Answer) -> list[Batch]:
@@ -141,7 +143,7 @@ class Deliveries:
         batches, given = [], 0
         for call, settlement in zip(calls, settlements, strict=True):
             share = whole.share(given, given + call.batch_size)
-            missed = bool(tails) and not share  # who got nothing while others did has to ask again
+            missed = bool(tails) and not share  # a call that got nothing while others did must ask again
             due = head.due_in if head.due_in >= 0 else 0 if missed else None
             cut = missed and call.batch_size > 0 and head.due_in == 0
             batches.append(
@@ -154,7 +156,7 @@ class Deliveries:
         return batches
 
     async def extend(self, consumer: str, tokens: Sequence[str]) -> Settled:
-        """Start the ack wait of deliveries again (C33). InvalidAckToken: one is no token, and nothing is extended."""
+        """Restart the ack wait of deliveries (C33). InvalidAckToken: one is not an ack token; nothing is extended."""
         call = _Call(tokens, ack_tokens.parse(tokens))
         _, reply = await self._engine.on_consumer("extend", consumer, *_group_arguments([call]), by=self._engine.run)
         return Settled(reply[0], _named(call, reply[1:]))
@@ -163,9 +165,10 @@ class Deliveries:
         await self.release(reader.consumer, batch)
 
     async def release(self, consumer: str, batch: Batch) -> None:
-        """Give back what was delivered to a caller that has gone: it takes no message with it, and the delivery does not count.
+        """Release a batch whose caller has disconnected. The deliveries do not count.
 
-        Where Redis cannot be reached, again for some seconds: a last delivery that nobody got would die. Repeating is safe.
+        Retries for some seconds while Redis cannot be reached: otherwise a message could die on a last delivery that
+        nobody received. Repeating is safe.
         """
         nacks = [Nack(d.ack_token, 0, "release") for d in batch.deliveries]
         for tries_left in reversed(range(RELEASE_TRIES if nacks else 0)):
@@ -178,16 +181,16 @@ class Deliveries:
                 await asyncio.sleep(RELEASE_PAUSE_S)
 
     async def release_out(self, consumer: str, ids: Sequence[str] = (), worker: str = "") -> int:
-        """Make what is out deliverable again at once, uncounted: these messages, or what a worker has (C60). Gives how many.
+        """Release these messages, or all that a worker holds, without counting the delivery (C60). Returns how many.
 
-        Ids that are not out are passed over. Tokens given before are stale.
+        Ids without a pending delivery are skipped. Earlier tokens become stale.
         """
         wanted, released = [*dict.fromkeys(message_id(i, "name messages by the ids that pending shows") for i in ids)], 0
         for n in range(0, len(wanted), IDS_A_STEP):
             _, (count, _) = await self._engine.on_consumer("release", consumer, "", *wanted[n : n + IDS_A_STEP])
             released += count
         left = 1 if worker else 0
-        while left > 0:  # not what the worker takes meanwhile
+        while left > 0:  # but not what the worker takes meanwhile
             _, (count, more) = await self._engine.on_consumer("release", consumer, worker)
             left = more if not released else left - count
             released += count
@@ -196,14 +199,14 @@ class Deliveries:
     async def peek(self, consumer: str, limit: int = 10) -> list[Peeked]:
         """The next messages, without delivering them (C36)."""
         stream, reply = await self._engine.on_consumer("peek", consumer, limit)
-        _, found = taken_apart(reply, Again, DeliveryRows)
+        _, found = parse_reply(reply, Again, DeliveryRows)
         rows = zip(found.id, found.deliver_count, found.head, complete(stream, found.id, found.head, found.body), strict=True)
         return [Peeked(message.decode(), count, label_of(head), text) for message, count, head, text in rows]
 
     async def pending(self, consumer: str, after: str | None = None, limit: int = 100) -> tuple[list[PendingDelivery], str | None]:
-        """A page of what is out, in stream order, and the cursor of the next one (C36)."""
+        """A page of pending deliveries in stream order, and the cursor of the next page (C36)."""
         _, reply = await self._engine.on_consumer("pending", consumer, message_id(after) if after else "", limit)
-        head, found = taken_apart(reply, Page, PendingRows)
+        head, found = parse_reply(reply, Page, PendingRows)
         rows = [
             PendingDelivery(
                 message.decode(), count, rfc3339(delivered_at), rfc3339(expires_at), bool(expired), worker.decode() or None,
@@ -217,7 +220,7 @@ class Deliveries:
 
 
 def _group_arguments(calls: Sequence[_Call]) -> list[Argument]:
-    """How many groups of acks the calls have, and these."""
+    """The number of ack groups of the calls, followed by the groups."""
     groups = [group for call in calls for group in call.acks]
     return [len(groups), *flatten((group.epoch, group.number, group.ids) for group in groups)]
 
@@ -232,7 +235,7 @@ def _nack_arguments(nacks: Sequence[Nack]) -> list[Argument]:
 
 
 def _named(call: _Call, stale: Sequence[int]) -> list[str]:
-    """The tokens at these positions, from 1, of the groups' ids one after the other; in the order that they were given."""
+    """The tokens at these positions (from 1, over all groups), in the order in which they were given."""
     if not stale:
         return []
     order = [position for group in call.acks for position in group.positions]
@@ -240,7 +243,10 @@ def _named(call: _Call, stale: Sequence[int]) -> list[str]:
 
 
 def _settlements(calls: Sequence[_Call], stale: list[int]) -> list[Settlement]:
-    """What became of each call's tokens. `stale` are positions among those of all calls, first the acks, then the nacks."""
+    """Split the settled tokens among the calls.
+
+    `stale`: positions among the tokens of all calls, first the acks, then the nacks.
+    """
     found, from_ack, from_nack = [], 0, sum(len(call.tokens) for call in calls)
     for call in calls:
         acks = [i - from_ack for i in stale if from_ack < i <= from_ack + len(call.tokens)]

@@ -1,7 +1,7 @@
-"""The fast read: new messages by an XREADGROUP that follows a script in its transaction (docs/decisions/0014).
+"""Fast read: delivers new messages by an XREADGROUP in one transaction with a script (docs/decisions/0014).
 
-The script `fast_read` checks that there is nothing to do but to deliver the next new messages, and counts them as out; their
-bodies do not pass through Lua. Where there is more to do, nothing happens, and `next` does it all.
+The script `fast_read` checks that delivering the next new messages is all there is to do, and counts them as delivered.
+Their bodies do not pass through Lua. If there is more to do, the script changes nothing, and `next` does all of it.
 """
 
 from collections.abc import Sequence
@@ -10,27 +10,26 @@ from typing import Any
 
 from broker import keys
 from broker.commands.engine import Engine
-from broker.commands.replies import DeliveryRows, Following, NextHead, taken_apart
+from broker.commands.replies import DeliveryRows, Following, NextHead, parse_reply
 from broker.commands.running import run_then
 from broker.errors import StoreFull
 from broker.store.client import NoTransactions
 from broker.store.connection import Argument
 
-# The script is tried where it was of use the last time; else again after so many more rounds, by its answer: 1 = it was of no
-# use now; 2 = it never is for this consumer, until another one of that name is made; 3 = `next` sees to what was in the way
-# (where that is so twice in a row, as 1).
+# After a reply without messages, skip the script for this many rounds. 1: there was more to do. 2: the script never
+# serves this consumer. 3: the next call of `next` removes the obstacle (twice in a row: as 1).
 _ROUNDS = {1: 8, 2: 10_000, 3: 0}
-# A plain client has read what the script counted on: the counts are right again this soon.
+# If a plain client has read messages that the script counted, the counts are correct again after this time.
 _SYNC_MS = 1000
 
 
 def worker_argument(worker: str) -> tuple[str, ...]:
-    """A worker's name as the scripts take it, last."""
+    """A worker's name as the last arguments of a script."""
     return (worker,) if worker else ()
 
 
 def reader_of(worker: str) -> str:
-    """Under which name of the group a worker reads (lua/prelude.lua has the same)."""
+    """The name under which a worker reads in the consumer group (as in lua/prelude.lua)."""
     return f"http:{worker}" if worker else "http"
 
 
@@ -44,7 +43,10 @@ class FastRead:
     async def __call__(
         self, consumer: str, batch: int, groups: Sequence[Argument], worker: str
     ) -> tuple[str, NextHead, DeliveryRows] | None:
-        """Settle acks and deliver up to `batch` new messages: the stream, and what `next` would reply. None: nothing happened."""
+        """Settle acks and deliver up to `batch` new messages. Returns the stream, and the reply that `next` would give.
+
+        None: nothing happened.
+        """
         rounds = self._rounds.pop(consumer, None)
         if rounds:
             self._skip(consumer, rounds - 1)
@@ -53,13 +55,13 @@ class FastRead:
             stream, reply = await self._engine.on_consumer(
                 "fast_read", consumer, batch, *groups, *worker_argument(worker), by=partial(self._run, reader_of(worker))
             )
-        except (StoreFull, NoTransactions):  # Redis 7 takes no transaction at its memory limit, but goes on to run scripts
+        except (StoreFull, NoTransactions):  # Redis 7 refuses transactions at its memory limit, but runs scripts
             stream, reply = "", ([1], [])
         script, found = reply
         if script[0]:
             self._rounds[consumer] = _ROUNDS[1 if script[0] == 3 and rounds == 0 else script[0]]
             return None
-        head, ((count,),) = taken_apart(script, NextHead, Following)
+        head, ((count,),) = parse_reply(script, NextHead, Following)
         entries = found[0][1] if found else []
         if len(entries) < count:
             head = head._replace(num_pending=head.num_pending - count + len(entries), due_in=_SYNC_MS)

@@ -1,4 +1,4 @@
-"""The fields of a consumer: as they are given, as the scripts keep them, and as the API shows them (section 5)."""
+"""Fields of a consumer: as requested, as stored, and as the API shows them (section 5)."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -24,7 +24,10 @@ _WINDOW_UNITS = "s|m|h|d"
 
 
 class ConsumerSpec(msgspec.Struct, forbid_unknown_fields=True):
-    """What a consumer is created from. `ack_wait` is an alias of `ack_wait_ms`; without a name one is made. Null is as absent."""
+    """The input of creating a consumer. `ack_wait` is an alias of `ack_wait_ms`. A missing name is generated.
+
+    Null means absent.
+    """
 
     name: Name | None = None
     stream_id: str | None = "records"
@@ -44,7 +47,10 @@ class ConsumerSpec(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ConsumerChanges(msgspec.Struct, forbid_unknown_fields=True):
-    """What may be changed of a consumer. Fixed fields may be named with the value that they have; null changes nothing."""
+    """Changes to a consumer.
+
+    Fixed fields may be given with their current value. Null changes nothing.
+    """
 
     name: str | UnsetType | None = UNSET
     stream_id: str | UnsetType | None = UNSET
@@ -69,9 +75,10 @@ IdleBecause = Literal["empty", "paused", "max_ack_pending", "keys", "retries", "
 class ConsumerInfo(msgspec.Struct, frozen=True):
     """Counts, exact at the moment of the call (C28, C56).
 
-    `num_redelivered`: out now, and not for the first time. Of `num_pending`, `num_retrying` were delivered before and `num_blocked` wait
-    for their key. `oldest_pending_at`: when the oldest message that waits was appended; `oldest_ack_pending_at`: when the delivery was
-    made that is out longest. `idle_because`: why `next` gives nothing, None where it gives something.
+    `num_redelivered`: pending deliveries that are not the first of their message. Of `num_pending`, `num_retrying`
+    were delivered before and `num_blocked` wait for their key. `oldest_pending_at`: when the oldest waiting message was
+    appended. `oldest_ack_pending_at`: when the oldest pending delivery was made. `idle_because`: why `next` returns
+    nothing; None if it returns a message.
     """
 
     num_pending: int
@@ -86,7 +93,10 @@ class ConsumerInfo(msgspec.Struct, frozen=True):
 
 
 class Consumer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A consumer as the API shows it; `paused` and `paused_until` only while it is. Paused until None: until resumed."""
+    """A consumer as the API shows it; `paused` and `paused_until` only while it is paused.
+
+    `paused_until` None: until it is resumed.
+    """
 
     id: str
     name: str
@@ -108,7 +118,7 @@ class Consumer(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def start_of(deliver_policy: str) -> str:
-    """A deliver policy as the scripts take it: all, new, last, ago:ms or at:ms. ValidationFailed: it is none."""
+    """A deliver policy for the scripts: all, new, last, ago:ms or at:ms. ValidationFailed: it is invalid."""
     if deliver_policy in ("all", "new", "last"):
         return deliver_policy
     try:
@@ -121,9 +131,9 @@ def start_of(deliver_policy: str) -> str:
 
 
 def info_of(head: ConsumerInfoHead) -> ConsumerInfo:
-    """The counts that a script replied."""
+    """The counts of a script's reply."""
     idle: Any = head.idle.decode() or None
-    if idle == "new":  # all of them may wait for their keys
+    if idle == "new":  # all of them may be blocked
         idle = "keys" if head.num_blocked >= head.num_new else None
     return ConsumerInfo(
         head.num_pending, head.num_ack_pending, head.num_dead, head.num_redelivered, head.num_retrying, head.num_blocked,
@@ -136,7 +146,7 @@ def _time(ms: int) -> str | None:
 
 
 def stored(source: ConsumerSpec | ConsumerChanges, *names: str) -> dict[str, str]:
-    """The named fields as the scripts keep them. ValidationFailed: a value is out of its range."""
+    """The named fields as the scripts store them. ValidationFailed: a value is out of range."""
     fields = {}
     for name in names:
         value = getattr(source, name)
@@ -154,7 +164,7 @@ def stored(source: ConsumerSpec | ConsumerChanges, *names: str) -> dict[str, str
 
 
 def ack_wait_of(ack_wait_ms: int | None, alias: int | None) -> int | None:
-    """The ack wait in ms, given by its name or its alias. ValidationFailed: both are given and differ."""
+    """The ack wait in ms, by name or alias. ValidationFailed: both are given and differ."""
     if alias is not None and ack_wait_ms not in (None, alias):
         raise ValidationFailed({"ack_wait": ["differs from ack_wait_ms, whose alias it is"]})
     return alias if ack_wait_ms is None else ack_wait_ms

@@ -1,4 +1,4 @@
-"""Filters: which messages a consumer wants (section 5)."""
+"""Filters: which messages a consumer gets (section 5)."""
 
 import hashlib
 from typing import Annotated
@@ -28,7 +28,7 @@ class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         return Filters(provider=self.provider, collection_id=self.collection_id, resource_id=self.sync_id)
 
     def check(self) -> None:
-        """ValidationFailed: a `*` stands elsewhere than at the end, where it would be a letter like any other."""
+        """ValidationFailed: a `*` is not at the end; elsewhere it would match only itself."""
         errors = {}
         for key in ("provider", "collection_id", "resource_id", "sync_id"):
             patterns: str | list[str] | None = getattr(self, key)
@@ -40,7 +40,7 @@ class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
             raise ValidationFailed(errors)
 
     def canonical(self) -> str:
-        """One spelling for all filters that mean the same, as JSON; empty where everything matches."""
+        """One JSON text for all filters with the same meaning; empty if everything matches."""
         wanted: dict[str, list[str]] = {}
         for key in ("collection_id", "provider", "resource_id"):
             patterns: str | list[str] | None = getattr(self.resolved(), key)
@@ -50,10 +50,10 @@ class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         return msgspec.json.encode(wanted).decode() if wanted else ""
 
     def as_given(self) -> str:
-        """The JSON that the API shows."""
+        """The filters as JSON, as the API shows them."""
         return msgspec.json.encode(self.resolved()).decode()
 
 
 def filter_id(canonical: str) -> str:
-    """What stands for a canonical filter in key names; empty for none."""
+    """A canonical filter's id in key names; empty for no filter."""
     return hashlib.sha256(canonical.encode()).hexdigest()[:16] if canonical else ""

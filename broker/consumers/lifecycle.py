@@ -1,4 +1,4 @@
-"""Consumers: named, durable positions over a stream (section 5)."""
+"""Consumers: create, read, list, change, reset, pause and delete (section 5)."""
 
 import contextlib
 import secrets
@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from broker import keys
 from broker.commands.engine import MESSAGE_BYTES, Engine, flatten, pairs, size_of
-from broker.commands.replies import ConsumerInfoHead, FieldRows, taken_apart
+from broker.commands.replies import ConsumerInfoHead, FieldRows, parse_reply
 from broker.consumers.fields import (
     Consumer,
     ConsumerChanges,
@@ -42,9 +42,9 @@ class Consumers:
         self._engine = engine
 
     async def create(self, spec: ConsumerSpec) -> tuple[Consumer, bool]:
-        """Create a consumer; gives it and whether it is new (C18).
+        """Create a consumer. Returns it, and whether it is new (C18).
 
-        ConsumerExists: it is there with other fields. ValidationFailed: a field is wrong, or there is no such stream.
+        ConsumerExists: it exists with other fields. ValidationFailed: a field is invalid, or the stream does not exist.
         """
         spec = checked(spec, ConsumerSpec)
         assert spec.stream_id is not None and spec.deliver_policy is not None and spec.filters is not None  # noqa: S101 - no null is left
@@ -69,7 +69,7 @@ class Consumers:
         except ConsumerExists as exc:
             if await self._is_of(name, spec.stream_id):
                 raise
-            # The name is that of a group which a plain client made: there is no consumer to be found by it.
+            # A plain client created a consumer group of this name, so the registry must not list a consumer.
             if claimed:
                 await self._engine.store.call("HDEL", keys.CONSUMERS, name)
             raise ConsumerExists(
@@ -81,12 +81,12 @@ class Consumers:
         return bool(await self._engine.store.call("SISMEMBER", keys.consumers(stream), name))
 
     async def _claim(self, name: str, stream: str) -> bool:
-        """Enter the name in the registry, unless it stands for a consumer of another stream; whether it was not there."""
+        """Register the name, unless it belongs to a consumer of another stream. Returns whether it is new."""
         try:
             if await self._engine.store.call("HSETNX", keys.CONSUMERS, name, stream):
                 return True
         except StoreFull:
-            if not await self._engine.store.call("HEXISTS", keys.CONSUMERS, name):  # what is there is found
+            if not await self._engine.store.call("HEXISTS", keys.CONSUMERS, name):  # an existing one can still be returned
                 raise
         owner = await self._engine.stream_of(name)
         if owner is not None and owner != stream:
@@ -98,14 +98,15 @@ class Consumers:
     async def get(self, name: str, *, exact: bool = True) -> Consumer:
         """One consumer with its counts. ConsumerNotFound.
 
-        With order by key it takes a step for each 500 messages that may be blocked; where not `exact` it counts those of one alone.
+        With ordering by key it makes one step per 500 messages that may be blocked. If not `exact`, it makes one step
+        only.
         """
         stream, reply = await self._engine.on_consumer("consumer_info", name)
-        head, rows = taken_apart(reply, ConsumerInfoHead, FieldRows)
+        head, rows = parse_reply(reply, ConsumerInfoHead, FieldRows)
         step = head
         while exact and (step.blocked_after or step.waiting_after):
             _, reply = await self._engine.on_consumer("consumer_info", name, step.blocked_after, step.waiting_after)
-            step, _ = taken_apart(reply, ConsumerInfoHead, FieldRows)
+            step, _ = parse_reply(reply, ConsumerInfoHead, FieldRows)
             oldest = [at for at in (head.oldest_pending, step.oldest_pending) if at >= 0]
             head = head._replace(num_blocked=head.num_blocked + step.num_blocked, oldest_pending=min(oldest, default=-1))
         fields = {field.decode(): value.decode() for field, value in zip(*rows, strict=True)}
@@ -131,7 +132,7 @@ class Consumers:
         )
 
     async def _changed(self, name: str, *, exact: bool = True) -> Consumer:
-        """A consumer that was made or changed just now."""
+        """A consumer that was just created or changed."""
         with after_a_change():
             return await self.get(name, exact=exact)
 
@@ -144,7 +145,7 @@ class Consumers:
         *,
         exact: bool = False,
     ) -> tuple[list[Consumer], str | None]:
-        """A page of consumers by name, of one stream or with metadata that contains the given, and the next cursor."""
+        """A page of consumers by name and the next cursor. `stream_id` and `metadata` select some of them."""
         registry = dict(pairs(await self._engine.store.call("HGETALL", keys.CONSUMERS)))
         found, room = list[Consumer](), self._engine.scripts.max_answer_bytes - MESSAGE_BYTES
         for name in sorted(registry):
@@ -163,7 +164,7 @@ class Consumers:
         return found, None
 
     async def update(self, name: str, changes: ConsumerChanges) -> Consumer:
-        """Change the named fields. ValidationFailed: a fixed field was named with another value."""
+        """Change the given fields. ValidationFailed: a fixed field was given with another value."""
         consumer = await self.get(name, exact=False)
         changes = checked(changes, ConsumerChanges)
         errors = {}
@@ -184,13 +185,13 @@ class Consumers:
         return await self._changed(name, exact=False)
 
     async def reset(self, name: str, deliver_policy: str) -> Consumer:
-        """Forget what is out, waiting and dead, and start from there (C38). Tokens given before are stale."""
+        """Forget all delivery state and dead letters, and start at `deliver_policy` (C38). Tokens become stale."""
         stream, _ = await self._engine.on_consumer("consumer_reset", name, start_of(deliver_policy), deliver_policy, secrets.token_hex(8))
         await self._sweep(stream)
         return await self._changed(name)
 
     async def pause(self, name: str, until: str | None = None) -> Consumer:
-        """Deliver nothing until an RFC 3339 time, or until `resume` (C39). ValidationFailed: it is no time."""
+        """Deliver nothing until an RFC 3339 time, or until `resume` (C39). ValidationFailed: `until` is not a time."""
         try:
             until_ms = "inf" if until is None else str(times.microseconds(until) // 1000)
         except ValueError as exc:
@@ -210,12 +211,15 @@ class Consumers:
         with after_a_change():
             await self._engine.store.call("HDEL", keys.CONSUMERS, name)
             if await self._is_of(name, stream):
-                # Another caller has created it again in the meantime: the registry must list it.
+                # Another caller has created it again meanwhile: the registry must list it.
                 await self._engine.store.call("HSETNX", keys.CONSUMERS, name, stream)
         await self._sweep(stream)
 
     async def _sweep(self, stream: str) -> None:
-        """Clear away what a deleted or reset consumer has left. Where that fails, later calls on the stream go on with it."""
+        """Remove the leftovers of a deleted or reset consumer.
+
+        If that fails, later calls on the stream continue it.
+        """
         with contextlib.suppress(BrokerError):
             await self._engine.run_ready("sweep", stream)
 
@@ -227,7 +231,7 @@ def _contains(value: Any, wanted: Any) -> bool:
 
 
 def parse_metadata_filter(text: str) -> dict[str, Any]:
-    """The JSON object of a `metadata=` query. InvalidRequest: it is none."""
+    """The JSON object of a `metadata=` query. InvalidRequest: it is not an object."""
     try:
         return msgspec.json.decode(text.encode(), type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError) as exc:

@@ -1,8 +1,8 @@
-"""Waiting calls of `next`: who waits, what wakes them, and in which order they are served (C21).
+"""Waiting calls of `next`: their queues, what wakes them, and their order (C21).
 
-A waiting call holds no message. The calls of a consumer stand in a queue. When its stream grows, when a script tells that
-something became deliverable, and when the time comes that the last look foretold, its first call is asked for: ten thousand
-waiting calls cost one look, not ten thousand. While there is more, several are asked for at once and share scripts (0011).
+A waiting call holds no message. The calls of a consumer wait in a queue. The first call is tried when the stream grows,
+when a script reports a deliverable message, and when a message becomes due. So ten thousand waiting calls cost one
+look, not ten thousand. While messages remain, several calls are tried at once and share scripts (0011).
 """
 
 import asyncio
@@ -21,17 +21,17 @@ from broker.errors import BrokerError, OutcomeUnknown, TooManyWaiting
 from broker.store.watch import Reads
 
 logger = logging.getLogger("broker")
-# So long a waiting call of a paused consumer is held, so that its workers do not ask all the time.
+# How long a call to a paused consumer is held, so that its workers do not poll continuously.
 PAUSED_S = 1.0
 
-# Returns when the caller has gone away.
+# Returns when the caller has disconnected.
 Gone = Callable[[], Coroutine[Any, Any, None]]
-# Is given seconds.
+# Receives seconds.
 Waited = Callable[[float], None]
 
 
 class Waiting:
-    """The waiting calls of one server or process."""
+    """The waiting calls of one server process."""
 
     def __init__(self, engine: Engine, deliveries: Deliveries) -> None:
         self.store = engine.store
@@ -52,10 +52,10 @@ class Waiting:
     ) -> Batch:  # fmt: skip
         """Settle and deliver up to `batch_size` messages, waiting up to `wait_ms` until `min_batch` are deliverable.
 
-        `waited` is given the seconds that it waited, however that ended, once or twice.
-        TooManyWaiting: max_waiting calls of the consumer wait here already. It ends empty when `gone` returns while it waits.
-        A call that has settled something does not fail any more, for its caller would take that for not done; but where it may have
-        delivered something, OutcomeUnknown says so of both.
+        `waited` receives the seconds of each wait, once or twice. The call returns an empty batch if `gone` returns
+        while it waits. TooManyWaiting: max_waiting calls of the consumer already wait here. A call that has settled
+        something does not fail afterwards, because its caller would assume that nothing was settled. If it may have
+        delivered something, it raises OutcomeUnknown, for both.
         """
         waits = wait_ms > 0 and not self._draining
         if consumer in self._queues:
@@ -77,23 +77,23 @@ class Waiting:
         self, consumer: str, batch_size: int, min_batch: int, seconds: float, batch: Batch, gone: Gone | None, worker: str,
         waited: Waited | None,
     ) -> Batch | None:  # fmt: skip
-        """Wait after an empty batch; None: the time is over, and there is nothing newer to tell."""
+        """Wait after an empty batch. None: the time is over, and the first answer still holds."""
         if batch.paused:
             held = min(seconds, PAUSED_S)
-            await self._stand(consumer, Waiter(), held, batch, gone, waited)
+            await self._wait_in_queue(consumer, Waiter(), held, batch, gone, waited)
             seconds -= held
             if self._draining:
                 return None
             batch = await self.deliveries.fetch(consumer, batch_size, min_batch if seconds > 0 else 1, worker=worker)
             if batch.deliveries or batch.paused or seconds <= 0:
                 return batch
-        answer = await self._stand(consumer, Waiter(batch_size, min_batch, worker), seconds, batch, gone, waited)
+        answer = await self._wait_in_queue(consumer, Waiter(batch_size, min_batch, worker), seconds, batch, gone, waited)
         return answer if answer is not None or self._draining else await self.deliveries.fetch(consumer, batch_size, worker=worker)
 
-    async def _stand(
+    async def _wait_in_queue(
         self, consumer: str, waiter: Waiter, seconds: float, batch: Batch, gone: Gone | None, waited: Waited | None
     ) -> Batch | None:
-        """Wait in the consumer's queue. None: the time is over, and no message was taken."""
+        """Wait in the consumer's queue. None: the time is over; no message was taken."""
         if self._draining:
             return None
         queue = self._queues.setdefault(consumer, Queue(self, consumer))
@@ -125,7 +125,7 @@ class Waiting:
                 del self._queues[consumer]
 
     async def give_back(self, consumer: str, batch: Batch | None) -> None:
-        """Release what nobody takes; where that fails, it waits out its ack wait."""
+        """Release a batch that nobody takes. If that fails, its deliveries expire after the ack wait."""
         try:
             if batch is not None:
                 await self.deliveries.release(consumer, batch)
@@ -133,20 +133,20 @@ class Waiting:
             logger.warning("what a caller that went away was given could not be given back: %s", exc)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Have it done meanwhile."""
+        """Run the coroutine in the background."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def drain(self) -> None:
-        """End waiting calls empty, and let none wait from now on (C45)."""
+        """End all waiting calls with an empty batch. Later calls do not wait (C45)."""
         self._draining = True
         for queue in self._queues.values():
             for waiter in (*queue.waiters, *queue.held):
                 waiter.end()
 
     async def close(self) -> None:
-        """Drain, and give up the blocking reads."""
+        """Drain, and end the blocking reads."""
         self.drain()
         for task in self._tasks:
             task.cancel()

@@ -1,4 +1,4 @@
-"""The waiting calls of one consumer: which of them is asked for, and when."""
+"""Queue of one consumer's waiting calls: decides which call is tried, and when."""
 
 import asyncio
 import math
@@ -14,32 +14,32 @@ from broker.errors import BrokerError, OutcomeUnknown, StoreUnavailable
 from broker.store.client import Store
 from broker.store.watch import RETRY_S, Growth, Reads, last_id, order
 
-# A plain client's XACK makes room under max_ack_pending and tells nobody: look again after this long at the latest.
+# A plain client's XACK frees room under max_ack_pending and wakes nobody, so look again after this time at the latest.
 LOOK_AGAIN_S = 5.0
-# After growth that no waiting call could use, others get this long to come together.
+# After growth that no waiting call could use, let more messages collect for this time.
 PAUSE_S = 0.005
 
 
 class CallerGone(Exception):
-    """The caller went away while it waited; it took no message with it."""
+    """The caller disconnected while it waited. It took no message."""
 
 
 class Host(Protocol):
-    """What the queues of a server share."""
+    """The parts that all queues of a server share."""
 
     store: Store
     deliveries: Deliveries
     reads: Reads
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Have it done meanwhile."""
+        """Run the coroutine in the background."""
 
     async def give_back(self, consumer: str, batch: Batch | None) -> None:
-        """Release what nobody takes."""
+        """Release a batch that nobody takes."""
 
 
 class Waiter:
-    """One call that waits, and the answer that it will get; None: its time is over."""
+    """A waiting call and its future answer. None: its time is over."""
 
     __slots__ = ("answer", "asked", "batch_size", "min_batch", "over", "worker")
 
@@ -49,24 +49,24 @@ class Waiter:
         self.asked = self.over = False
 
     def end(self) -> None:
-        """Its time is over; what it is being asked for it still gets."""
+        """End the wait. A try that is under way may still return messages."""
         self.over = True
         if not self.asked and not self.answer.done():
             self.answer.set_result(None)
 
     def fail(self, exc: BaseException) -> None:
-        """The call ends with this error, unless it has its answer."""
+        """End the call with this error, unless it has its answer."""
         if not self.answer.done():
             self.answer.set_exception(exc)
 
     def leave(self, leaving: asyncio.Task[None]) -> None:
-        """Its caller has gone away: a task that watches for that has ended."""
+        """End the call because its caller has disconnected: the task that watches for that has ended."""
         if not leaving.cancelled():
             self.fail(CallerGone())
 
 
 class Queue:
-    """The waiting calls of one consumer: those that are asked for in their turn, and those that a pause holds."""
+    """The waiting calls of one consumer: those tried in order, and those that a pause holds."""
 
     def __init__(self, waiting: Host, consumer: str) -> None:
         self.waiters: OrderedDict[Waiter, None] = OrderedDict()
@@ -85,7 +85,7 @@ class Queue:
         return len(self.waiters) + len(self.held)
 
     def add(self, waiter: Waiter, batch: Batch) -> None:
-        """Stand in the queue after an empty batch; what has become deliverable since then is looked for."""
+        """Add a call after an empty batch, and look for messages that became deliverable since."""
         if batch.paused:
             self.held.add(waiter)
             return
@@ -97,14 +97,14 @@ class Queue:
             self._waiting.spawn(self._begin())
 
     def remove(self, waiter: Waiter) -> None:
-        """The call waits no more."""
+        """Remove a call."""
         self.held.discard(waiter)
         self.waiters.pop(waiter, None)
         if not self.waiters:
             self._leave()
 
     async def _begin(self) -> None:
-        """Look, and wait from where the wake stream ended before that."""
+        """Start watching at the end of the wake stream, then look."""
         self._leave()
         self._watched, self._wake_at = self._stream, ""
         while not self._wake_at and self.waiters:
@@ -115,7 +115,7 @@ class Queue:
         self.look()
 
     def _leave(self) -> None:
-        """Be woken no more."""
+        """Stop watching."""
         if self._timer is not None:
             self._timer.cancel()
         if self._call_off is not None:
@@ -123,7 +123,7 @@ class Queue:
             self._call_off = None
 
     def _expect(self) -> None:
-        """Be woken by what comes after the last look."""
+        """Watch for growth after the last look."""
         if self.waiters and self._wake_at and not self._asked and self._call_off is None:
             at = {keys.log(self._watched): self._seen, keys.wake(self._watched): self._wake_at}
             self._call_off = self._waiting.reads.expect(at, self._grown)
@@ -134,7 +134,7 @@ class Queue:
             return
         named, before = set(), order(self._wake_at)
         for id_, fields in grown.get(keys.wake(self._watched), ()):
-            if order(id_.decode()) > before:  # others may have wanted it from further back
+            if order(id_.decode()) > before:  # other readers may have asked for earlier entries
                 self._wake_at = id_.decode()
                 named.add(fields[1])
         self._useful = keys.log(self._watched) not in grown
@@ -143,16 +143,16 @@ class Queue:
             self.look()
 
     def look(self) -> None:
-        """Something may have become deliverable: ask for calls, in their order, until one gets nothing."""
+        """Try the calls in order until one gets nothing, because something may have become deliverable."""
         self._again = self._asked > 0
         if not self._again:
             self._unmet, self._served = math.inf, 0
             self._ask(1)
 
     def look_along(self) -> None:
-        """Somebody else is about to look: ask in the same script, before it, for the call that has waited longest.
+        """Another call is about to fetch: try the longest waiting call before it, in the same script.
 
-        One that wants several messages at least has a script of its own, so it is passed over.
+        A call with a min_batch over 1 needs its own script, so it is skipped.
         """
         if not self._asked:
             self._unmet, self._served = 2, 0
@@ -160,7 +160,7 @@ class Queue:
             self._unmet = math.inf
 
     def _ask(self, messages: int) -> None:
-        """Ask for as many calls as may share so many messages, for one that wants several at least alone; or rest."""
+        """Try as many calls as may share this many messages, or one call with a min_batch over 1 alone."""
         for waiter in self.waiters:
             if messages <= 0 or (self._asked and waiter.min_batch > 1):
                 break
@@ -182,9 +182,9 @@ class Queue:
         if exc is None:
             self._take(waiter, asked.result())
         elif isinstance(exc, StoreUnavailable):
-            self._failed = True  # nobody need know: Redis may be back before their time is over
+            self._failed = True  # no caller needs to know: Redis may be back before their time is over
         elif isinstance(exc, OutcomeUnknown):
-            # Something may have been delivered to nobody, for the last time: that must not look like an empty answer.
+            # A message may have had its last delivery to nobody: this must not look like an empty answer.
             self._failed = True
             self.waiters.pop(waiter, None)
             waiter.fail(exc)
@@ -192,7 +192,7 @@ class Queue:
             for each in self.waiters:
                 each.fail(exc)
             self.waiters.clear()
-        if waiter in self.waiters:  # else it is about to get what it was asked for, though its time is over
+        if waiter in self.waiters:  # else its time is over, but it still gets this answer
             waiter.asked = False
             if waiter.over:
                 waiter.end()
@@ -203,7 +203,7 @@ class Queue:
         elif self._failed:
             self._failed = False
             self._look_again_in(RETRY_S)
-        elif self._stream != self._watched and self._wake_at:  # it was deleted, and made again on another stream
+        elif self._stream != self._watched and self._wake_at:  # it was deleted and created again on another stream
             self._waiting.spawn(self._begin())
         elif self._again:
             self.look()
@@ -216,7 +216,7 @@ class Queue:
             self._served += len(batch.deliveries)
             self._useful = True
             self.waiters.pop(waiter, None)
-            # Callers take long to write their answers: first the next script is sent.
+            # Callers take long to write their answers, so send the next script first.
             asyncio.get_running_loop().call_soon(self._give, waiter, batch)
             return
         self._unmet = min(self._unmet, waiter.min_batch)

@@ -1,1 +1,1 @@
-"""Streams: what enters them, and how they are looked at."""
+"""Streams: lifecycle, publishing, search and inspection."""

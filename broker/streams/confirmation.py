@@ -1,4 +1,4 @@
-"""Waiting until replicas, or the disk, have what was published (the settings `replicas` and `fsync` of a stream)."""
+"""Publish confirmation: waits for replicas and for the disk (the settings `replicas` and `fsync` of a stream)."""
 
 import logging
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from broker.store.client import Store
 
 logger = logging.getLogger("broker")
 
-# How long replicas and the disk get.
+# How long to wait for replicas and the disk.
 WAIT_MS = 2000
 MARK_MS = 60_000
-# How long the other replicas get: any that follows may take over, not only those that were the first to have it.
+# How long to wait for the other replicas: any of them may take over, not only the fastest.
 OTHERS_MS = 100
 MOST_REPLICAS = 1000
 
 
 class Mark(NamedTuple):
-    """What a publish is waited for by: lua/shared/durable.lua."""
+    """The mark of a publish that waits for confirmation: lua/shared/durable.lua."""
 
     replicas: int
     fsync: bool
@@ -30,17 +30,17 @@ class Mark(NamedTuple):
 
 
 class Durability:
-    """Confirms publishes. Those to one stream that come together are waited for together."""
+    """Confirms publishes. Concurrent publishes to one stream share one wait."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        # WAIT holds up the commands after it, so each stream has connections of its own for that.
+        # WAIT delays the commands after it, so each stream has its own connections for it.
         self._stores: dict[str, Store] = {}
         self._followers: dict[str, int] = {}
         self._commit: GroupCommit[str, Mark, list[bool], bool] = GroupCommit(self._wait, lambda _, confirmed: confirmed)
 
     async def confirm(self, stream: str, mark: Mark) -> bool:
-        """Whether as many replicas, and the disk, have the messages of a mark as their stream asks for."""
+        """Whether the replicas and the disk have the messages of a mark, as the stream requires."""
         try:
             return await self._commit(stream, mark)
         except BrokerError as exc:
@@ -49,7 +49,7 @@ class Durability:
 
     async def _wait(self, stream: str, marks: Sequence[Mark]) -> list[bool]:
         key = keys.stream(stream)
-        # The server that has the mark has the messages before it, and the waits count from this write on.
+        # A server with the mark has the messages before it, and the waits cover this write.
         commands: list[tuple[str | int, ...]] = [("PEXPIRE", keys.mark(stream, mark.name), MARK_MS) for mark in marks]
         wanted = max(mark.replicas for mark in marks)
         if wanted:
@@ -60,10 +60,10 @@ class Durability:
             commands += (("WAITAOF", 1, 0, WAIT_MS), disk.SETTINGS)
         store = self._stores.get(stream)
         if store is None:
-            # A wait that is over is answered before the next one begins.
+            # Redis answers a finished wait before the next one begins.
             store = self._stores[stream] = self._store.separate(WAIT_MS / 1000)
         replies = await store.pipeline(key, *commands)
-        if fsync and disk.parsed(replies[-1]).can_change:  # it has started again since
+        if fsync and disk.parsed(replies[-1]).can_change:  # it has restarted since
             await disk.sync_always(store, key)
             replies = await store.pipeline(key, *commands)
         role = replies[len(marks) + 2] if wanted else None

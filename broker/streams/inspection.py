@@ -1,11 +1,11 @@
-"""Looking inside: one message and what became of it, what waits for its time, and what is retried."""
+"""Inspection: the state of one message, scheduled events, and retrying messages."""
 
 from typing import Any, Literal
 
 import msgspec
 
 from broker.commands.engine import MESSAGE_BYTES, Engine, fitting
-from broker.commands.replies import Again, Cursor, RetryingRows, ScheduledRows, StateRows, taken_apart
+from broker.commands.replies import Again, Cursor, RetryingRows, ScheduledRows, StateRows, parse_reply
 from broker.errors import InvalidRequest, MessageNotFound
 from broker.messages.names import message_id
 from broker.messages.outgoing import complete, label_of
@@ -18,7 +18,7 @@ STATES_A_STEP = 50
 
 
 class Retrying(msgspec.Struct, frozen=True):
-    """A message that was delivered and waits to be delivered again. `blocked`: another message holds its key."""
+    """A message that waits to be redelivered. `blocked`: another message holds its key."""
 
     id: str
     deliver_count: int
@@ -38,10 +38,10 @@ class Scheduled(msgspec.Struct, frozen=True):
 
 
 class MessageState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a message is to a consumer.
+    """The state of a message for one consumer.
 
-    `out` has worker, deliver_count, delivered_at and expires_at; `retrying` deliver_count, due_at and reason; `dead` deliver_count
-    and reason.
+    `out` has worker, deliver_count, delivered_at and expires_at; `retrying` deliver_count, due_at and reason; `dead`
+    deliver_count and reason.
     """
 
     consumer: str
@@ -55,14 +55,14 @@ class MessageState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Inspection:
-    """Looks into a store's streams and consumers, and changes nothing but what `cancel` takes back."""
+    """Reads the state of messages. Only `cancel` changes anything."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._room = engine.scripts.max_answer_bytes - MESSAGE_BYTES
 
     async def message(self, stream: str, message: str) -> tuple[StoredMessage, list[MessageState]]:
-        """A message, and its state for each consumer of the stream by name. StreamNotFound, MessageNotFound."""
+        """A message, and its state for each consumer, sorted by name. StreamNotFound, MessageNotFound."""
         check_name(stream)
         try:
             name = message_id(message)
@@ -72,19 +72,22 @@ class Inspection:
         states = list[MessageState]()
         for i in range(0, len(consumers), STATES_A_STEP):
             reply = await self._engine.run_ready("message", stream, name, *consumers[i : i + STATES_A_STEP])
-            _, rows = taken_apart(reply, Again, StateRows)
+            _, rows = parse_reply(reply, Again, StateRows)
             states += [_state(*row) for row in zip(*rows, strict=True)]
         [text] = complete(stream, [name.encode()], [head], [body])
         return StoredMessage(name, label_of(head), text), states
 
     async def scheduled(self, stream: str, after: str | None = None, limit: int = 100) -> tuple[list[Scheduled], str | None]:
-        """A page of the events that wait for their time, in its order, and the cursor of the next one. StreamNotFound."""
+        """A page of scheduled events, in order of time, and the cursor of the next page.
+
+        StreamNotFound.
+        """
         check_name(stream)
         if after is not None:
             message_id(after)
         while True:
             reply = await self._engine.run_ready("scheduled", stream, after or "", limit)
-            head, rows = taken_apart(reply, Cursor, ScheduledRows)
+            head, rows = parse_reply(reply, Cursor, ScheduledRows)
             found = [
                 Scheduled(name.decode(), collection.decode(), key.decode() or None, rfc3339(at))
                 for name, collection, key, at in zip(*rows, strict=True)
@@ -94,16 +97,19 @@ class Inspection:
             limit = fit  # only the script knows the cursor of a shorter page
 
     async def cancel(self, stream: str, event: str) -> None:
-        """Take back an event that waits for its time. StreamNotFound; EventNotFound: no such event waits."""
+        """Delete a scheduled event. StreamNotFound. EventNotFound: the event is not scheduled."""
         check_name(stream)
         await self._engine.run_ready("cancel", stream, event)
 
     async def retrying(self, consumer: str, after: str | None = None, limit: int = 100) -> tuple[list[Retrying], str | None]:
-        """A page of what was delivered and waits for its next delivery, in stream order, and the cursor. ConsumerNotFound."""
+        """A page of messages that wait to be redelivered, in stream order, and the cursor of the next page.
+
+        ConsumerNotFound.
+        """
         position, found = message_id(after) if after else "", list[Retrying]()
         while True:
             _, reply = await self._engine.on_consumer("retrying", consumer, position, limit - len(found))
-            head, rows = taken_apart(reply, Cursor, RetryingRows)
+            head, rows = parse_reply(reply, Cursor, RetryingRows)
             for name, count, due_at, reason, key, blocked in zip(*rows, strict=True):
                 found.append(Retrying(name.decode(), count, rfc3339(due_at), reason.decode() or None, key.decode() or None, bool(blocked)))
             if (fit := fitting(found, self._room)) < len(found):

@@ -1,4 +1,4 @@
-"""Streams: named logs of messages (section 3)."""
+"""Streams: create, read, list, change and delete (section 3)."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from broker import keys
 from broker.commands.engine import AGAIN, FIRST_STREAMS, MESSAGE_BYTES, Engine, flatten, page_of_names, size_of
-from broker.commands.replies import FieldRows, StreamInfoHead, taken_apart
+from broker.commands.replies import FieldRows, StreamInfoHead, parse_reply
 from broker.errors import RecordNotFound, StoreFull, StreamNotFound, ValidationFailed, after_a_change
 from broker.messages.incoming import Kind
 from broker.messages.names import Name, is_name, message_id
@@ -24,9 +24,9 @@ DedupeWindow = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
 
 
 class StreamSpec(msgspec.Struct, forbid_unknown_fields=True):
-    """What a stream is created from. Limits are for event streams: beyond them the oldest events are dropped.
+    """The input of creating a stream. Limits are for event streams: beyond them the oldest events are dropped.
 
-    A publish is answered when so many `replicas` have it, and with `fsync` when the disk has it.
+    A publish is answered when this many `replicas` have it and, with `fsync`, the disk.
     """
 
     name: Name
@@ -43,9 +43,9 @@ class StreamSpec(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class StreamChanges(msgspec.Struct, forbid_unknown_fields=True):
-    """What may be changed of a stream. `name` and `kind` may be named with the value that they have.
+    """Changes to a stream. `name` and `kind` may be given with their current value.
 
-    Null takes a limit away, and of other fields changes nothing.
+    Null removes a limit; for other fields it changes nothing.
     """
 
     name: str | UnsetType | None = UNSET
@@ -62,7 +62,7 @@ class StreamChanges(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class StreamInfo(msgspec.Struct, frozen=True):
-    """What a stream holds now. `bytes` is the Redis memory of its messages."""
+    """The current contents of a stream. `bytes`: the Redis memory of its messages."""
 
     messages: int
     bytes: int
@@ -72,7 +72,7 @@ class StreamInfo(msgspec.Struct, frozen=True):
 
 
 class Stream(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A stream as the API shows it; `replicas` and `fsync` only where its publishes are waited for."""
+    """A stream as the API shows it; `replicas` and `fsync` only if its publishes wait for them."""
 
     id: str
     name: str
@@ -89,14 +89,14 @@ class Stream(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What is remembered of a stream: its kind, and whether publishes to it are waited for."""
+    """Cached facts of a stream: its kind, and whether its publishes wait for confirmation."""
 
     kind: Kind
     durable: bool
 
 
 def check_name(name: str) -> None:
-    """StreamNotFound: no stream can have this name."""
+    """StreamNotFound: the name is invalid, so no stream has it."""
     if not is_name(name):
         raise StreamNotFound(f"There is no stream {name[:80]!r}.")
 
@@ -110,7 +110,7 @@ class Streams:
         engine.make_first = self.make_first
 
     async def make_first(self) -> bool:
-        """Make the streams `records` and `events` over a Redis that never had them, or has lost all; whether it was so (C8)."""
+        """Create `records` and `events` if Redis is new or lost its data. Returns whether it did so (C8)."""
         if await self._engine.store.call("EXISTS", keys.STARTED):
             return False
         for name, kind in FIRST_STREAMS.items():
@@ -119,7 +119,7 @@ class Streams:
         return True
 
     async def create(self, spec: StreamSpec) -> tuple[Stream, bool]:
-        """Create a stream; gives it and whether it is new (C9). StreamExists: it is there with other fields."""
+        """Create a stream. Returns it, and whether it is new (C9). StreamExists: it exists with other fields."""
         spec = checked(spec, StreamSpec)
         assert spec.kind is not None  # noqa: S101 - no null is left
         _only_for_events(spec.kind, spec.max_messages, spec.max_age_ms)
@@ -129,7 +129,7 @@ class Streams:
         try:
             await self._engine.store.call("HSET", keys.STREAMS, spec.name, "")
         except StoreFull:
-            if not await self._engine.store.call("HEXISTS", keys.STREAMS, spec.name):  # what is there is found
+            if not await self._engine.store.call("HEXISTS", keys.STREAMS, spec.name):  # an existing one can still be returned
                 raise
         reply = await self._engine.run("stream_create", spec.name, *flatten(fields.items()))
         with after_a_change():
@@ -139,7 +139,7 @@ class Streams:
         """One stream. StreamNotFound."""
         check_name(name)
         reply = await self._engine.run_ready("stream_info", name)
-        info, rows = taken_apart(reply, StreamInfoHead, FieldRows)
+        info, rows = parse_reply(reply, StreamInfoHead, FieldRows)
         fields = {field.decode(): value.decode() for field, value in zip(*rows, strict=True)}
         return Stream(
             id=name,
@@ -157,7 +157,7 @@ class Streams:
         )
 
     async def known(self, name: str) -> Known:
-        """What is remembered of a stream; publishing finds out when it has changed. StreamNotFound."""
+        """Cached facts of a stream. Publishing notices if they have changed. StreamNotFound."""
         known = self._known.get(name)
         if known is None:
             check_name(name)
@@ -170,16 +170,16 @@ class Streams:
         return known
 
     def forget(self, name: str) -> None:
-        """Ask Redis again."""
+        """Drop the cached facts of a stream."""
         self._known.pop(name, None)
 
     async def _check_fsync(self, name: str, fsync: object) -> None:
-        """ValidationFailed: Redis cannot tell when the disk has a message."""
+        """ValidationFailed: Redis cannot confirm that the disk has a message."""
         if fsync is True and (reason := await disk.make_sure(self._engine.store, keys.stream(name))):
             raise ValidationFailed({"fsync": [reason]})
 
     async def page(self, after: str | None = None, limit: int = 100) -> tuple[list[Stream], str | None]:
-        """A page of streams by name, and the cursor of the next one."""
+        """A page of streams by name, and the cursor of the next page."""
         names, cursor = await page_of_names(self._engine.store, keys.STREAMS, after, limit)
         if not names and after is None and await self.make_first():
             names, cursor = await page_of_names(self._engine.store, keys.STREAMS, after, limit)
@@ -196,7 +196,7 @@ class Streams:
         return streams, cursor
 
     async def update(self, name: str, changes: StreamChanges) -> Stream:
-        """Change the named fields. ValidationFailed: a fixed field was named with another value."""
+        """Change the given fields. ValidationFailed: a fixed field was given with another value."""
         stream = await self.get(name)
         changes = checked(changes, StreamChanges)
         for field in ("name", "kind"):
@@ -210,16 +210,16 @@ class Streams:
             await self._check_fsync(name, given.get("fsync"))
             fields = {field: text for field, text in _stored(changes).items() if field in given}
             again = await self._engine.run("stream_update", name, *flatten(fields.items())) == AGAIN
-            with after_a_change():  # what goes on is what a tighter limit drops
+            with after_a_change():  # the further steps drop messages beyond a tighter limit
                 if again:
                     await self._engine.run_ready("stream_update", name, *flatten(fields.items()))
                 return await self.get(name)
         return stream
 
     async def delete(self, name: str, *, force: bool = False) -> list[str]:
-        """Delete a stream and its messages; gives the consumers that went with it.
+        """Delete a stream, its messages and its consumers. Returns the names of the consumers.
 
-        StreamInUse: it has consumers, and `force` does not say to delete them.
+        StreamInUse: it has consumers, and `force` is not set.
         """
         check_name(name)
         consumers = await self._engine.run("stream_delete", name, "1" if force else "")
@@ -235,13 +235,13 @@ class Streams:
     async def messages(
         self, name: str, after: str | None = None, limit: int = 100, collection_id: str | None = None, what: Search | None = None
     ) -> Page:
-        """A page of what the stream holds, oldest first, or of what matches a search (C17, C58)."""
+        """A page of the stream's messages, oldest first, or of those that match a search (C17, C58)."""
         check_name(name)
         what = what or Search(collection_id=collection_id)
         return await search(self._engine, name, what, message_id(after) if after else None, limit)
 
     async def record(self, name: str, record_id: str) -> StoredMessage:
-        """The current version of a record. StreamNotFound; RecordNotFound, as of every event stream."""
+        """The current version of a record. StreamNotFound. RecordNotFound, always for event streams."""
         check_name(name)
         try:
             entry = await self._engine.run("record", name, record_id)
@@ -254,7 +254,7 @@ _CHANGEABLE = ("max_messages", "max_age_ms", "dedupe_window_ms", "replicas", "fs
 
 
 def _check_repeatable(kind: str, dedupe_window_ms: int | None, *, waited_for: bool) -> None:
-    """A publish that was not confirmed must be safe to repeat, so ids must be remembered."""
+    """ValidationFailed: ids are not remembered, so an unconfirmed publish could not be repeated safely."""
     if kind == "events" and dedupe_window_ms == 0 and waited_for:
         raise ValidationFailed({"dedupe_window_ms": ["must not be 0 where publishes wait for replicas or fsync"]})
 

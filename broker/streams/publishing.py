@@ -1,4 +1,4 @@
-"""Publishing: from a request's bytes to messages in a stream (section 4)."""
+"""Publishing: parses a request's bytes and stores the messages (section 4)."""
 
 import asyncio
 from codecs import BOM_UTF8
@@ -17,14 +17,14 @@ from broker.streams.lifecycle import Known, Streams
 
 Status = Literal["created", "updated", "deleted", "unchanged", "stale", "duplicate"]
 MAX_MESSAGE_BYTES = 1 << 20
-LINES_A_CHUNK = 250  # more do not fit into the buffer of a socket, and wait there while the next are read
+LINES_A_CHUNK = 250  # more do not fit into a socket's buffer, where they would wait while the next are read
 BYTES_A_CHUNK = 1 << 20
-# Stands for a pause in the input: store the lines read so far, do not wait for the next one.
+# Marks a pause in the input: store the lines read so far without waiting for the next one.
 PAUSE = b"\n"
 
 
 class Published(msgspec.Struct, frozen=True):
-    """What became of one message: its id, where it lies (None: it is delayed, and will be appended later), its status."""
+    """The result for one message: its id, its place in the stream (None: it is scheduled), and its status."""
 
     id: str
     message_id: str | None
@@ -32,12 +32,12 @@ class Published(msgspec.Struct, frozen=True):
 
 
 class PublishFailed(BrokerError):
-    """A stream of lines that stopped: the cause, and how many messages before it are stored."""
+    """Publishing lines failed: the cause, and how many messages before it are stored."""
 
     def __init__(self, cause: BrokerError, stored: int) -> None:
         before = "1 message before it is" if stored == 1 else f"{stored} messages before it are"
         summary = f"{cause.summary} {before} stored."
-        if isinstance(cause, StoreUnavailable | StoreFull):  # they say that nothing happened, which holds for the rest alone
+        if isinstance(cause, StoreUnavailable | StoreFull):  # "nothing happened" holds only for the rest
             summary = f"{cause.summary.partition(';')[0].rstrip('.')}; {before} stored, and nothing after them."
         super().__init__(summary)
         self.cause = cause
@@ -45,14 +45,14 @@ class PublishFailed(BrokerError):
 
 
 class Repeatable(msgspec.Struct, frozen=True):
-    """A message that may be stored: published again with this id, it is stored once. `message_id` None: not known."""
+    """A message that may be stored. Publishing it again with this id stores it once. `message_id` None: unknown."""
 
     id: str
     message_id: str | None
 
 
 class Unconfirmed(OutcomeUnknown):
-    """A publish to a stream that asks for replicas or the disk may be stored, and was not confirmed."""
+    """A publish that was not confirmed by replicas or the disk. It may be stored."""
 
     def __init__(self, messages: Sequence[Repeatable]) -> None:
         super().__init__("It was not confirmed that replicas or the disk have it; publishing it again with the ids given here is safe.")
@@ -68,12 +68,12 @@ class _Call(msgspec.Struct, frozen=True):
 
     @property
     def weight(self) -> int:
-        """How many messages."""
+        """The number of messages."""
         return len(self.ready)
 
     @property
     def ids(self) -> set[str]:
-        """Their ids."""
+        """The ids of the messages."""
         return {message.id for message in self.ready}
 
 
@@ -88,7 +88,7 @@ class Publisher:
         self._durability = Durability(engine.store)
 
     async def publish(self, stream: str, messages: Sequence[dict[str, Any]]) -> list[Published]:
-        """Publish 1-1000 messages, all or none (C13), one result a message in order."""
+        """Publish 1-1000 messages, all or none (C13). Returns one result per message, in order."""
         return await self.publish_json(stream, msgspec.json.encode({"messages": messages}))
 
     async def publish_json(self, stream: str, body: bytes, trace: dict[str, str] | None = None) -> list[Published]:
@@ -98,7 +98,7 @@ class Publisher:
         try:
             return await self._publish_batch(stream, known, body, trace)
         except (WrongKind, ValidationFailed, PayloadTooLarge):
-            # The stream may have been made anew with the other kind by another server: ask before judging.
+            # Another server may have created the stream again with the other kind: read it before refusing.
             self._streams.forget(stream)
             now = await self._streams.known(stream)
             if now.kind == known.kind:
@@ -118,9 +118,9 @@ class Publisher:
     async def publish_lines(
         self, stream: str, lines: AsyncIterator[bytes], trace: dict[str, str] | None = None
     ) -> AsyncIterator[list[Published]]:
-        """Publish NDJSON lines as they come, in chunks; gives the results chunk by chunk. `trace`: see `outgoing`.
+        """Publish NDJSON lines as they arrive, and yield the results chunk by chunk. `trace`: see `outgoing`.
 
-        PublishFailed: a line is bad; those before it are stored.
+        PublishFailed: a line is invalid. The lines before it are stored.
         """
         self._streams.forget(stream)
         known = await self._streams.known(stream)
@@ -129,7 +129,7 @@ class Publisher:
         stored = 0
         try:
             try:
-                # They are read while those before are being stored.
+                # Lines are read while the previous chunk is stored.
                 async for ready in self._chunks(stream, known, lines, trace):
                     if under_way is not None:
                         before, under_way = under_way, None
@@ -137,7 +137,7 @@ class Publisher:
                         stored += len(done)
                         yield done
                     under_way = asyncio.create_task(self._store(stream, _Call(known.kind, ready, known.durable)))
-                    for _ in range(2):  # turns of the event loop until it is sent, which reading would hold up
+                    for _ in range(2):  # turns of the event loop until the chunk is sent; reading would delay it
                         await asyncio.sleep(0)
             except BrokerError as exc:
                 fault = exc
@@ -150,12 +150,12 @@ class Publisher:
         except BrokerError as exc:
             raise PublishFailed(exc, stored) from exc
         finally:
-            fault = None  # else it would hold this frame, which holds it, and with it the lines that have come
+            fault = None  # breaks a reference cycle that would keep the received lines
 
     async def _chunks(
         self, stream: str, known: Known, lines: AsyncIterator[bytes], trace: dict[str, str] | None
     ) -> AsyncIterator[list[Outgoing]]:
-        """The messages of the lines, some hundred at a time; at a bad line, those before it and then the error."""
+        """The messages of the lines in chunks. At an invalid line: those before it, then the error."""
         ready: list[Outgoing] = []
         size = number = 0
         async for line in lines:
@@ -187,7 +187,7 @@ class Publisher:
             yield ready
 
     async def _store(self, stream: str, call: _Call) -> list[Published]:
-        """Store the messages of a call, and wait for what the stream asks for. Unconfirmed: it did not come in time."""
+        """Store the messages of a call, and wait for confirmation. Unconfirmed: it did not come in time."""
         try:
             published, mark = await self._commit(stream, call)
         except OutcomeUnknown as exc:
@@ -197,13 +197,13 @@ class Publisher:
         if call.durable != (mark is not None):
             self._streams.forget(stream)  # it has changed since it was looked up
         if mark is not None and not await self._durability.confirm(stream, mark):
-            if not call.durable and call.kind == "events":  # ids that were made here are not remembered
+            if not call.durable and call.kind == "events":  # generated ids are not remembered
                 raise OutcomeUnknown("It is stored, and was not confirmed as the stream asks for since a moment ago.")
             raise Unconfirmed([Repeatable(row.id, row.message_id) for row in published])
         return published
 
     async def close(self) -> None:
-        """Close the connections that wait for replicas."""
+        """Close the connections that wait for confirmations."""
         await self._durability.close()
 
     async def _publish_round(self, stream: str, calls: Sequence[_Call]) -> list[Any]:
@@ -226,19 +226,19 @@ def _outcome(message_id: bytes, status: bytes) -> tuple[str | None, Status]:
 
 
 def _fits(calls: Sequence[_Call], call: _Call) -> bool:
-    """Versions of a record in one script replace each other without a trace, which those of two callers must not."""
+    """Records with a common id do not fit: in one script the first version would be replaced without a trace."""
     if call.kind != calls[0].kind:
         return False
     return call.kind == "events" or all(call.ids.isdisjoint(other.ids) for other in calls)
 
 
 def _at_line(error: BrokerError, path: str) -> BrokerError:
-    """Every fault of a line is one of validation, but for its size."""
+    """An error of a line as ValidationFailed, unless the line is too large."""
     if isinstance(error, ValidationFailed | PayloadTooLarge):
         return error
     return ValidationFailed({path: [error.summary.rstrip(".")]})
 
 
 def count_by_status(results: Sequence[Published]) -> dict[str, int]:
-    """How many messages came to each status."""
+    """The number of messages per status."""
     return dict(Counter(result.status for result in results))

@@ -1,25 +1,26 @@
-"""Messages of a stream without a consumer: pages, and a search in bounded steps."""
+"""Search: pages of a stream's messages, read and filtered in bounded steps."""
 
 from typing import Any, NamedTuple
 
 import msgspec
 
 from broker.commands.engine import Engine, room_of
-from broker.commands.replies import MessageRows, MessagesHead, taken_apart
+from broker.commands.replies import MessageRows, MessagesHead, parse_reply
 from broker.messages.outgoing import complete, label_of
 from broker.store.watch import order
 
-# What one call looks at, at most; a search that has seen so much goes on from its cursor.
+# The most that one call examines. Then the search continues from its cursor.
 MAX_ENTRIES, MAX_BYTES = 10_000, 8 << 20
-# What one script looks at, at most (lua/shared/entries.lua).
+# The most that one script examines (lua/shared/entries.lua).
 _ENTRIES_A_STEP, _BYTES_A_STEP = 500, 512 << 10
-# How much of a text the scripts look for. Lua compares it at each of its beginnings: all of a long text could take seconds.
+# The scripts search only for the first bytes of a text. Lua compares at every position, so a long text could take
+# seconds.
 _NEEDLE_BYTES = 64
 _LAST_SEQ = (1 << 64) - 1
 
 
 class StoredMessage(msgspec.Struct, frozen=True):
-    """A message as it lies in the stream: its id, the word `record` or `event`, and its JSON."""
+    """A message of the stream: its id, `record` or `event`, and its JSON."""
 
     id: str
     label: str
@@ -27,7 +28,7 @@ class StoredMessage(msgspec.Struct, frozen=True):
 
 
 class Search(msgspec.Struct, frozen=True):
-    """What to look for; None = any. `from_ms` and `to_ms` are times of appending in ms, both included.
+    """The criteria of a search; None = any. `from_ms` and `to_ms`: when the message was appended, inclusive.
 
     `id` is a record's, an event's or a message's. `contains` is text in the JSON of `data`.
     """
@@ -43,21 +44,21 @@ class Search(msgspec.Struct, frozen=True):
     newest_first: bool = False
 
     def bounds(self) -> tuple[str, str]:
-        """The message id to begin after, and the one to end at; empty = none."""
+        """The message id to start after, and the one to end at; empty = none."""
         first, last = self.from_ms or 0, self.to_ms
         if self.newest_first:
             return ("" if last is None else f"{last + 1}-0"), f"{first}-0"
         return (f"{first - 1}-{_LAST_SEQ}" if first > 0 else ""), ("" if last is None else f"{last}-{_LAST_SEQ}")
 
     def needles(self) -> list[bytes]:
-        """Bytes that stand in the body of every message that matches, if not of each that has them."""
+        """Bytes that every matching body contains. Other bodies may contain them too."""
         fields = [msgspec.json.encode(text) for text in (self.upstream_id, self.resource_id, self.key) if text is not None]
         if self.id is not None and not _is_message_id(self.id):
             fields.append(msgspec.json.encode(self.id))
         return [text[:_NEEDLE_BYTES] for text in (*fields, (self.contains or "").encode()) if text]
 
     def matches(self, message_id: str, json: bytes) -> bool:
-        """Whether a message is one of those."""
+        """Whether a message meets all criteria."""
         if not self._looks_inside:
             return True
         found = _FIELDS.decode(json)
@@ -91,7 +92,7 @@ def _is_message_id(text: str) -> bool:
 
 
 class Page(NamedTuple):
-    """Messages, the id to go on after (None = that was all), and how many messages were looked at."""
+    """Messages, the id to continue after (None = no more), and the number of messages examined."""
 
     messages: list[StoredMessage]
     next: str | None
@@ -99,7 +100,7 @@ class Page(NamedTuple):
 
 
 async def search(engine: Engine, stream: str, what: Search, after: str | None, limit: int) -> Page:
-    """At most `limit` messages that match, in the order of the stream or newest first. StreamNotFound."""
+    """Up to `limit` matching messages, in stream order or newest first. StreamNotFound."""
     begin, end = what.bounds()
     position: Any = after or begin
     if after and begin and not what.newest_first:
@@ -108,21 +109,21 @@ async def search(engine: Engine, stream: str, what: Search, after: str | None, l
         position = min(after, begin, key=order)
     found, room, scanned, seen = list[StoredMessage](), engine.scripts.max_answer_bytes, 0, 0
     until: Any = end
-    exact = True  # the scripts gave nothing but what matches
-    while True:  # up to what was the last one at first, so that publishers do not hold it up
+    exact = True  # the scripts returned only messages that match
+    while True:  # up to the last message of the first step: new messages must not prolong it
         before, missing = position, limit - len(found)
         reply = await engine.run_ready(
             "messages", stream, position, missing if exact else _ENTRIES_A_STEP, what.collection_id or "", until, room,
             int(what.newest_first), *what.needles(),
         )  # fmt: skip
-        (_, position, until, looked, size), rows = taken_apart(reply, MessagesHead, MessageRows)
+        (_, position, until, looked, size), rows = parse_reply(reply, MessagesHead, MessageRows)
         for message_id, head, text in zip(rows.id, rows.head, complete(stream, *rows), strict=True):
             if not what.matches(message_id.decode(), text):
                 exact = False
             elif missing:
                 found.append(StoredMessage(message_id.decode(), label_of(head), text))
                 room, missing = room - room_of([head], [text]), missing - 1
-            else:  # there are more than were asked for
+            else:  # there are more than requested
                 position = found[-1].id.encode()
                 break
         scanned, seen = scanned + looked, seen + size

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from broker.commands.replies import SHAPES, Again, DeliveryRows, taken_apart
+from broker.commands.replies import SHAPES, Again, DeliveryRows, parse_reply
 from broker.commands.scripts import names, read
 from broker.errors import StoreFault
 
@@ -25,8 +25,8 @@ def test_a_shape_is_what_the_header_declares(command: str) -> None:
 
 
 def test_a_reply_of_another_shape_is_a_fault() -> None:
-    head, rows = taken_apart([0, b"1-0", 1, 1, b"1 r", b"{}"], Again, DeliveryRows)
+    head, rows = parse_reply([0, b"1-0", 1, 1, b"1 r", b"{}"], Again, DeliveryRows)
     assert (head, rows.id, rows.body) == (Again(0), [b"1-0"], [b"{}"])
     for reply in ([], [0, b"1-0"]):
         with pytest.raises(StoreFault):
-            taken_apart(reply, Again, DeliveryRows)
+            parse_reply(reply, Again, DeliveryRows)
