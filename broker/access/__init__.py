@@ -1,1 +1,1 @@
-"""Who may do what: access tokens and their scopes, and the audit log of what was changed."""
+"""Access control: access tokens with their scopes, and the audit log."""

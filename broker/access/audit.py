@@ -1,4 +1,4 @@
-"""The audit log: who changed what, the last changes of all, in a Redis Stream."""
+"""Audit log: a Redis Stream of the latest changes, and who made them."""
 
 import msgspec
 
@@ -13,7 +13,7 @@ ENTRIES = 10_000
 class AuditEntry(msgspec.Struct, frozen=True):
     """One change. `who`: the name of an access token; `what`: an operation of the API.
 
-    `outcome`: `done`; `unknown` where the call failed and may have taken effect, whole or in part.
+    `outcome`: `done`; `unknown` if the call failed but may have taken effect, fully or in part.
     """
 
     id: str
@@ -26,18 +26,18 @@ class AuditEntry(msgspec.Struct, frozen=True):
 
 
 class Audit:
-    """The audit log of a store. It holds the last 10,000 entries, or some more."""
+    """The audit log of a store. It keeps the last 10,000 entries, or a few more."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def write(self, who: str, what: str, object: str, request_id: str = "", outcome: str = "done") -> None:
-        """Add an entry, whose time is Redis'. BrokerError: Redis did not take it, or did not say so."""
+        """Add an entry, timed by Redis. BrokerError: Redis refused the entry or did not confirm it."""
         fields = ("who", who, "what", what, "object", object, "request_id", request_id, "outcome", outcome)
         await self._store.call("XADD", keys.AUDIT, "MAXLEN", "~", ENTRIES, "*", *fields)
 
     async def page(self, after: str | None = None, limit: int = 100) -> tuple[list[AuditEntry], str | None]:
-        """A page of entries, newest first, and the cursor of the next one. InvalidRequest: `after` is no cursor."""
+        """A page of entries, newest first, and the cursor of the next one. InvalidRequest: `after` is not a cursor."""
         end = f"({message_id(after)}" if after else "+"
         rows = await self._store.call("XREVRANGE", keys.AUDIT, end, "-", "COUNT", limit + 1)
         entries = [_entry(name.decode(), fields) for name, fields in rows[:limit]]

@@ -21,14 +21,14 @@ from broker.store.client import Store
 from broker.store.watch import RETRY_S, Watch
 
 logger = logging.getLogger("broker")
-# A script, since a plain XADD is refused at Redis' memory limit, and a token must be revoked everywhere there too.
-_TELL = "#!lua flags=allow-oom\nredis.call('XADD', KEYS[1], 'MAXLEN', 1, '*', 'changed', '1')"
+# A script, because Redis refuses a plain XADD at its memory limit. A revocation must reach every server even then.
+_ANNOUNCE = "#!lua flags=allow-oom\nredis.call('XADD', KEYS[1], 'MAXLEN', 1, '*', 'changed', '1')"
 _SCOPE = re.compile(r"admin|read|(publish|consume|manage):(\*|[A-Za-z0-9_.-]{1,64})")
 SCOPES = "admin, read, publish:STREAM, consume:CONSUMER or manage:CONSUMER (or :*)"
 
 
 class AccessToken(msgspec.Struct, frozen=True):
-    """What is kept of an access token."""
+    """An access token as Redis stores it."""
 
     name: str
     scopes: list[str]
@@ -37,7 +37,7 @@ class AccessToken(msgspec.Struct, frozen=True):
 
 
 class Access:
-    """What the bearer of a token may do, for as long as the token is valid. `name` is the token's."""
+    """The rights of a token's bearer while the token is valid. `name` is the name of the token."""
 
     def __init__(self, scopes: frozenset[str], name: str = "", expires_ms: int | None = None) -> None:
         self.scopes, self.name, self._expires_ms = scopes, name, expires_ms
@@ -46,12 +46,12 @@ class Access:
 
     @property
     def lasts_s(self) -> float | None:
-        """For how many seconds the token is valid yet; None = it does not expire."""
+        """Seconds until the token expires. None: it does not expire."""
         return None if self._expires_ms is None else self._expires_ms / 1000 - time.time()
 
     @contextmanager
     def watched(self, ended: Callable[[], object]) -> Iterator[None]:
-        """Call `ended` when the token is revoked or expires meanwhile."""
+        """Call `ended` if the token is revoked or expires within the `with` block."""
         lasts_s = self.lasts_s
         timer = None if lasts_s is None else asyncio.get_running_loop().call_later(max(0, lasts_s), self.end)
         self._watchers.add(ended)
@@ -63,13 +63,16 @@ class Access:
                 timer.cancel()
 
     def end(self) -> None:
-        """The token was revoked, or has expired."""
+        """Mark the token as revoked or expired."""
         self.ended = True
         for ended in tuple(self._watchers):
             ended()
 
     def allows(self, action: str, name: str | None = None, *, read: bool = False) -> bool:
-        """Whether `publish` to a stream, `consume` or `manage` of a consumer, or `admin` is within the scopes. `read`: it only reads."""
+        """Whether the scopes allow `publish` to a stream, `consume` or `manage` of a consumer, or `admin`.
+
+        `read`: the call only reads.
+        """
         if "admin" in self.scopes or (read and "read" in self.scopes):
             return True
         return name is not None and (f"{action}:*" in self.scopes or f"{action}:{name}" in self.scopes)
@@ -83,7 +86,7 @@ def _digest(token: str) -> str:
 
 
 def _readable(rows: dict[str, bytes]) -> dict[str, AccessToken]:
-    """The tokens of a table. A row that is none lets nobody in, and does not hide the others."""
+    """Parse the rows of a table. A malformed row admits nobody and does not hide the other rows."""
     tokens = {}
     for digest, row in rows.items():
         try:
@@ -94,10 +97,10 @@ def _readable(rows: dict[str, bytes]) -> dict[str, AccessToken]:
 
 
 class OpenMode:
-    """Whether calls without a token are let in (C2). It may be shut, and is never opened again.
+    """Whether calls without a token are admitted (C2). Once shut, it never opens again.
 
-    `mark` is for the processes of one server: a file that is there while all of them are open. The one that shuts removes
-    it, so a process that replaces one that died stays shut, even if Redis holds no token by then.
+    `mark` is a file that the processes of one server share. It exists while all of them are open. The first process
+    that shuts removes it, so a process that replaces a dead one stays shut, even if Redis holds no token by then.
     """
 
     def __init__(self, mark: Path | None = None) -> None:
@@ -106,46 +109,45 @@ class OpenMode:
 
     @property
     def is_open(self) -> bool:
-        """Calls without a token are let in."""
+        """Whether calls without a token are admitted."""
         return self._open
 
     def shut(self) -> None:
-        """Let nobody in without a token from now on."""
+        """Refuse calls without a token from now on."""
         self._open = False
         if self._mark is not None:
             self._mark.unlink(missing_ok=True)
 
 
 class AccessTokens:
-    """The access tokens of a store, kept in memory and read again at every change.
+    """The access tokens of a store, kept in memory and reloaded after every change.
 
-    One blocking read waits for changes made by any server or command, so a revoked token is refused within
-    milliseconds; while Redis cannot be reached the last known table holds.
+    One blocking read waits for changes by any server or command, so a revoked token is refused within milliseconds.
+    While Redis cannot be reached, the last known table applies.
 
-    A server is open only where it is started in `open_mode`, has no admin token, and no token was made in its Redis before its start;
-    of tokens that were all revoked Redis keeps a trace, the stream of changes. Each server decides that for itself, once, in
-    `start`. From then on it may only shut, as soon as it learns that a token was made, by whomever. A table that becomes empty
-    - the last token revoked, Redis flushed, started without its data, or failed over to an empty replica - opens nothing:
-    no token is known then, and every call is refused until one is made. A server whose address others can reach is
-    never in open mode.
+    A server is open only if it starts in `open_mode`, has no admin token, and no token was ever created in its Redis.
+    (The stream of changes shows whether revoked tokens existed.) Each server decides this once, in `start`. After that
+    it can only shut, as soon as anyone creates a token. If the table becomes empty (the last token was revoked, or
+    Redis lost its data), the server stays shut: it refuses every call until a token is created. A server that other
+    machines can reach is never in open mode.
     """
 
     def __init__(self, store: Store, admin_token: str | None = None, open_mode: OpenMode | None = None) -> None:
         self._store = store
         self._admin = _digest(admin_token) if admin_token else None
         self._known: dict[str, Access] = {}
-        self._admins = Access(_EVERYTHING, "(BROKER_ADMIN_TOKEN)")  # which no token can be named
-        self.anyone = Access(_EVERYTHING)  # who has no token, while the server is open
+        self._admins = Access(_EVERYTHING, "(BROKER_ADMIN_TOKEN)")  # not a valid name of a token
+        self.anyone = Access(_EVERYTHING)  # for callers without a token, while the server is open
         self._open_mode = open_mode if self._admin is None else None
         self.open = False  # read at every call
         self._task: asyncio.Task[None] | None = None
 
     async def none_was_made(self) -> bool:
-        """No token exists, and no trace of one that did."""
+        """Whether no token exists or ever existed."""
         return not await self._rows() and not await self._store.call("EXISTS", keys.TOKEN_CHANGES)
 
     def access(self, token: str) -> Access:
-        """What the bearer of a token may do. Unauthenticated: it is unknown, revoked or expired."""
+        """The rights of a token's bearer. Unauthenticated: the token is unknown, revoked or expired."""
         digest = _digest(token)
         if self._admin is not None and hmac.compare_digest(digest, self._admin):
             return self._admins
@@ -158,7 +160,10 @@ class AccessTokens:
         return found
 
     async def create(self, name: str, scopes: Sequence[str], expires_in_ms: int | None = None) -> str:
-        """Make a token; gives the only copy of its text. ValidationFailed: a wrong name or scope, or the name is taken."""
+        """Create a token and return the only copy of its text.
+
+        ValidationFailed: the name or a scope is invalid, or the name is taken.
+        """
         if not is_name(name):
             raise ValidationFailed({"name": [f"must be {WHAT_IS_A_NAME}"]})
         if wrong := {f"scopes[{i}]": [f"{scope!r} is not {SCOPES}"] for i, scope in enumerate(scopes) if not _SCOPE.fullmatch(scope)}:
@@ -173,11 +178,11 @@ class AccessTokens:
         expires_at = rfc3339(now + expires_in_ms) if expires_in_ms is not None else None
         row = AccessToken(name, sorted(set(scopes)), rfc3339(now), expires_at)
         await self._store.call("HSET", keys.TOKENS, _digest(text), msgspec.json.encode(row))
-        await self._tell()
+        await self._announce()
         return text
 
     async def list(self) -> dict[str, AccessToken]:
-        """All tokens by the hash of their text."""
+        """All tokens, keyed by the hash of their text."""
         return _readable(await self._rows())
 
     async def _rows(self) -> dict[str, bytes]:
@@ -185,18 +190,18 @@ class AccessTokens:
         return {digest.decode("latin-1"): row for digest, row in zip(flat[::2], flat[1::2], strict=True)}
 
     async def revoke(self, name: str) -> None:
-        """Make a token invalid. NotFound."""
+        """Revoke a token. NotFound."""
         digests = [digest for digest, token in (await self.list()).items() if token.name == name]
         if not digests:
             raise NotFound(f"There is no token {name!r}.")
         await self._store.call("HDEL", keys.TOKENS, *digests)
-        await self._tell()
+        await self._announce()
 
-    async def _tell(self) -> None:
-        await self._store.call("EVAL", _TELL, 1, keys.TOKEN_CHANGES)
+    async def _announce(self) -> None:
+        await self._store.call("EVAL", _ANNOUNCE, 1, keys.TOKEN_CHANGES)
 
     async def start(self) -> None:
-        """Read the table and follow its changes until `close`."""
+        """Load the table and follow its changes until `close`."""
         await self._load_table()
         self.open = self._open_mode is not None and self._open_mode.is_open
         self._task = asyncio.create_task(self._follow(), name="broker-access-tokens")
@@ -216,7 +221,7 @@ class AccessTokens:
             self._shut()
 
     async def _load_table_surely(self) -> None:
-        """A change is announced once: until the table could be read after it, a revoked token would be let in."""
+        """Retry until the table is read. A change is announced once; without a reload, revoked tokens stay valid."""
         while True:
             try:
                 await self._load_table()

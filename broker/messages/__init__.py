@@ -1,1 +1,1 @@
-"""Messages: how they come in, how they are stored, and how they go out."""
+"""Messages: input, stored form, and output."""

@@ -1,6 +1,6 @@
-"""Messages on their way in: what may be published, and what becomes of it in the store.
+"""Incoming messages: validates what is published, and prepares it for the store.
 
-The JSON of `data` is never taken apart: it is cut out of the request as it stands, and later put into the answer as it stands.
+The JSON of `data` is never parsed: its text is copied from the request to the store, and from there to the answer.
 """
 
 import os
@@ -29,7 +29,10 @@ Headers = Annotated[dict[str, str], msgspec.Meta(max_length=MAX_HEADERS, extra_j
 
 
 def _uuids() -> Iterator[str]:
-    """Fresh UUIDs: 88 random bits for each run of 2^32, and a count. Randomness for each would cost more than all else."""
+    """Generate UUIDs: 88 random bits for each run of 2^32, and a counter.
+
+    Random bits for each UUID would cost more than everything else.
+    """
     while True:
         h = os.urandom(12).hex()
         begin = f"{h[:8]}-{h[8:12]}-4{h[12:15]}-a{h[15:18]}-{h[18:22]}"
@@ -56,7 +59,7 @@ class RecordMessage(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class EventMessage(msgspec.Struct, forbid_unknown_fields=True):
-    """Something that happened, as published to an event stream."""
+    """An event, as published to an event stream."""
 
     collection_id: Text255
     data: msgspec.Raw
@@ -93,7 +96,7 @@ _SINGLES: dict[Kind, "msgspec.json.Decoder[Any]"] = {
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """A message ready for the store: its id, and the arguments of the publishing script."""
+    """A message ready for the store: its id, and its arguments for the publishing script."""
 
     id: str
     arguments: tuple[str | bytes | int, ...]
@@ -117,7 +120,7 @@ _WHAT_TO_WRITE = 'write {"messages": [{"collection_id": ..., "data": ...}]}'
 
 
 def _is_wrapped(body: bytes) -> bool:
-    """Whether there are messages, right or wrong: who publishes for the first time often sends one as it is."""
+    """Whether the body has a `messages` field. New users often send a bare message instead."""
     try:
         return "messages" in msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except msgspec.DecodeError:
@@ -125,9 +128,9 @@ def _is_wrapped(body: bytes) -> bool:
 
 
 def decode_one(kind: Kind, line: bytes, path: str) -> RecordMessage | EventMessage:
-    """One message of an NDJSON body; `path` names it in errors. ValidationFailed also where the line is not UTF-8.
+    """One message of an NDJSON body; `path` names it in errors. ValidationFailed also if the line is not UTF-8.
 
-    The decoder does not look into `data` and `changes`, and what is stored of them is delivered as it stands.
+    The decoder skips `data` and `changes`, whose bytes are stored and delivered unchanged, so UTF-8 is checked here.
     """
     try:
         line.decode()
@@ -158,10 +161,10 @@ def outgoing(
     stream: str, message: RecordMessage | EventMessage, path: str, limit: int,
     *, remember: bool = False, trace: dict[str, str] | None = None,
 ) -> Outgoing:  # fmt: skip
-    """Make a message ready for the store. `limit` in bytes bounds its stored JSON: PayloadTooLarge.
+    """Prepare a message for the store. PayloadTooLarge: its stored JSON has more than `limit` bytes.
 
-    `remember`: an id that is made here is remembered like one that was given, so that a repeat with it is a duplicate.
-    `trace`: headers that say where the message came from, for one that has none which do.
+    `remember`: remember a generated id like a given one, so that repeating the publish with it is a duplicate.
+    `trace`: trace headers for a message that has none of its own.
     """
     _instant(message.upstream_created_at, f"{path}.upstream_created_at", times.microseconds)
     updated_us = _instant(message.upstream_updated_at, f"{path}.upstream_updated_at", times.exact_microseconds)
@@ -175,7 +178,7 @@ def outgoing(
         message.headers = _with_trace(given, trace)
     make = _record if isinstance(message, RecordMessage) else _event
     result, size = make(stream, message, path, resource_id, updated_us)  # type: ignore[arg-type]
-    if size > limit and message.headers is not given:  # what its sender did not write must not make it too large
+    if size > limit and message.headers is not given:  # headers that the sender did not write must not make it too large
         message.headers = given
         result, size = make(stream, message, path, resource_id, updated_us)  # type: ignore[arg-type]
     if size > limit:
@@ -196,7 +199,7 @@ def _bytes_of(headers: dict[str, str]) -> int:
 
 
 def _with_trace(headers: dict[str, str] | None, trace: dict[str, str]) -> dict[str, str] | None:
-    """A message's headers and those of its call's trace; its own alone where it has a trace, or no room for one."""
+    """The message's headers plus its call's trace, unless it has a trace already or no room for one."""
     if not headers:
         return trace
     joined = headers | trace
@@ -205,7 +208,10 @@ def _with_trace(headers: dict[str, str] | None, trace: dict[str, str]) -> dict[s
 
 
 def _identity(stream: str, collection_id: str, upstream_id: str) -> str:
-    """What a record's id is made of. Where a part holds the separator itself, a length keeps others from being the same."""
+    """The text from which a record's id is made.
+
+    If a part contains the separator, a length keeps the text unique.
+    """
     if "\0" in collection_id or "\0" in upstream_id:
         collection_id = f"{len(collection_id)}\0{collection_id}"
     return "\0".join((stream, collection_id, upstream_id))

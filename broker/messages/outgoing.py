@@ -1,4 +1,4 @@
-"""Splicing: messages as they are delivered. Stored bytes are joined, and nothing of ours is taken apart.
+"""Outgoing messages: joins stored bytes to the JSON of deliveries, without parsing them.
 
 Heads and bodies are those of lua/shared/entries.lua.
 """
@@ -17,24 +17,24 @@ from broker.messages.stored import LETTERS, RECORD_IDS, EventBody, encode, lacks
 
 # All but the first character.
 _OPENED: Callable[[bytes], bytes] = itemgetter(slice(1, None))
-# Fields of a plain client's entry that are no part of `data`.
+# Fields of a plain client's entry that do not belong to `data`.
 _NAMED = {b"collection_id", b"id", b"resource_id", b"upstream_id", b"event", b"key", b"headers"}
 
 
 def label_of(head: bytes) -> str:
-    """`record` or `event`, by what stands beside the body: only a record has the time when it first entered."""
+    """`record` or `event`. Only a record's head has the time when the record was first inserted."""
     return "record" if head.count(b" ") == 2 else "event"
 
 
 @lru_cache(maxsize=1024)
 def opening(stream: str) -> bytes:
-    """How the JSON of each message of a stream begins, before its pieces."""
+    """The beginning of the JSON of each message of a stream."""
     return b'{"stream_id":"%b","updated_idx":' % stream.encode()
 
 
 @lru_cache(maxsize=4096)
 def _filling(letters: bytes, inserted_ms: bytes) -> bytes:
-    """What stands between a message's number and its body: when it entered, and the fields that the body lacks, by their letters."""
+    """The JSON between a message's number and its body: the insertion time, and the fields that the body lacks."""
     lacked = [b'"%b":%b,' % (name.encode(), value) for name, (letter, value) in LETTERS.items() if letter.encode() in letters]
     return b',"inserted_at":"%b",%b' % (times.rfc3339(int(inserted_ms)).encode(), b"".join(lacked))
 
@@ -42,7 +42,10 @@ def _filling(letters: bytes, inserted_ms: bytes) -> bytes:
 def columns(
     stream: str, ids: Sequence[bytes], heads: Sequence[bytes], bodies: Sequence[bytes]
 ) -> tuple[Sequence[bytes], Sequence[bytes], Sequence[bytes]]:
-    """The three pieces that follow the opening in the JSON of each message, as columns. All heads of a stream have as many words."""
+    """The three pieces that follow the opening in the JSON of each message, as columns.
+
+    All heads of a stream have as many words.
+    """
     if not ids:
         return (), (), ()
     words = b" ".join(heads).split(b" ")
@@ -57,14 +60,17 @@ def columns(
 
 
 def complete(stream: str, ids: Sequence[bytes], heads: Sequence[bytes], bodies: Sequence[bytes]) -> list[bytes]:
-    """The JSON of messages as they are delivered: the stored bodies, and in front of each what is not stored in it."""
+    """The JSON of messages as delivered: each stored body, preceded by the fields that it lacks."""
     begin = opening(stream)
     return [b"".join((begin, *parts)) for parts in zip(*columns(stream, ids, heads, bodies), strict=True)]
 
 
 def _from_fields(stream: str, message_id: bytes, fields_json: bytes) -> tuple[bytes, bytes]:
-    """The letters and the body of an event that a plain Redis client added (C55). Of a name that comes twice the last value counts."""
-    # The list is JSON but for bytes that are not UTF-8: read as Latin-1, each character is a byte.
+    """Letters and body of an event that a plain Redis client added (C55).
+
+    If a name occurs twice, the last value counts.
+    """
+    # The list is JSON, but may contain bytes that are not UTF-8. Read as Latin-1, each character is one byte.
     flat = [text.encode("latin-1") for text in msgspec.json.decode(fields_json.decode("latin-1"), type=list[str])]
     named = {name: _text(value) for name, value in zip(flat[::2], flat[1::2], strict=True) if name in _NAMED}
     collection_id, upstream_id = named.get(b"collection_id", ""), named.get(b"upstream_id")
@@ -78,7 +84,10 @@ def _from_fields(stream: str, message_id: bytes, fields_json: bytes) -> tuple[by
 
 
 def _headers(text: str | None) -> dict[str, str] | None:
-    """The JSON object of strings in a plain client's field `headers`. Other text becomes the one header `headers`: it is not lost."""
+    """The JSON object of strings in a plain client's field `headers`.
+
+    Other text is kept as one header named `headers`.
+    """
     if text is None:
         return None
     try:
@@ -88,9 +97,9 @@ def _headers(text: str | None) -> dict[str, str] | None:
 
 
 def _data_of(flat: Sequence[bytes]) -> msgspec.Raw:
-    """The field `data` as it stands, a string where it is not JSON. Without one, the object of the fields that mean nothing else.
+    """The field `data` unchanged, or as a string if it is not JSON. Without it, an object of the unreserved fields.
 
-    A name that comes more than once has the list of its values.
+    A name that occurs more than once has a list of its values.
     """
     values: dict[str, list[str | dict[str, str]]] = {}
     for name, value in zip(flat[::2], flat[1::2], strict=True):
@@ -101,13 +110,13 @@ def _data_of(flat: Sequence[bytes]) -> msgspec.Raw:
     data = values["data"][-1]
     if isinstance(data, str):
         with suppress(msgspec.DecodeError, RecursionError):
-            msgspec.json.decode(data, type=msgspec.Raw)  # looks at the syntax alone: a number may have any size
+            msgspec.json.decode(data, type=msgspec.Raw)  # checks only the syntax: a number may have any size
             return msgspec.Raw(data.encode())
     return msgspec.Raw(encode(data))
 
 
 def _text(value: bytes) -> str:
-    """What has to be text. Bytes that are not UTF-8 become `\\xff`, so that different names stay different."""
+    """Bytes as text. Bytes that are not UTF-8 become `\\xff`, so that different names stay different."""
     return value.decode("utf-8", "backslashreplace")
 
 

@@ -1,17 +1,17 @@
-"""The stored form of a message: the JSON body that lies in the log, and the letters of the fields that it lacks (docs/decisions/0012)."""
+"""Stored form of a message: its JSON body, and letters for the fields that the body lacks (docs/decisions/0012)."""
 
 import itertools
 import uuid
 
 import msgspec
 
-# The name space of the ids of records that come without one.
+# The namespace of generated record ids.
 RECORD_IDS = uuid.UUID("6f1c1a7e-3f0b-5a52-9a53-0d6f4f5c2b11")
 encode = msgspec.json.Encoder().encode
 
 
 class RecordBody(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """What is stored of a record, without what is absent. lua/shared/entries.lua reads the first fields in this order."""
+    """The stored fields of a record. lua/shared/entries.lua reads the first fields in this order."""
 
     collection_id: str
     resource_id: str | None = None
@@ -26,7 +26,7 @@ class RecordBody(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class EventBody(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """What is stored of an event, likewise."""
+    """The stored fields of an event. lua/shared/entries.lua reads the first fields in this order."""
 
     collection_id: str
     resource_id: str | None = None
@@ -42,8 +42,8 @@ class EventBody(msgspec.Struct, omit_defaults=True, kw_only=True):
     data: msgspec.Raw
 
 
-# Fields that are not stored where they have their default, and so are put in when the message is delivered: by a letter
-# in what the store keeps beside the body.
+# Fields that are not stored if they have their default. A letter in the message's head marks each such field, which is
+# added again on delivery.
 LETTERS: dict[str, tuple[str, bytes]] = {
     "resource_id": ("r", b"null"),
     "upstream_id": ("u", b"null"),
@@ -62,7 +62,7 @@ _COMMON = {
 
 
 def lacks(body: RecordBody | EventBody) -> str:
-    """The letters of the fields that are not stored."""
+    """The letters of the fields that the stored body lacks."""
     letters = _COMMON[
         body.resource_id is None, body.upstream_id is None, body.upstream_created_at is None, body.upstream_updated_at is None
     ]
@@ -79,5 +79,5 @@ def lacks(body: RecordBody | EventBody) -> str:
 
 
 def provider_of(collection_id: str) -> str:
-    """What stands before the first colon."""
+    """The part of a collection id before the first colon."""
     return collection_id.partition(":")[0]

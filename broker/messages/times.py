@@ -1,4 +1,4 @@
-"""Times and durations as the API spells them (C5)."""
+"""Parses and formats the API's times and durations (C5)."""
 
 import re
 from datetime import UTC, datetime
@@ -17,19 +17,22 @@ def _second(seconds: int) -> str:
 
 
 def rfc3339(ms: int) -> str:
-    """Milliseconds since the epoch as `2026-01-31T12:00:00.123Z`. Later years than 9999 have no such spelling: their end."""
+    """Milliseconds since the epoch as `2026-01-31T12:00:00.123Z`.
+
+    Years after 9999 become the end of 9999.
+    """
     seconds, rest = divmod(min(ms, _LAST_MS), 1000)
     return f"{_second(seconds)}.{rest:03d}Z"
 
 
 def microseconds(text: str) -> int:
-    """An RFC 3339 time, any offset, as microseconds since the epoch, rounded down. ValueError: it is none."""
+    """An RFC 3339 time, any offset, as microseconds since the epoch, rounded down. ValueError: another text."""
     seconds, fraction = _instant(text)
     return seconds * 1_000_000 + int(fraction[:6].ljust(6, "0"))
 
 
 def exact_microseconds(text: str) -> str:
-    """The same with all that was given: the number, and after a point further digits, the last of them not 0."""
+    """The same without rounding: microseconds, then a point and the further digits, if any, without trailing zeros."""
     seconds, fraction = _instant(text)
     whole, rest = seconds * 1_000_000 + int(fraction[:6].ljust(6, "0")), fraction[6:].rstrip("0")
     return f"{whole}.{rest}" if rest else str(whole)
@@ -50,13 +53,13 @@ def _instant(text: str) -> tuple[int, str]:
     if leap:
         if seconds % 86_400 != 86_399:
             raise ValueError("must be a time that there is: a leap second is 23:59:60 in UTC")
-        # Behind all of the second before it, and before the next day: a later version must not look like an older one.
+        # Between the previous second and the next day: a later version must not look like an older one.
         fraction = _LEAP + fraction
     return seconds, fraction
 
 
 def duration_ms(text: str, units: str = "ms|s|m|h|d") -> int:
-    """A duration such as `500ms` or `15m` in ms. ValueError: it is none, or of another unit than `units` lists."""
+    """A duration such as `500ms` or `15m` in ms. ValueError: another text, or a unit that `units` lacks."""
     match = _DURATION.fullmatch(text)
     if not match or match.group(2) not in units.split("|"):
         raise ValueError(f"must be a number followed by one of {units.replace('|', ', ')}")

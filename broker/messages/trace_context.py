@@ -1,17 +1,17 @@
-"""W3C trace context: which call a message came from, as two of its headers, `traceparent` and `tracestate` (C62)."""
+"""W3C trace context: the headers `traceparent` and `tracestate` of messages (C62)."""
 
 import re
 from collections.abc import Sequence
 
-# A future version may have more parts, which nobody here could read.
+# A future version may have more parts, with unknown meaning.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-# Everybody has to pass on so many characters; more would take the room of the message's own headers.
+# The standard requires everyone to pass on 512 characters. More would take room from the message's own headers.
 _TRACESTATE = re.compile(r"[ -~]{1,512}")
 _NAMES = frozenset({"traceparent", "tracestate"})
 
 
 def trace_context(traceparents: Sequence[str], tracestates: Sequence[str] = ()) -> dict[str, str] | None:
-    """What a call's headers say of its caller, as headers of a message. None: nothing, or nothing well formed."""
+    """The trace context of a call as headers of a message. None: it is missing or malformed."""
     if len(traceparents) != 1 or not _TRACEPARENT.fullmatch(traceparents[0]):
         return None
     found = {"traceparent": traceparents[0]}
@@ -22,5 +22,5 @@ def trace_context(traceparents: Sequence[str], tracestates: Sequence[str] = ()) 
 
 
 def has_trace(headers: dict[str, str]) -> bool:
-    """Whether a message's headers say where it came from, in whatever case its client spells them."""
+    """Whether a message's headers have a trace context. Case does not matter."""
     return any(name.lower() in _NAMES for name in headers)

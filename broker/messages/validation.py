@@ -1,4 +1,4 @@
-"""From bytes to typed values, with errors that name the field (C3)."""
+"""Validation: decodes JSON to typed values, with errors that name the field (C3)."""
 
 import re
 from typing import Any, TypeVar
@@ -13,16 +13,16 @@ T = TypeVar("T")
 METADATA_BYTES = 4096
 
 _AT = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
-# An escape: a pair of surrogates, half of one, or another.
+# An escape: a surrogate pair, half of one, or another escape.
 _ESCAPE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
 )
-_MARKS = ("\ue9a7", "\ue9a8", "\ue9a9")  # for private use, so hardly in any body
+_MARKS = ("\ue9a7", "\ue9a8", "\ue9a9")  # private-use characters, which bodies rarely contain
 _FIELD = re.compile(r"^Object (contains unknown|missing required) field `(.*)`$", re.DOTALL)
 
 
 def failure(error: msgspec.ValidationError, kind: Any, prefix: str = "") -> ValidationFailed:
-    """The same failure by the field's path, such as `messages[3].data`, in a value that should be of type `kind`."""
+    """The failure under the path of its field, such as `messages[3].data`. `kind`: the expected type."""
     match = _AT.match(str(error))
     text, path = (match.group("reason"), match.group("path") or "$") if match else (str(error), "$")
     path = path.replace("key in ", "").removeprefix("$")
@@ -37,7 +37,7 @@ def failure(error: msgspec.ValidationError, kind: Any, prefix: str = "") -> Vali
 
 
 def decode(decoder: "msgspec.json.Decoder[T]", body: bytes | memoryview, prefix: str = "") -> T:
-    """Decode JSON. InvalidRequest: it is none; ValidationFailed: it is not what is wanted."""
+    """Decode JSON. InvalidRequest: it is not JSON. ValidationFailed: it has another type."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as exc:
@@ -49,7 +49,7 @@ def decode(decoder: "msgspec.json.Decoder[T]", body: bytes | memoryview, prefix:
 
 
 def _refuse_half_pairs(decoder: "msgspec.json.Decoder[T]", body: bytes, prefix: str) -> None:
-    """ValidationFailed: a string has half of a surrogate pair, which JSON allows and UTF-8 has not. It says where."""
+    """ValidationFailed, with the path: a string has half of a surrogate pair, which UTF-8 cannot encode."""
     for mark in _MARKS:
         escape = mark.encode("unicode_escape")
         if escape in body or mark.encode() in body:
@@ -66,7 +66,7 @@ def _refuse_half_pairs(decoder: "msgspec.json.Decoder[T]", body: bytes, prefix: 
 
 
 def _holding(value: Any, mark: str, escape: bytes, path: str = "") -> str | None:
-    """The path of the first string, or raw JSON, that has the mark."""
+    """The path of the first string, or raw JSON, that contains the mark."""
     if isinstance(value, str):
         return path if mark in value else None
     if isinstance(value, msgspec.Raw):
@@ -96,7 +96,10 @@ def _unreadable(error: Exception, body: bytes, kind: Any) -> str:
 
 
 def nulls_are_absent(value: msgspec.Struct, *but: str) -> None:
-    """Give fields that are null their defaults, for null says the same as nothing where a field has a default. `but`: not these."""
+    """Set fields that are null to their defaults: if a field has a default, null means absent.
+
+    `but`: fields to leave alone.
+    """
     for field in msgspec.structs.fields(value):
         if getattr(value, field.name) is None and field.name not in but and field.default is not None:
             factory = field.default_factory
@@ -104,7 +107,7 @@ def nulls_are_absent(value: msgspec.Struct, *but: str) -> None:
 
 
 def checked(value: Any, kind: type[T]) -> T:
-    """A value of a struct that was made in Python, checked as if it had come as JSON."""
+    """A struct that was made in Python, validated as if it had been JSON."""
     try:
         return msgspec.convert(msgspec.to_builtins(value), kind)
     except msgspec.ValidationError as exc:
@@ -112,7 +115,7 @@ def checked(value: Any, kind: type[T]) -> T:
 
 
 def metadata_json(metadata: dict[str, Any]) -> str:
-    """Metadata in one spelling. ValidationFailed: over 4 KiB."""
+    """Metadata as canonical JSON. ValidationFailed: it has more than 4 KiB."""
     text = msgspec.json.encode(metadata, order="sorted").decode()
     if len(text.encode()) > METADATA_BYTES:
         raise ValidationFailed({"metadata": [f"must be at most {METADATA_BYTES} bytes of JSON"]})

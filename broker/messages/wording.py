@@ -1,4 +1,4 @@
-"""What a decoder says of a value, in the words of those who sent it: which field must be what."""
+"""Rewords msgspec's validation errors for API users: which field must have which type."""
 
 import difflib
 import re
@@ -20,7 +20,7 @@ _STEP = re.compile(r"\.?([^.\[\]]+)|\[[^\]]*\]")
 
 
 def reason(text: str, kind: Any, path: str) -> str:
-    """Why a value is refused, for the decoder's text; `path` is where it is in a value of type `kind`."""
+    """The reason for a refusal, from the decoder's text. `path`: the place of the value in one of type `kind`."""
     if "matching regex" in text:
         return f"must be {WHAT_IS_A_NAME}"
     if text.startswith("Invalid enum value"):
@@ -40,7 +40,7 @@ def reason(text: str, kind: Any, path: str) -> str:
 
 
 def unknown(name: str, kind: Any, path: str) -> str:
-    """That there is no such field, and which ones there are."""
+    """Says that the field does not exist, and lists those that do."""
     names = [field.encode_name for member in _at(kind, path) if isinstance(member, inspect.StructType) for field in member.fields]
     close = difflib.get_close_matches(name[:100], names, 1)
     if close:
@@ -54,7 +54,7 @@ def _type_info(kind: Any) -> inspect.Type:
 
 
 def _at(kind: Any, path: str) -> list[inspect.Type]:
-    """What may stand at a path such as `messages[3].data`; nothing where the path leads nowhere."""
+    """The types allowed at a path such as `messages[3].data`; empty if the path does not exist."""
     members = _members([_type_info(kind)])
     for step in _STEP.finditer(path):
         inner: list[inspect.Type] = []
@@ -74,6 +74,6 @@ def _members(types: list[inspect.Type]) -> list[inspect.Type]:
 
 
 def fields_of(kind: type) -> str:
-    """The names of a type's fields, those first that must be there."""
+    """The names of a type's fields, the required ones first."""
     names = msgspec.structs.fields(kind) if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else ()
     return ", ".join(field.encode_name for field in sorted(names, key=lambda field: not field.required))
