@@ -1,1 +1,1 @@
-"""A Redis of any kind: connections, servers, faults. It knows nothing of streams and scripts."""
+"""Redis access: connections, servers and failures. Knows nothing of streams and scripts."""

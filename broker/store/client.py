@@ -1,9 +1,9 @@
-"""The way to Redis: what a command's answer, and the lack of one, mean.
+"""Redis client: sends commands, maps replies and lost connections to broker errors.
 
-Commands go out as they come and replies are matched in order, so concurrent calls are pipelined without waiting for
-each other. Nothing is sent twice that may have been done: a call whose connection was never made says that nothing happened,
-one whose connection broke after it was sent says that it may have happened. What a server refused before doing anything is
-tried again where another may take it: after a redirection, and while a primary is being replaced.
+Commands are sent at once and replies are matched in order, so concurrent calls are pipelined. A command that may have
+taken effect is never sent twice: if the connection broke after sending, the call fails with OutcomeUnknown; if there
+was no connection, with StoreUnavailable. A command that a server refused without effect is sent again if another server
+may accept it: after a redirection, and during a failover.
 """
 
 import asyncio
@@ -34,19 +34,19 @@ from broker.store.topology import Topology
 
 logger = logging.getLogger("broker")
 
-# Between two tries of a call that was refused.
+# The pause between two tries of a refused call.
 PAUSE_S = 0.05
 REDIRECTIONS = 16
-# Between two lines of the log about the same outage.
+# The time between two log lines about the same outage.
 WARN_S = 1.0
 
 
 class NoTransactions(Exception):
-    """The Redis user may not begin a transaction; nothing happened."""
+    """The Redis user has no right to MULTI. Nothing happened."""
 
 
 class Store:
-    """One Redis of any kind. `timeout` in seconds bounds connecting and each reply."""
+    """A client of one Redis of any kind. `timeout`: seconds to connect, and to wait for each reply."""
 
     def __init__(self, servers: Topology, *, timeout: float = 5.0) -> None:
         self._servers = servers
@@ -63,19 +63,19 @@ class Store:
 
     @classmethod
     def from_url(cls, url: str, *, timeout: float = 5.0) -> "Store":
-        """A store at a URL of `urls.SCHEMES`. ValueError: not such a URL."""
+        """A store at a URL of one of `urls.SCHEMES`. ValueError: another URL."""
         return cls(urls.from_url(url, timeout), timeout=timeout)
 
     @property
     def connected(self) -> bool:
-        """Whether a connection is open: none is before the first call, nor when all were lost."""
+        """Whether any connection is open. Connections open at the first call that needs them."""
         return any(not link.transport.is_closing() for link in self._links.values())
 
     async def call(self, *args: Argument, at: str | None = None) -> Any:
-        """Send one command and give its reply, with strings as bytes. `at`: to the server that holds this key.
+        """Send one command and return its reply, with strings as bytes. `at`: send to the server that holds this key.
 
-        Raises StoreUnavailable (nothing happened), OutcomeUnknown (it may have happened), StoreFull, or what
-        `from_reply` makes of the reply.
+        Raises StoreUnavailable (nothing happened), OutcomeUnknown (it may have happened), StoreFull, or the error that
+        `from_reply` makes of an error reply.
         """
         return await self._reply(args, at=at)
 
@@ -88,9 +88,9 @@ class Store:
             raise from_reply(exc) from exc
 
     async def transaction(self, at: str, *commands: Sequence[Argument]) -> list[Any]:
-        """Run commands as one transaction on the server that holds a key; gives their replies, error replies among these.
+        """Run commands as one transaction on the server that holds a key. Returns replies, error replies included.
 
-        NoTransactions, and what `call` raises.
+        Raises NoTransactions, and the errors of `call`.
         """
         if not await self._may_transact(at):
             raise NoTransactions
@@ -98,11 +98,11 @@ class Store:
         return replies
 
     def slot_keys(self, key: str) -> tuple[str, ...]:
-        """The keys to name in a command that uses many keys of one slot."""
+        """The keys to pass to a command that uses many keys of one slot."""
         return self._servers.slot_keys(key)
 
     async def _may_transact(self, key: str) -> bool:
-        """Whether MULTI is allowed. If it is refused, the commands after it would still run, each on its own."""
+        """Whether MULTI is allowed. If MULTI were refused, the commands after it would still run, one by one."""
         if self._transactions is None:
             begun, _ = await self.pipeline(key, ("MULTI",), ("EXEC",))
             if isinstance(begun, RedisError) and not isinstance(begun, NoPermissionError):
@@ -111,9 +111,9 @@ class Store:
         return self._transactions
 
     async def pipeline(self, at: str, *commands: Sequence[Argument]) -> list[Any]:
-        """Send commands to the server that holds a key, on one connection, in order; returns their replies.
+        """Send commands on one connection to the server that holds a key. Returns their replies in order.
 
-        A refusal is a reply too, as an exception. StoreUnavailable, OutcomeUnknown.
+        An error reply is an exception in the list. StoreUnavailable, OutcomeUnknown.
         """
         replies = await self._exchange(await self._node((), at), *commands)
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
@@ -121,12 +121,12 @@ class Store:
         return replies
 
     async def primaries(self) -> list[str]:
-        """A key for each server that takes writes, to name it by (`call(..., at=key)`)."""
+        """One key on each server that accepts writes, for `call(..., at=key)`."""
         await self._node(("PING",), None)
         return self._servers.primaries()
 
     async def _send_until_taken(self, commands: Sequence[Sequence[Argument]], at: str | None) -> Any:
-        """Send a command or a transaction, again while it was refused before anything was done and another server may take it."""
+        """Send a command or a transaction. Repeat it while it is refused and another server may accept it."""
         until = 0.0
         while True:
             try:
@@ -135,7 +135,7 @@ class Store:
                 if self._closed or self._separate:
                     raise
                 if isinstance(exc, ReadOnlyError):
-                    self._retire(commands[0], at)  # by a new connection its name may stand for another server
+                    self._retire(commands[0], at)  # on reconnecting, its host name may resolve to another server
                 now = asyncio.get_running_loop().time()
                 self._warn(exc, now)
                 until = until or now + self._servers.patience_s
@@ -149,7 +149,7 @@ class Store:
         """Log why calls are refused, once a second."""
         if now >= self._warned + WARN_S:
             self._warned = now
-            reason, _, _ = str(refusal.__cause__ or refusal).partition(" : ")  # redis-py lists its sentinels with all of their settings
+            reason, _, _ = str(refusal.__cause__ or refusal).partition(" : ")  # redis-py lists its sentinels with all their settings
             logger.warning("Redis cannot be reached, or takes no commands: %s", reason)
 
     async def _redirected(self, commands: Sequence[Sequence[Argument]], at: str | None) -> Any:
@@ -195,7 +195,7 @@ class Store:
             replies.extend(map(link.call, commands))
         except NotSent as exc:
             for lost in replies:
-                lost.exception()  # it is lost with the connection; nobody else will ask for it
+                lost.exception()  # mark the exception as retrieved: the connection is lost, and nobody else asks for it
             raise _not_sent() from exc
         found = await asyncio.gather(*replies, return_exceptions=True)
         for reply in found:
@@ -213,12 +213,12 @@ class Store:
         return node
 
     async def _open(self, node: Node) -> Link:
-        """The link to a server. Callers that find none share one attempt to connect, and what becomes of it."""
+        """The link to a server. Callers that find none share one attempt to connect, and its result."""
         link = self._links.get(node)
         if link is not None and not link.closed:
             return link
         opening = self._opening.get(node)
-        if opening is None or opening.done():  # what became of that one is known; its callback is yet to run
+        if opening is None or opening.done():  # that attempt has ended, but its callback has yet to run
             opening = self._opening[node] = asyncio.create_task(self._connect(node))
             opening.add_done_callback(lambda task: self._opened(node, task))
         return await asyncio.shield(opening)
@@ -244,10 +244,10 @@ class Store:
         if self._opening.get(node) is task:
             del self._opening[node]
         if not task.cancelled():
-            task.exception()  # nobody need wait for it any more
+            task.exception()  # mark the exception as retrieved: perhaps nobody waits
 
     def _retire(self, args: Sequence[Argument], at: str | None) -> None:
-        """Leave a server that is no longer the primary: the next call opens a new connection."""
+        """Drop the link to a server that is no longer the primary. The next call opens a new one."""
         node = self._servers.node_of(args, at)
         if node is not None and node in self._links:
             link = self._links.pop(node)
@@ -260,13 +260,13 @@ class Store:
         return OutcomeUnknown("The connection to Redis was lost before it answered; the call may have taken effect.")
 
     def read_group(self, key: str) -> Hashable:
-        """What keys that one XREAD may name have in common; None: all may."""
+        """The group of keys that one XREAD may read together with this one. None: all keys."""
         return self._servers.read_group(key)
 
     def separate(self, blocks_s: float) -> "Store":
-        """The same Redis by connections of its own, for calls that it may hold up for so long.
+        """A store on the same Redis with its own connections, for calls that block for up to `blocks_s` seconds.
 
-        A call whose connection is lost is not sent by another.
+        A call whose connection is lost is not sent again.
         """
         store = Store(self._servers, timeout=self._timeout + blocks_s)
         store._separate, store._liveness, store._outage = True, self._liveness, self._outage

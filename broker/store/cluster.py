@@ -1,4 +1,4 @@
-"""The primaries of a Redis Cluster."""
+"""Redis Cluster: finds the primary of each key, and follows redirections."""
 
 import asyncio
 from collections.abc import Mapping, Sequence, Set
@@ -16,9 +16,9 @@ from broker.errors import StoreUnavailable
 from broker.store.connection import CONNECT_S, Argument, Node, Server
 from broker.store.topology import PATIENCE_S
 
-# So many keys are tried to find one on each primary of a cluster; of a hundred primaries each has one among a thousand.
+# How many keys are tried to find one on each primary. With a hundred primaries, a thousand keys are usually enough.
 _PROBES = 10_000
-# Commands of ours that name no key; the first argument of all others but these is one.
+# The commands in use that have no key. The first argument of all others is a key.
 _KEYLESS = {"PING", "TIME", "INFO", "CONFIG", "SCRIPT", "FUNCTION", "WAIT", "WAITAOF"}
 
 
@@ -29,7 +29,7 @@ class _ClusterServer:
         self._node = node
 
     def connection(self) -> AbstractConnection:
-        """A connection that is yet to be opened."""
+        """A connection that is not open yet."""
         options = self._node.connection_kwargs | {"retry": Retry(NoBackoff(), 0)}
         return self._node.connection_class(**options)
 
@@ -43,8 +43,8 @@ class _ClusterServer:
 class Cluster:
     """The primaries of a Redis Cluster, by redis-py's map of its slots.
 
-    Commands do not go through redis-py's cluster client: it sends a command again after a lost connection, when it may have
-    been done already.
+    redis-py's cluster client is not used, because it sends a command again after a lost connection, when the command
+    may already have taken effect.
     """
 
     patience_s = PATIENCE_S
@@ -57,7 +57,7 @@ class Cluster:
         self._nodes = NodesManager(nodes, require_full_coverage=False, connection_kwargs=self._options)
 
     def node_of(self, args: Sequence[Argument], at: str | None = None) -> Node | None:
-        """The primary of the slot of the command's key."""
+        """The primary that holds the slot of the command's key."""
         key = at if at is not None else _key(args)
         slot = 0 if key is None else key_slot(key.encode())
         found = self._nodes.slots_cache.get(slot)
@@ -66,8 +66,8 @@ class Cluster:
     def slot_keys(self, key: str) -> tuple[str, ...]:
         """The key, and one that never exists.
 
-        While a slot is in transit a server refuses commands on several keys of which it lacks one (TRYAGAIN). Without that a
-        script would run on a stream of which a part is elsewhere already, and break off in the middle.
+        While a slot migrates, a server refuses commands on several keys if it lacks one of them (TRYAGAIN). Otherwise a
+        script would run on a stream that has partly moved, and fail in the middle.
         """
         return key, keys.beside(key)
 
@@ -76,7 +76,7 @@ class Cluster:
         return int(key_slot(key.encode()))
 
     async def refresh(self) -> None:
-        """Ask the servers for their slots."""
+        """Reload the map of slots."""
         try:
             async with asyncio.timeout(CONNECT_S):
                 await self._nodes.initialize()
@@ -84,23 +84,23 @@ class Cluster:
             raise StoreUnavailable("Redis cannot be reached; nothing happened.") from exc
 
     async def replaced(self, known: Set[Server], silent: Set[Server]) -> Set[Server]:
-        """Silent ones alone: one that answers redirects what is not its own, and whoever is asked may know less."""
+        """Silent servers only. One that answers redirects correctly, and the others may know less than it does."""
         if not silent:
             return silent
         await self.refresh()
         return silent - {nodes[0].name for nodes in self._nodes.slots_cache.values()}
 
     async def moved(self, error: MovedError) -> None:
-        """Take note of the slot's new primary."""
+        """Record the slot's new primary."""
         await self._nodes.move_slot(error)
 
     def asked(self, error: AskError) -> Node:
-        """The server that a slot is on the way to."""
+        """The server to which a slot migrates."""
         known = self._nodes.get_node(host=error.host, port=error.port)
         return _ClusterServer(known or ClusterNode(error.host, error.port, **self._options))
 
     def primaries(self) -> list[str]:
-        """Keys that between them lie on every primary."""
+        """One key on each primary."""
         wanted = {nodes[0].name for nodes in self._nodes.slots_cache.values()}
         found: dict[str, str] = {}
         for n in range(_PROBES):
@@ -112,12 +112,12 @@ class Cluster:
         return list(found.values())
 
     async def close(self) -> None:
-        """Close the connections by which slots were asked for."""
+        """Close the connections that read the map of slots."""
         await self._nodes.aclose()
         await self._nodes.aclose("startup_nodes")
 
 
-# What redis-py tells Redis of itself; without it each new connection reads the version from the files of the package.
+# redis-py's CLIENT SETINFO. Without this, each new connection reads the package's version from disk.
 
 
 def _key(args: Sequence[Argument]) -> str | None:

@@ -1,4 +1,4 @@
-"""A connection to one Redis server that many calls share: commands go out as they come, replies are matched in order."""
+"""Redis connection shared by many calls: sends commands at once, matches replies in order."""
 
 import asyncio
 from collections import deque
@@ -20,20 +20,20 @@ Server = str  # host:port, or the path of a socket
 
 
 class Node(Protocol):
-    """A server, as something that connections can be made to."""
+    """A server to which connections can be made."""
 
     def connection(self) -> AbstractConnection:
-        """A connection that is yet to be opened."""
+        """A connection that is not open yet."""
 
 
 class NotSent(Exception):
-    """The connection was gone before the command was out: nothing happened."""
+    """The connection was lost before the command was sent. Nothing happened."""
 
 
 class Link(asyncio.Protocol):
-    """An open connection and the calls that await their replies on it, in order.
+    """An open connection, and the calls that await replies on it, in order.
 
-    redis-py makes the connection; then its socket speaks to this protocol, which parses what comes as it comes.
+    redis-py opens the connection. Then this protocol takes over its socket and parses replies as they arrive.
     """
 
     def __init__(self, connection: AbstractConnection, timeout: float) -> None:
@@ -41,7 +41,7 @@ class Link(asyncio.Protocol):
         self.server = server_of(connection)
         self.timeout = timeout
         self.awaiting: deque[asyncio.Future[Any] | None] = deque()
-        self.silent_s = 0.0  # for so long calls have waited and nothing came, as broker/store/liveness.py counts it
+        self.silent_s = 0.0  # how long calls have waited without any data, as liveness.py counts it
         self.refusal: Exception | None = None
         self.closed = False
         self.retired = False
@@ -51,14 +51,14 @@ class Link(asyncio.Protocol):
         self.transport.set_protocol(self)
 
     def call(self, *commands: Sequence[Argument]) -> asyncio.Future[Any]:
-        """Send a command, or a transaction from MULTI to EXEC in one write; gives the last one's reply.
+        """Send a command, or a transaction from MULTI to EXEC, in one write. Returns the last command's reply.
 
-        NotSent: the connection is gone; then Redis cannot have the whole last command.
+        NotSent: the connection is lost, and Redis cannot have received the whole last command.
         """
         packed = b"".join(map(hiredis.pack_command, commands))  # type: ignore[arg-type]
         if not self.transport.is_closing():
             self.transport.write(packed)
-        if self.transport.is_closing():  # it was, or the write failed at once
+        if self.transport.is_closing():  # it was closing already, or the write failed at once
             self.fail(RedisConnectionError("closed"))
             raise NotSent
         future: asyncio.Future[Any] = self.loop.create_future()
@@ -67,7 +67,7 @@ class Link(asyncio.Protocol):
         return future
 
     def data_received(self, data: bytes) -> None:
-        """Give each reply to the call that it is for."""
+        """Parse replies and pass each to its call."""
         self.silent_s = 0.0
         self.replies.feed(data)
         try:
@@ -77,9 +77,9 @@ class Link(asyncio.Protocol):
             self.fail(exc)
 
     def answer(self, reply: Any) -> None:
-        """Give a reply to the call that has waited longest."""
+        """Pass a reply to the call that has waited longest."""
         future = self.awaiting.popleft()
-        if future is None:  # on the way to EXEC: where a command was refused, this tells why
+        if future is None:  # a command before EXEC: if it was refused, this reply says why
             if isinstance(reply, Exception):
                 self.refusal = self.refusal or reply
             return
@@ -95,17 +95,17 @@ class Link(asyncio.Protocol):
             self.fail(RedisConnectionError("closed"))
 
     def retire(self) -> None:
-        """Close when the calls that are on it have their replies; it takes no more."""
+        """Refuse new calls, and close when all calls have their replies."""
         self.retired = True
         if not self.awaiting:
             self.fail(RedisConnectionError("closed"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Calls that were sent may have taken effect."""
+        """Fail all calls. They may have taken effect."""
         self.fail(exc or RedisConnectionError("closed by Redis"))
 
     def fail(self, cause: Exception) -> None:
-        """Give up the connection and every call on it."""
+        """Abandon the connection and every call on it."""
         self.closed = True
         while self.awaiting:
             future = self.awaiting.popleft()
@@ -114,20 +114,20 @@ class Link(asyncio.Protocol):
         self.transport.abort()
 
     async def close(self) -> None:
-        """Give it up and close the socket."""
+        """Abandon the connection and close the socket."""
         self.fail(RedisConnectionError("closed"))
         await self.connection.disconnect(nowait=True)
 
 
 def server_of(connection: AbstractConnection) -> Server:
-    """The server that a connection goes to. One that sentinels name is known when it is open."""
+    """The server of a connection. A server that sentinels name is known once the connection is open."""
     if isinstance(connection, UnixDomainSocketConnection):
         return str(connection.path)
     return f"{connection.host}:{connection.port}"  # type: ignore[attr-defined]
 
 
 async def connect(node: Node, timeout: float) -> Link:
-    """Open a connection. StoreUnavailable: the server cannot be reached within `timeout` seconds, nor within 5."""
+    """Open a connection. StoreUnavailable: the server was not reached within `timeout`, or within 5 seconds."""
     connection = node.connection()
     try:
         async with asyncio.timeout(min(timeout, CONNECT_S)):

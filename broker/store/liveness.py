@@ -1,9 +1,8 @@
-"""Decides which servers are gone: one decision for all connections to a server.
+"""Liveness: decides which servers are gone, once for all connections to a server.
 
-A server that dies closes its connections. One that hangs, or that the network cuts off, says nothing, and one that was
-replaced may still answer. So a server is gone if a call on any connection to it gets no answer in time, or if the
-sentinels or the cluster say that it was replaced. Then every call that waits for it fails at once, and the next calls go
-to its successor.
+A server that dies closes its connections. A server that hangs or is cut off sends nothing, and one that was replaced
+may still answer. So a server counts as gone if any call to it gets no answer in time, or if the sentinels or the
+cluster have replaced it. Then all calls that wait for it fail at once, and new calls go to its successor.
 """
 
 import asyncio
@@ -15,12 +14,12 @@ from broker.store.connection import Link, Server
 from broker.store.topology import Topology
 
 logger = logging.getLogger("broker")
-# So often connections are looked at, and it is asked who was replaced; more often where calls have less time.
+# Seconds between checks of connections and of replaced servers. Shorter if calls have less time.
 LOOK_S = 1.0
 
 
 class Liveness:
-    """Watches over the connections of a store, and of those apart from it, whose calls wait in the server."""
+    """Monitors the connections of a store, and of its separate stores with blocking calls."""
 
     def __init__(self, servers: Topology, timeout: float) -> None:
         self._servers = servers
@@ -30,13 +29,13 @@ class Liveness:
         self._asking: asyncio.Task[None] | None = None
 
     def add(self, link: Link, *, separate: bool) -> None:
-        """Watch over a connection until it is closed."""
+        """Monitor a connection until it is closed."""
         self._links[link] = separate
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._every, self._look)
 
     def _look(self) -> None:
-        """Silence is counted in looks: after a stop of this process there may be answers that are yet to be read."""
+        """Count silence in checks, not in time: after a pause of this process, unread answers may be waiting."""
         self._links = {link: separate for link, separate in self._links.items() if not link.closed}
         for link in self._links:
             link.silent_s = link.silent_s + self._every if link.awaiting else 0.0
@@ -48,7 +47,7 @@ class Liveness:
         self._timer = asyncio.get_running_loop().call_later(self._every, self._look) if self._links else None
 
     def _is_silent(self, link: Link) -> bool:
-        """Nothing came from one look to the next; what was sent just before a look has its own time yet."""
+        """Whether nothing arrived since the last check. Calls sent just before the check do not count yet."""
         return link.silent_s > self._every
 
     async def _ask(self) -> None:
@@ -64,7 +63,7 @@ class Liveness:
                 link.fail(TimeoutError(f"the server {reason}"))
 
     async def close(self) -> None:
-        """Look no more."""
+        """Stop monitoring."""
         self._links = {}
         if self._timer is not None:
             self._timer.cancel()

@@ -1,4 +1,4 @@
-"""One Redis server: always the same, or the primary that sentinels name."""
+"""Single Redis server: a fixed one, or the primary that sentinels name."""
 
 import asyncio
 from collections.abc import Sequence, Set
@@ -15,20 +15,20 @@ from broker.store.topology import PATIENCE_S
 
 
 class Sentinels(Sentinel):
-    """redis-py's, asked by one at a time: it moves the sentinel that answered to the front of its list, and loses one when two do so."""
+    """redis-py's Sentinel with a lock. It reorders its list of sentinels, and two concurrent calls can lose one."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)  # type: ignore[no-untyped-call]
         self._asking = asyncio.Lock()
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
-        """Host and port of the primary. MasterNotFoundError."""
+        """The host and port of the primary. MasterNotFoundError."""
         async with self._asking:
             return await super().discover_master(service_name)  # type: ignore[no-any-return]
 
 
 class SingleServer:
-    """One server, whichever it is at the moment: what the pool's connections connect to."""
+    """One server: the one to which the pool connects at the moment."""
 
     def __init__(self, pool: ConnectionPool, sentinel: Sentinel | None = None) -> None:
         pool.make_connection()  # type: ignore[no-untyped-call]  # TypeError: an unknown option
@@ -37,25 +37,25 @@ class SingleServer:
         self._sentinel = sentinel
 
     def connection(self) -> AbstractConnection:
-        """A connection that is yet to be opened."""
+        """A connection that is not open yet."""
         return self._pool.make_connection()  # type: ignore[no-any-return, no-untyped-call]
 
     def node_of(self, args: Sequence[Argument], at: str | None = None) -> Node:
-        """It."""
+        """The server itself."""
         return self
 
     def slot_keys(self, key: str) -> tuple[str, ...]:
-        """The key alone."""
+        """Only the key."""
         return (key,)
 
     def read_group(self, key: str) -> None:
-        """All may be read together."""
+        """None: all keys may be read together."""
 
     async def refresh(self) -> None:
-        """Sentinels are asked by each new connection."""
+        """Nothing to do: each new connection asks the sentinels."""
 
     async def replaced(self, known: Set[Server], silent: Set[Server]) -> Set[Server]:
-        """All but the one that the sentinels name: also one that answers, for what it takes will be lost."""
+        """All servers but the one that the sentinels name, even if they answer: their writes will be lost."""
         if not isinstance(self._pool, SentinelConnectionPool):
             return set()
         try:
@@ -65,15 +65,15 @@ class SingleServer:
         return known - {f"{host}:{port}"}
 
     async def moved(self, error: MovedError) -> None:
-        """StoreUnavailable: the server is of a cluster."""
+        """StoreUnavailable: the server belongs to a cluster."""
         raise StoreUnavailable("This Redis is part of a cluster; write redis+cluster://host:port.") from error
 
     def asked(self, error: AskError) -> Node:
-        """Likewise."""
+        """StoreUnavailable: the server belongs to a cluster."""
         raise StoreUnavailable("This Redis is part of a cluster; write redis+cluster://host:port.") from error
 
     def primaries(self) -> list[str]:
-        """The one."""
+        """One key, for the one server."""
         return [keys.PROBE]
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Which server holds what: one Redis, the primary that sentinels name (single.py), or the primaries of a cluster (cluster.py).
+"""Topology: which server holds a key. See single.py (one server, Sentinel) and cluster.py.
 
-A store asks for the node of a command, reports redirections and failures, and learns how long a call that cannot have taken
-effect is worth trying again. Nothing else knows what kind of Redis there is.
+A store asks for the node of a command, and reports redirections and failures. The topology also says how long a call
+without effect is worth repeating. Nothing else knows the kind of Redis.
 """
 
 from collections.abc import Hashable, Sequence, Set
@@ -11,38 +11,41 @@ from redis.exceptions import AskError, MovedError
 
 from broker.store.connection import Argument, Node, Server
 
-# A primary that is gone is replaced within some seconds: so long a call may wait for the new one.
+# A lost primary is replaced within some seconds. A call may wait this long for the new one.
 PATIENCE_S = 5.0
 
 
 class Topology(Protocol):
-    """The servers of a store. `patience_s`: how long a call that cannot have taken effect is tried again."""
+    """The servers of a store. `patience_s`: how long a call without effect is repeated."""
 
     patience_s: float
 
     def node_of(self, args: Sequence[Argument], at: str | None = None) -> Node | None:
-        """The server that runs a command, or one on the key `at`; None: not known, `refresh` first."""
+        """The server of a command, or of the key `at`. None: unknown, call `refresh` first."""
 
     def slot_keys(self, key: str) -> tuple[str, ...]:
-        """The keys to name in a command that uses many keys of the slot of this one."""
+        """The keys to pass to a command that uses many keys in the slot of this one."""
 
     def read_group(self, key: str) -> Hashable:
-        """What keys that one command may read have in common; None: all may be read together."""
+        """The group of keys that one command may read together with this one. None: all keys."""
 
     async def refresh(self) -> None:
-        """Find out again which server holds what, after a server was not reached or did not do what it should. StoreUnavailable."""
+        """Reload the map of servers after a server was unreachable or misbehaved.
+
+        StoreUnavailable.
+        """
 
     async def replaced(self, known: Set[Server], silent: Set[Server]) -> Set[Server]:
-        """Which servers, of open connections or `silent` on them, are no primaries any more. StoreUnavailable."""
+        """The servers that are no longer primaries. `silent`: those of `known` that do not answer. StoreUnavailable."""
 
     async def moved(self, error: MovedError) -> None:
-        """A server said who holds the key now."""
+        """A server replied which server holds the key now."""
 
     def asked(self, error: AskError) -> Node:
-        """The server that may have the key for this one call."""
+        """The server that may hold the key, for this one call."""
 
     def primaries(self) -> list[str]:
-        """A key for each server that takes writes, to name it by."""
+        """One key on each server that accepts writes."""
 
     async def close(self) -> None:
-        """Close what was opened to look."""
+        """Close the connections that were opened to find servers."""

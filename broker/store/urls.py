@@ -1,4 +1,4 @@
-"""From a URL to the servers that it names."""
+"""Parses Redis URLs to topologies."""
 
 import os
 import re
@@ -19,20 +19,21 @@ from broker.store.single import Sentinels, SingleServer
 from broker.store.topology import Topology
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
-# So long one of several servers may be silent while a connection to it is made.
+# How long connecting to one of several servers may take.
 ANSWER_S = 1.0
-# What redis-py tells Redis of itself; without it each new connection reads the version from the files of the package.
+# redis-py's CLIENT SETINFO. Without this, each new connection reads the package's version from disk.
 _DRIVER = DriverInfo()
 
 
 class WrongUrl(ValueError):
-    """A URL that names no Redis; the message says why, and repeats nothing secret of it."""
+    """The URL of a Redis is invalid. The message says why, without secrets of the URL."""
 
 
 def from_url(url: str, timeout: float) -> Topology:
     """The servers of `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`.
 
-    Those of sentinels and clusters have a list of addresses: `redis+sentinel://host:port,host:port/service/db`. ValueError, WrongUrl.
+    The last two take a list of addresses: `redis+sentinel://host:port,host:port/service/db`.
+    ValueError, WrongUrl.
     """
     options: dict[str, Any] = {"protocol": 2, "socket_timeout": None, "driver_info": _DRIVER}
     if not url.startswith("unix://"):
@@ -51,24 +52,24 @@ def from_url(url: str, timeout: float) -> Topology:
     except TypeError as exc:
         name = re.search(r"keyword argument '(\w+)'", str(exc))
         raise WrongUrl(f"the URL has an option that is unknown{f': {name[1]}' if name else ''}") from exc
-    except RedisError as exc:  # what an option of TLS has for a value
+    except RedisError as exc:  # the value of a TLS option
         raise WrongUrl(f"the URL has an option that cannot be used: {exc}") from exc
 
 
 def _parsed(url: str) -> dict[str, Any]:
-    """The options of a connection as redis-py reads them from a URL, but where it would pass over what it cannot read."""
+    """The connection options that redis-py reads from a URL. Invalid parts, which redis-py ignores, are errors."""
     found, path = dict(parse_url(url)), urlsplit(url).path
     if url.startswith("unix://"):
-        found["path"] = os.fsdecode(unquote_to_bytes(path))  # a file's name need not be UTF-8
+        found["path"] = os.fsdecode(unquote_to_bytes(path))  # a file name may not be UTF-8
     elif not re.fullmatch(r"(/[0-9]*)?", path):
         raise WrongUrl("the database must be a number, as in redis://host:port/0")
     for name in ("protocol", "decode_responses"):
-        found.pop(name, None)  # what is spoken, and how it is read, is not for the URL to say
+        found.pop(name, None)  # a URL cannot set the protocol or the decoding
     return found
 
 
 def _patience_of_one(addresses: Sequence[tuple[str, int]], timeout: float) -> float:
-    """How long one of several servers may be silent before the next one is asked, in seconds: all must have their turn."""
+    """Seconds that one of several servers may be silent before the next is tried, so that all get a turn."""
     return min(timeout, CONNECT_S / (2 * len(addresses)), ANSWER_S)
 
 
@@ -82,13 +83,13 @@ def _sentinel(url: str, options: dict[str, Any], timeout: float) -> SingleServer
     patience = _patience_of_one(addresses, timeout)
     asking = {"socket_connect_timeout": patience, "socket_timeout": patience, "retry": Retry(NoBackoff(), 0)}
     ssl = issubclass(shared.pop("connection_class", Connection), SSLConnection)
-    # The sentinels' own user, password and TLS; TLS is theirs too where the data servers have it, unless the URL says otherwise.
+    # The sentinels have their own user, password and TLS. By default they use TLS if the data servers do.
     asking |= {name: shared.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in shared}
     if to_bool(shared.pop("sentinel_ssl", str(ssl))):
         asking |= {"ssl": True} | {name: value for name, value in shared.items() if name.startswith("ssl_")}
     db = db or shared.pop("db", 0)
     sentinel = Sentinels(addresses, sentinel_kwargs=asking)
-    # A primary that hangs takes a connection and says nothing on it: meanwhile the sentinels may name another.
+    # A hanging primary accepts a connection but stays silent. Meanwhile the sentinels may name another.
     shared |= {"socket_connect_timeout": min(timeout, ANSWER_S), "socket_timeout": min(timeout, ANSWER_S)}
     pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
         service, sentinel, ssl=ssl, db=int(db), retry=Retry(NoBackoff(), 0), **shared
@@ -97,7 +98,7 @@ def _sentinel(url: str, options: dict[str, Any], timeout: float) -> SingleServer
 
 
 def _several(url: str, options: dict[str, Any]) -> tuple[list[tuple[str, int]], dict[str, Any], str]:
-    """The addresses of a URL with several, the options of each connection, and the path without its slash."""
+    """The addresses in a URL, the options of each connection, and the path without its slash."""
     parts = urlsplit(url)
     login, _, hosts = parts.netloc.rpartition("@")
     addresses = []

@@ -1,4 +1,4 @@
-"""Watching Redis Streams grow: blocking XREADs on connections of their own, few for many streams."""
+"""Watches Redis Streams for growth: a few blocking XREADs, on their own connections, serve many streams."""
 
 import asyncio
 import contextlib
@@ -14,34 +14,37 @@ from broker.store.client import Store
 logger = logging.getLogger("broker")
 BLOCK_S = 20.0
 RETRY_S = 0.2
-# So many reads share the streams of one Redis: up to there each stream has one of its own, and disturbs no other.
+# The most reads per Redis. Up to this number, each stream has its own read and disturbs no other.
 READS = 6
-# A shared read rests so long for each of its keys before it is sent again: thus sending them takes a small share of the time.
+# The pause per key before a shared read is sent again, so that sending takes a small share of the time.
 REST_S = 25e-6
-# It ends so soon after nobody waits for it.
+# How long a read stays open after its last listener has left.
 LINGER_S = 2.0
-# So often, a ms apart, a read that Redis has not begun yet is asked to return.
+# Tries, 1 ms apart, to interrupt a read that Redis has not started yet.
 TRIES = 20
 
-# New entries by stream. None: the connection is new, and what happened before it may have left no trace in the streams.
+# New entries by stream. None: the connection is new, so earlier growth may have been missed.
 Growth = dict[str, list[Any]] | None
 Listener = Callable[[Growth], None]
 
 
 async def last_id(store: Store, name: str) -> str:
-    """The last id of a stream, `0-0` for one that is empty."""
+    """The last id of a stream, `0-0` if it is empty."""
     last = await store.call("XREVRANGE", name, "+", "-", "COUNT", 1)
     return last[0][0].decode() if last else "0-0"
 
 
 def order(message_id: str) -> tuple[int, int]:
-    """An id as what sorts in stream order."""
+    """A sort key of an id, for stream order."""
     ms, _, seq = message_id.partition("-")
     return int(ms), int(seq)
 
 
 class Watch:
-    """Waits for streams to grow. `at` maps a stream to the id after which growth counts. They must share a cluster slot."""
+    """Waits for streams to grow. `at` maps each stream to the id after which growth counts.
+
+    The streams must share a cluster slot.
+    """
 
     def __init__(self, store: Store, at: dict[str, str], block_s: float = BLOCK_S) -> None:
         self.at = dict(at)
@@ -54,9 +57,9 @@ class Watch:
         self._reading: asyncio.Future[dict[str, list[Any]]] | None = None
 
     async def growth(self) -> Growth:
-        """Wait for growth, and move `at` there; gives an entry of each stream that has grown, of wake streams all.
+        """Wait for growth, and advance `at`. Returns one entry of each stream that has grown, but all of a wake stream.
 
-        Empty: nothing came for long, or `interrupt` ended the read.
+        Empty: nothing arrived before the read ended, or `interrupt` ended it.
         """
         if not self._store.connected:
             await self._connect()
@@ -73,7 +76,7 @@ class Watch:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            await self._store.close()  # `interrupt` had no other way; what comes meanwhile stays in the streams
+            await self._store.close()  # see `interrupt`; entries that arrive meanwhile stay in the streams
             self._store = self._others.separate(self._block_s)
             await self._connect()
             return {}
@@ -92,7 +95,7 @@ class Watch:
         return {name.decode(): entries for name, entries in reply or ()}
 
     async def _connect(self) -> None:
-        """Return when it answers."""
+        """Return when the connection answers."""
         while True:
             try:
                 await self._store.call("EXISTS", self._key)
@@ -103,12 +106,12 @@ class Watch:
                 await asyncio.sleep(RETRY_S)
 
     def misses(self, at: dict[str, str]) -> bool:
-        """Whether a read blocks now that does not tell of growth after these ids."""
+        """Whether the current blocking read would miss growth after these ids."""
         sent = self._sent
         return sent is not None and not all(name in sent and order(sent[name]) <= order(id_) for name, id_ in at.items())
 
     async def interrupt(self) -> None:
-        """End the read that blocks: by CLIENT UNBLOCK, or where that is not allowed by closing its connection."""
+        """End the blocking read: by CLIENT UNBLOCK or, if that is not allowed, by closing its connection."""
         sent = self._sent
         for _ in range(TRIES):
             try:
@@ -124,12 +127,12 @@ class Watch:
             self._reading.cancel()
 
     async def close(self) -> None:
-        """Give up the connection."""
+        """Close the connection."""
         await self._store.close()
 
 
 class _Read:
-    """A read for several, and whom it tells of which streams."""
+    """A blocking read shared by several listeners."""
 
     def __init__(self, store: Store, at: dict[str, str]) -> None:
         self.listeners: defaultdict[str, dict[Listener, None]] = defaultdict(dict)
@@ -153,7 +156,7 @@ class _Read:
                 self._watch.at.pop(name, None)
 
     async def run(self, ended: Callable[[], object]) -> None:
-        """Read until nobody waits."""
+        """Read until no listener is left."""
         try:
             while self.listeners or await self._anybody():
                 grown = await self._watch.growth()
@@ -163,7 +166,7 @@ class _Read:
                     listener(grown)
                 await asyncio.sleep(REST_S * len(self.listeners))
         finally:
-            ended()  # at once, so that nobody is added any more
+            ended()  # at once, so that no listener is added any more
             if self._interrupting is not None:
                 self._interrupting.cancel()
             await self._watch.close()
@@ -177,14 +180,14 @@ class _Read:
 
 
 class Reads:
-    """Few blocking reads that tell many of growth. A read of a cluster is of one slot."""
+    """A few blocking reads that notify many listeners of growth. In a cluster, each read covers one slot."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._reads: defaultdict[Hashable, dict[_Read, asyncio.Task[None]]] = defaultdict(dict)
 
     def expect(self, at: dict[str, str], listener: Listener) -> Callable[[], None]:
-        """Call `listener` whenever one of the streams has grown after its id, until what this gives is called."""
+        """Call `listener` whenever a stream grows after its id. Returns a function that ends this."""
         first = next(iter(at))
         group = self._store.read_group(first)
         reads = self._reads[group]
