@@ -1,1 +1,1 @@
-"""The edge: HTTP/1.1 as clients really speak it, and what a client may make the server hold (C52, C53)."""
+"""HTTP/1.1 for uvicorn: parsing, answers, time limits, and memory limits per client (C52, C53)."""

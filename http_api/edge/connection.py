@@ -1,11 +1,10 @@
-"""One connection: it answers its requests one by one and holds little memory, no matter what its client does (C52, C53).
+"""uvicorn protocol: answers the requests of a connection one by one, in bounded time and memory (C52, C53).
 
-A request is parsed when the one before it is answered; until then what comes is held as it came, and past a bound no
-more is read. The phase of the timer says what the connection waits for.
+A request is parsed when the previous one is answered. Until then its bytes are held unparsed, up to a bound; then
+reading pauses. The timer's phase says what the connection waits for.
 """
 
 import asyncio
-import logging
 from collections import deque
 from typing import Any, cast
 
@@ -22,8 +21,6 @@ from http_api.edge.stream import Stream
 from http_api.edge.timer import Phase
 from http_api.refusals import RequestTimeout
 
-logger = logging.getLogger("broker")
-
 
 class Connection(Stream):
     """A connection of uvicorn's server."""
@@ -38,27 +35,27 @@ class Connection(Stream):
         self._app, self._server = config.loaded_app, server_state
         self._all_held = held or Held(limits.held_bytes)
         self._requests = Requests(self, limits)
-        self._current: Exchange | None = None  # is being answered
-        self._incoming: Exchange | None = None  # its body is coming; it may be answered already
-        self._queue: deque[tuple[Exchange, Scope] | bytes] = deque()  # requests, and refusals, after it
-        self._ahead = b""  # what came after it, not parsed
-        self._dropped = 0  # bytes
+        self._current: Exchange | None = None  # being answered
+        self._incoming: Exchange | None = None  # its body is arriving; it may be answered already
+        self._queue: deque[tuple[Exchange, Scope] | bytes] = deque()  # the following requests and refusals
+        self._unparsed = b""  # bytes after those
         self.stopping = False  # the server stops
-        self._deaf = self._lingers = False  # nothing more is parsed; all is answered, and what still comes is dropped
+        self._parsing_ended = False  # further bytes are dropped
+        self._lingers = False  # everything is answered, and the client may still read
 
-    # What the event loop and the server call.
+    # Called by the event loop and the server.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
-        self.transport = cast(asyncio.Transport, transport)  # a stream's
-        self._server.connections.add(self)  # type: ignore[arg-type] # it asks for `shutdown` alone
-        self._here, self._there = (address_of(transport.get_extra_info(name)) for name in ("sockname", "peername"))
+        self.transport = cast(asyncio.Transport, transport)  # TCP
+        self._server.connections.add(self)  # type: ignore[arg-type] # it only calls `shutdown`
+        self._server_address, self._client_address = (address_of(transport.get_extra_info(name)) for name in ("sockname", "peername"))
         self._timer.set(Phase.IDLE, self._limits.idle_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone."""
+        """The connection is closed."""
         self._server.connections.discard(self)
-        self._deaf, self._ahead = True, b""
+        self._parsing_ended, self._unparsed = True, b""
         self._timer.close()
         self._requests.close()
         self._all_held.note(self, 0)
@@ -70,72 +67,65 @@ class Connection(Stream):
         self.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come."""
-        if self._deaf:
+        """Bytes have arrived."""
+        if self._parsing_ended:
             self._drop(len(data))
-        elif self._ahead or self._is_answering or self._writing_paused:
-            self._ahead += data
-            self._settle()
+        elif self._unparsed or self._is_answering or self._writing_paused:
+            self._unparsed += data
+            self._update_limits()
         else:
             self._parse(data)
 
     def eof_received(self) -> bool:
-        """The client sends no more. What it has sent is answered. False: there is nothing to answer."""
+        """The client has finished sending. Returns whether there is something left to answer."""
         self._ended = True
-        self._give_up_what_is_not_whole()
+        self._drop_incomplete()
         if self._current is not None:
             self._current.wake()
-        return self._current is not None or bool(self._queue) or bool(self._ahead)
+        return self._current is not None or bool(self._queue) or bool(self._unparsed)
 
     def resume_writing(self) -> None:
-        """It has read."""
+        """The client has caught up with reading."""
         super().resume_writing()
         if self.transport.is_closing():
             return
         if self._lingers or (self._incoming is not None and self._incoming.answered):
             self._timer.set(Phase.DROPPING, self._limits.dropping_s)
         elif self._current is None:
-            self._go_on()
+            self._start_next()
         else:
             self._timer.rest()
-        self._settle()
+        self._update_limits()
 
     def shutdown(self) -> None:
-        """The server stops: end when what is being answered is answered."""
+        """The server stops: close after the current answer."""
         self.stopping = True
         if self._current is None and not self._queue:
-            self._deaf = True
+            self._parsing_ended = True
             self._close()
 
     def cut(self) -> None:
-        """End at once, even in the middle of an answer."""
-        self._deaf = True
+        """Close at once, even in the middle of an answer."""
+        self._parsing_ended = True
         if self._current is not None:
             self._current.lose()
         self.transport.abort()
 
-    # What the parser calls.
+    # Called by the parser.
 
     def begin(self, head: Head) -> None:
-        """A request."""
-        if self._deaf:
+        """A request has begun."""
+        if self._parsing_ended:
             return
-        exchange = self._incoming = Exchange(
-            self,
-            head_only=head.method == "HEAD",
-            keep_alive=head.keep_alive,
-            expects_continue=head.expects_continue,
-            headers=head.headers,
-            cost=head.cost,
-        )
-        scope = scope_of(head, exchange, self._here, self._there)
+        exchange = self._incoming = Exchange(self, head)
+        scope = scope_of(head, exchange, self._server_address, self._client_address)
         if self._current is None and not self._queue:
             self._start(exchange, scope)
         else:
             self._queue.append((exchange, scope))
 
     def body(self, part: bytes) -> None:
-        """A part of its body."""
+        """A part of its body has arrived."""
         if self._incoming is None:
             return
         if self._incoming.answered:
@@ -144,28 +134,28 @@ class Connection(Stream):
             self._incoming.add(part)
 
     def end(self) -> None:
-        """It is whole."""
+        """The request is complete."""
         exchange, self._incoming = self._incoming, None
         if exchange is not None:
             exchange.end()
-            self._deaf = not exchange.keep_alive
+            self._parsing_ended = not exchange.keep_alive
             if exchange.answered:
                 self._dropped = 0
-                self._go_on()
+                self._start_next()
 
-    # What an exchange calls.
+    # Called by an exchange.
 
     @property
     def left(self) -> bool:
-        """The client cannot be waited for: it sends no more, or so much ahead that its leaving would not be noticed."""
+        """Whether a disconnect would go unnoticed: the client has finished sending, or reading is paused."""
         return self._ended or self._reading_paused
 
     def expect_body(self) -> None:
         """The application waits for the body of the current request."""
-        self._settle()
+        self._update_limits()
 
     def answered(self, exchange: Exchange) -> None:
-        """The answer to the current request is whole."""
+        """The current answer is complete."""
         self._current = None
         if exchange.cost > FREE:
             self._note()
@@ -173,15 +163,15 @@ class Connection(Stream):
             self._finish()
         elif exchange is self._incoming:
             self._timer.set(Phase.DROPPING, self._limits.dropping_s)
-            self._settle()
+            self._update_limits()
         else:
-            self._go_on()
+            self._start_next()
 
     # Requests, one after the other.
 
     @property
     def _is_answering(self) -> bool:
-        """A request that is whole has yet to be answered."""
+        """Whether a complete request is being answered."""
         return self._current is not None and self._current is not self._incoming
 
     def _start(self, exchange: Exchange, scope: Scope) -> None:
@@ -189,33 +179,25 @@ class Connection(Stream):
         self._timer.rest()
         if exchange.cost > FREE:
             self._note()
-        task = self.loop.create_task(self._answer(exchange, scope))
+        task = self.loop.create_task(exchange.serve(self._app, scope))
         self._server.tasks.add(task)
         task.add_done_callback(self._server.tasks.discard)
 
-    async def _answer(self, exchange: Exchange, scope: Scope) -> None:
-        try:
-            await self._app(scope, exchange.receive, exchange.send)
-        except BaseException as exc:
-            logger.error("fault in an answer", exc_info=exc)
-        if not exchange.answered and not exchange.gone:
-            self.cut()
-
     def _parse(self, data: bytes) -> None:
         try:
-            while data and not self._is_answering and not self._writing_paused and not self._deaf:
+            while data and not self._is_answering and not self._writing_paused and not self._parsing_ended:
                 data = self._requests.feed(data)
         except BrokerError as refusal:
             self._refuse(refusal)
             return
-        if self._deaf:
+        if self._parsing_ended:
             self._drop(len(data))
         elif data or self._incoming is not None or self._requests.in_head:
-            self._ahead = data
-            self._settle()
+            self._unparsed = data
+            self._update_limits()
 
-    def _go_on(self) -> None:
-        """The next request, where there is one."""
+    def _start_next(self) -> None:
+        """Start the next request, if there is one."""
         if self._writing_paused or self.transport.is_closing():
             return
         if self._ended and self.is_reset():
@@ -227,12 +209,12 @@ class Connection(Stream):
                 self._finish(linger=True)
                 return
             self._start(*item)
-            if self._ahead and not self._is_answering:
-                self._parse_ahead()
-        elif self._deaf:
+            if self._unparsed and not self._is_answering:
+                self._parse_rest()
+        elif self._parsing_ended:
             self._finish()
-        elif self._ahead:
-            self._parse_ahead()
+        elif self._unparsed:
+            self._parse_rest()
         elif self._ended or self.stopping:
             self._close()
         elif self._requests.in_head:
@@ -240,21 +222,25 @@ class Connection(Stream):
         else:
             self._timer.set(Phase.IDLE, self._limits.idle_s)
 
-    def _parse_ahead(self) -> None:
-        data, self._ahead = self._ahead, b""
+    def _parse_rest(self) -> None:
+        data, self._unparsed = self._unparsed, b""
         self._parse(data)
-        self._settle()
-        if self._ended and not self._ahead:
-            self._give_up_what_is_not_whole()
+        self._update_limits()
+        if self._ended and not self._unparsed:
+            self._drop_incomplete()
             if self._current is None and not self._queue:
                 self._close()
 
-    def _give_up_what_is_not_whole(self) -> None:
-        """The client has sent a part of a request, and sends no more."""
+    def _drop_incomplete(self) -> None:
+        """Drop an incomplete request: the client has finished sending."""
         exchange, self._incoming = self._incoming, None
         if exchange is None:
             return
-        self._deaf = True
+        self._parsing_ended = True
+        self._abandon(exchange)
+
+    def _abandon(self, exchange: Exchange) -> None:
+        """Drop the newest request, whose body will not arrive."""
         exchange.lose()
         if exchange is self._current:
             self._current = None
@@ -264,9 +250,9 @@ class Connection(Stream):
     # Refusals, and the end.
 
     def _refuse(self, refusal: BrokerError) -> None:
-        """Answer what cannot be parsed or did not come in time, after what came before it, and close."""
+        """Answer a malformed or late request with an error, after the previous answers, and close."""
         exchange, self._incoming = self._incoming, None
-        self._deaf = True
+        self._parsing_ended = True
         if exchange is None:
             self._queue.append(problem_of(refusal))
         elif exchange.answered:
@@ -274,19 +260,15 @@ class Connection(Stream):
         elif exchange.started:
             self.cut()
         else:
-            exchange.lose()
-            if exchange is self._current:
-                self._current = None
-            else:
-                self._queue.pop()
+            self._abandon(exchange)
             self._queue.append(problem_of(refusal))
         if self._current is None:
-            self._go_on()
+            self._start_next()
 
     def _finish(self, *, linger: bool = False) -> None:
-        """The last answer is written: close; but a client that is still sending may first read it."""
-        linger = linger or self._incoming is not None or bool(self._ahead) or self._dropped > 0
-        self._deaf, self._ahead, self._incoming = True, b"", None
+        """Close after the last answer. A client that is still sending gets time to read it."""
+        linger = linger or self._incoming is not None or bool(self._unparsed) or self._dropped > 0
+        self._parsing_ended, self._unparsed, self._incoming = True, b"", None
         self._queue.clear()
         if not linger or self._ended or self.stopping:
             self._close()
@@ -295,14 +277,9 @@ class Connection(Stream):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._timer.set(Phase.DROPPING, self._limits.dropping_s)
-        self._settle()
+        self._update_limits()
 
-    def _drop(self, size: int) -> None:
-        self._dropped += size
-        if self._dropped > self._limits.dropped_bytes:
-            self.cut()
-
-    # How long, and how much.
+    # Limits of time and memory.
 
     def _expired(self) -> None:
         if self._timer.phase is Phase.HEAD:
@@ -317,12 +294,12 @@ class Connection(Stream):
         else:
             self._close()
 
-    def _settle(self) -> None:
-        """Where a request is not whole, or others came ahead: whether to read on, how long to wait, what is held."""
+    def _update_limits(self) -> None:
+        """Update reading, the timer and the held memory for incomplete and unparsed requests."""
         if self.transport.is_closing():
             return
         incoming = self._incoming
-        held = len(self._ahead) + (incoming.held if incoming is not None else 0)
+        held = len(self._unparsed) + (incoming.held if incoming is not None else 0)
         if self._pause_reading(held > self._limits.ahead_bytes) and self._current is not None:
             self._current.wake()
         if not self._writing_paused:

@@ -1,18 +1,21 @@
-"""One request and its answer, as the application sees them: the ASGI calls `receive` and `send`."""
+"""One request and its answer: the ASGI calls `receive` and `send`."""
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from http_api.edge.requests import Headers
+from http_api.edge.requests import Head
+
+logger = logging.getLogger("broker")
 
 STATUS_LINE = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
-_APART = 1 << 16  # a larger body is not copied into one buffer with its head
+_JOIN_LIMIT = 1 << 16  # a larger body is not copied into one buffer with its head
 
 
 class Line(Protocol):
-    """What an exchange asks of its connection."""
+    """The connection, as an exchange uses it."""
 
     loop: asyncio.AbstractEventLoop
     stopping: bool
@@ -25,81 +28,107 @@ class Line(Protocol):
     def is_reset(self) -> bool: ...  # noqa: D102
     def expect_body(self) -> None: ...  # noqa: D102
     def answered(self, exchange: "Exchange") -> None: ...  # noqa: D102
+    def cut(self) -> None: ...  # noqa: D102
 
 
 class Exchange:
-    """Its life: the body comes, is asked for, and is whole; the answer is begun and is whole; or the client is gone."""
+    """A request and its answer, each arriving in parts, until the answer is complete or the client is gone."""
 
     __slots__ = (
-        "__weakref__", "_asked", "_begun", "_continue", "_fault", "_head_only", "_headers", "_knows_end", "_line", "_parts",
-        "_waiter", "answered", "cost", "gone", "held", "keep_alive", "started", "whole",
+        "__weakref__",
+        "_asked",
+        "_begun",
+        "_continue",
+        "_end_received",
+        "_fault",
+        "_head_only",
+        "_headers",
+        "_line",
+        "_parts",
+        "_waiter",
+        "answered",
+        "cost",
+        "gone",
+        "held",
+        "keep_alive",
+        "started",
+        "whole",
     )  # fmt: skip
 
-    def __init__(self, line: Line, *, head_only: bool, keep_alive: bool, expects_continue: bool, headers: Headers, cost: int) -> None:
+    def __init__(self, line: Line, head: Head) -> None:
         self._line = line
-        self._head_only, self._continue = head_only, expects_continue
-        self.keep_alive, self.cost, self._headers = keep_alive, cost, headers
+        self._head_only, self._continue = head.method == "HEAD", head.expects_continue
+        self.keep_alive, self.cost, self._headers = head.keep_alive, head.cost, head.headers
         self._parts: list[bytes] = []
         self.held = 0  # bytes
-        self.whole = self._knows_end = False
+        self.whole = self._end_received = False
         self.started = self.answered = self.gone = False
         self._begun: bytes | None = None
         self._asked = False
         self._fault: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
 
-    # What the connection says.
+    # Called by the connection.
+
+    async def serve(self, app: Callable[..., Awaitable[None]], scope: dict[str, Any]) -> None:
+        """Run the application, and cut the connection if it does not answer."""
+        try:
+            await app(scope, self.receive, self.send)
+        except BaseException as exc:
+            logger.error("fault in an answer", exc_info=exc)
+        if not self.answered and not self.gone:
+            self._line.cut()
 
     def add(self, part: bytes) -> None:
-        """A part of the body has come."""
+        """A part of the body has arrived."""
         self._parts.append(part)
         self.held += len(part)
         self.wake()
 
     def end(self) -> None:
-        """The body is whole."""
+        """The body is complete."""
         self.whole = True
         self.wake()
 
     def fail(self, fault: Exception) -> None:
-        """The body will not come; the connection closes with the answer."""
+        """The body will not arrive. The connection closes with the answer."""
         self._fault, self.keep_alive = fault, False
         self.wake()
 
     def lose(self) -> None:
         """The client is gone."""
         self.gone = True
-        self._headers.clear()  # whoever is at work for it may yet be for a while
+        self._headers.clear()  # frees memory: the application may work for a while yet
         self.wake()
 
     def wake(self) -> None:
-        """Something has changed for who waits."""
+        """Wake the application's `receive`, because something has changed."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     @property
     def is_awaited(self) -> bool:
-        """The application waits for the body."""
+        """Whether the application waits for the body."""
         return self._waiter is not None and not self._waiter.done() and not self.whole
 
-    # What the application calls.
+    # Called by the application.
 
     async def receive(self) -> dict[str, Any]:
-        """The next part of the body; then, when the client has gone or has said that it sends no more, a disconnect."""
+        """The next part of the body. After the end: a disconnect, once the client has gone or finished sending."""
         if self._continue:
             self._continue = False
             self._line.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while True:
-            if self.gone or self.answered or (self._knows_end and self._line.left):
+            if self.gone or self.answered or (self._end_received and self._line.left):
                 return {"type": "http.disconnect"}
             if self._fault is not None:
                 fault, self._fault = self._fault, None
                 try:
                     raise fault
                 finally:
-                    del fault  # else it would hold this frame, which holds it
-            if self._parts or (self.whole and not self._knows_end):
-                parts, self._parts, self.held, self._knows_end = self._parts, [], 0, self.whole
+                    del fault  # breaks a reference cycle
+            if self._parts or (self.whole and not self._end_received):
+                parts, self._parts, self.held, self._end_received = self._parts, [], 0, self.whole
                 body = parts[0] if len(parts) == 1 else b"".join(parts)
                 return {"type": "http.request", "body": body, "more_body": not self.whole}
             self._waiter = self._line.loop.create_future()
@@ -111,7 +140,7 @@ class Exchange:
                 self._waiter = None
 
     def send_whole(self, message: Mapping[str, Any]) -> None:
-        """Send an answer, head and body, by one system call."""
+        """Send a whole answer, head and body, by one system call."""
         if self.gone:
             return
         head, body = self._head(message), b"" if self._head_only else message["body"]
@@ -119,14 +148,14 @@ class Exchange:
         self._finish(head, body)
 
     def still_there(self) -> bool:
-        """Whether a client that sends no more still reads: one that has left refuses what it is sent."""
+        """Whether a client that has finished sending still reads. One that has left refuses an interim response."""
         if not self.gone and not self._asked:
             self._asked = True
             self._line.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return not self.gone and not self._line.is_reset()
 
     async def send(self, message: Mapping[str, Any]) -> None:
-        """Send a part of an answer. Its length must be among the headers."""
+        """Send a part of an answer. The headers must contain its length."""
         await self._line.drained()
         if self.gone:
             return
@@ -142,7 +171,7 @@ class Exchange:
 
     def _head(self, message: Mapping[str, Any]) -> bytes:
         if self._continue:
-            self.keep_alive = False  # nobody knows whether the client sends the body that it was not asked for
+            self.keep_alive = False  # the client may or may not send the body without a 100 Continue
         parts = [STATUS_LINE[message["status"]]]
         for name, value in message["headers"]:
             parts += (name, b": ", value, b"\r\n")
@@ -156,6 +185,6 @@ class Exchange:
         self.answered = True
         self._parts.clear()
         self.held = 0
-        self._line.write(head, body) if len(body) > _APART else self._line.write(head + body)
+        self._line.write(head, body) if len(body) > _JOIN_LIMIT else self._line.write(head + body)
         self.wake()
         self._line.answered(self)

@@ -1,32 +1,32 @@
-"""What a server holds for slow clients: parts of requests that are not whole, and answers that nobody reads."""
+"""Memory held for slow clients: incomplete requests, and answers that they do not read."""
 
 from collections.abc import Hashable
 from typing import Protocol
 
 
 class Holder(Hashable, Protocol):
-    """A connection that something is held for."""
+    """A connection that holds memory."""
 
     def cut(self) -> None:
-        """End it at once."""
+        """Close the connection at once."""
 
 
-FREE = 4096  # so little of a connection is not counted
+FREE = 4096  # bytes; less than this is not counted
 
 
 class Held:
-    """Bounds it over all connections: beyond the limit, the one that something has been held for longest is cut.
+    """Bounds the memory over all connections: beyond the limit, the connection that has held some longest is cut.
 
-    Each connection alone is bounded already, but there may be thousands of them.
+    Each connection has its own bound, but there may be thousands of them.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._total = 0
-        self._sizes: dict[Holder, int] = {}  # the longest first
+        self._sizes: dict[Holder, int] = {}  # the oldest first
 
     def note(self, holder: Holder, size: int) -> None:
-        """So many bytes are held for a connection now."""
+        """Set how many bytes are held for a connection now."""
         if size <= FREE:
             self._total -= self._sizes.pop(holder, 0)
             return

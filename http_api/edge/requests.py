@@ -1,4 +1,4 @@
-"""From bytes to requests: one parser a connection, which goes no further than the request that is wanted."""
+"""Request parser of a connection: stops at the end of the current request."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ def _no_host() -> BrokerError:
     return InvalidRequest("The request must have one Host header.")
 
 
-# So much is parsed at once where it is not known where the request ends, and may hold several small ones.
+# Bytes parsed at once if the end of the request is unknown. They may contain several small requests.
 _SMALL = 1024
-_HEADER_COST = 256  # bytes of memory a header, beside its own
+_HEADER_COST = 256  # bytes of memory per header, besides its text
 _COUNTED = frozenset({b"content-length", b"transfer-encoding", b"expect", b"host"})
 
 
@@ -40,24 +40,24 @@ class Head:
     version: str
     keep_alive: bool
     expects_continue: bool
-    cost: int  # bytes of memory, about
+    cost: int  # approximate bytes of memory
 
 
 class Receiver(Protocol):
-    """Who is given the requests of a connection."""
+    """Receives the requests of a connection."""
 
     def begin(self, head: Head) -> None:
-        """A request."""
+        """A request has begun."""
 
     def body(self, part: bytes) -> None:
-        """A part of its body."""
+        """A part of its body has arrived."""
 
     def end(self) -> None:
-        """It is whole."""
+        """The request is complete."""
 
 
 class Requests:
-    """Parses the requests of a connection by httptools."""
+    """Parses the requests of a connection with httptools."""
 
     def __init__(self, receiver: Receiver, limits: Limits) -> None:
         self._receiver, self._limits = receiver, limits
@@ -72,19 +72,19 @@ class Requests:
 
     @property
     def cost(self) -> int:
-        """About how many bytes of memory the head takes that is not whole."""
+        """The approximate bytes of memory of an incomplete head."""
         return self.unfinished + _HEADER_COST * len(self._headers) if self.in_head else 0
 
     def close(self) -> None:
-        """Let go of what was parsed, and of who refers to this: the garbage collector comes late."""
+        """Drop all state and break reference cycles: the garbage collector runs rarely."""
         self.in_head = False
         self._url, self._headers, self._counted = b"", [], {}
         del self._parser, self._receiver
 
     def feed(self, data: bytes) -> bytes:
-        """Parse to the end of a request; gives what came after it. BrokerError: it cannot be read, or is too large.
+        """Parse to the end of a request and return the rest. BrokerError: the request is malformed or too large.
 
-        Of small requests that came at once the receiver may be given several.
+        If several small requests arrived at once, the receiver may get more than one.
         """
         if len(data) <= _SMALL and not self.in_head:
             self._parse(data)
@@ -101,7 +101,7 @@ class Requests:
         return data[start:]
 
     def _step(self, data: bytes, start: int) -> int:
-        """How much to parse at once, so that nothing of the next request is."""
+        """How many bytes to parse at once without reaching the next request."""
         rest = len(data) - start
         if not self._in_body:
             end = data.find(b"\r\n\r\n", start)
@@ -118,7 +118,7 @@ class Requests:
             raise (self._refusal or _malformed)() from exc
 
     def _decline(self, rest: bytes) -> None:
-        """Parse a request that offers another protocol again, without the offer: httptools takes no body after one."""
+        """Parse a request with an Upgrade header again without it: httptools reads no body after one."""
         self._parser, self._offers_upgrade = _parser(self), False
         lines = [b"%b %b HTTP/%b" % (self._method, self._url, self._version.encode())]
         for name, value in self._headers:
@@ -137,23 +137,23 @@ class Requests:
     def _too_long(self) -> BrokerError:
         return UriTooLong(f"The address is longer than {self._limits.address_bytes} bytes.")
 
-    # What httptools calls; what is raised here it wraps.
+    # Called by httptools, which wraps exceptions raised here.
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """A request has begun."""
         self.in_head, self._in_body, self._offers_upgrade = True, False, False
         self._url, self._size, self.unfinished = b"", 0, 0
         self._headers = []
         self._counted = {}
 
     def on_url(self, part: bytes) -> None:
-        """A part of the address."""
+        """A part of the address has arrived."""
         self._url += part
         if len(self._url) > self._limits.address_bytes:
             self._refuse(self._too_long)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer, which is dropped: what a proxy has looked at must be all that counts."""
+        """A header or a trailer has arrived. Trailers are dropped: a proxy has not checked them."""
         self._size += len(name) + len(value) + 4
         if self._size > self._limits.head_bytes or len(self._headers) >= self._limits.headers:
             self._refuse(self._too_large)
@@ -167,7 +167,7 @@ class Requests:
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """The head is complete."""
         parser, counted = self._parser, self._counted
         self._method, self._version = parser.get_method(), parser.get_http_version()
         self._offers_upgrade = parser.should_upgrade() and self._method != b"CONNECT"
@@ -200,13 +200,13 @@ class Requests:
         return path, query
 
     def on_body(self, part: bytes) -> None:
-        """A part of the body."""
+        """A part of the body has arrived."""
         if self._left is not None:
             self._left -= len(part)
         self._receiver.body(part)
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """The request is complete."""
         if not self._offers_upgrade:
             self._in_body, self._whole = False, True
             self._receiver.end()
@@ -218,6 +218,6 @@ class Requests:
 
 def _parser(requests: Requests) -> httptools.HttpRequestParser:
     parser = httptools.HttpRequestParser(requests)
-    # What comes after a request that closes the connection is dropped here, and is no error.
+    # Bytes after a request that closes the connection are dropped without an error.
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
     return parser

@@ -1,4 +1,4 @@
-"""What the application is given of a request, and what is answered where there is none."""
+"""ASGI scopes of requests, and the answer to what is not a request."""
 
 import secrets
 from typing import Any
@@ -27,12 +27,12 @@ def scope_of(head: Head, exchange: Exchange, here: Address, there: Address) -> S
 
 
 def address_of(found: object) -> Address:
-    """Host and port of a socket's address."""
+    """The host and port of a socket's address."""
     return (str(found[0]), int(found[1])) if isinstance(found, tuple) else None
 
 
 def problem_of(refusal: BrokerError) -> bytes:
-    """An answer of the one shape to what is no request, so there is neither an id nor an Accept that could count."""
+    """The problem response to an unreadable request, which has no usable request id or Accept header."""
     body = msgspec.json.encode(Problem(refusal.code, refusal.summary))
     lines = (
         b"content-type: application/json",

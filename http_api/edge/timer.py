@@ -1,4 +1,4 @@
-"""What a connection waits for, and how long: one timer, which costs nothing while requests come and go."""
+"""Timer of a connection: one timeout per phase, free of cost while requests arrive regularly."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,20 +7,20 @@ from math import inf
 
 
 class Phase(Enum):
-    """What a connection waits for."""
+    """The event that a connection waits for."""
 
     IDLE = auto()  # between requests
     HEAD = auto()  # a request has begun
     BODY = auto()  # the application waits for more of the body
     BUSY = auto()  # the application works
-    READER = auto()  # the client has yet to read
-    DROPPING = auto()  # of a request that is answered, the rest comes
+    READER = auto()  # the client must read
+    DROPPING = auto()  # the rest of an answered request arrives
 
 
 class Timer:
-    """Calls `expired` when the time of the phase is over.
+    """Calls `expired` when the time of a phase is over.
 
-    Setting a later time leaves the event loop's timer as it is: when that fires too early, it is set again.
+    A later deadline leaves the event loop's timer unchanged: if it fires too early, it is set again.
     """
 
     __slots__ = ("_at", "_expired", "_handle", "_loop", "_until", "phase")
@@ -32,18 +32,18 @@ class Timer:
         self.phase = Phase.IDLE
 
     def set(self, phase: Phase, seconds: float) -> None:
-        """Expire in so many seconds; this replaces the time set before."""
+        """Expire in this many seconds. Replaces the previous time."""
         self.phase = phase
         self._until = self._loop.time() + seconds
         if self._until < self._at:
             self._arm()
 
     def rest(self) -> None:
-        """The application works: do not expire."""
+        """Do not expire while the application works."""
         self.phase, self._until = Phase.BUSY, inf
 
     def close(self) -> None:
-        """Let go of the event loop's timer, and of who waits for it."""
+        """Cancel the event loop's timer, and drop the callback."""
         self.rest()
         if self._handle is not None:
             self._handle.cancel()
@@ -68,4 +68,4 @@ class Timer:
 
 
 def _never() -> None:
-    """Nothing is waited for any more."""
+    """Replaces the callback of a closed timer."""

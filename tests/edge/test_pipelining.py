@@ -112,7 +112,7 @@ async def test_c52_nothing_more_is_read_of_a_client_that_reads_no_answers(broker
         [connection] = server.state.connections
         assert isinstance(connection, Connection)
         assert connection.transport.get_write_buffer_size() < 200_000
-        assert len(connection._ahead) < 400_000
+        assert len(connection._unparsed) < 400_000
         # Whoever reads at last is answered all.
         for _ in range(sent):
             assert (await wire.answer()).status == 404
