@@ -1,1 +1,1 @@
-"""The HTTP facade and the command line of the broker."""
+"""The HTTP API and the command line of the broker."""

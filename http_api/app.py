@@ -1,4 +1,4 @@
-"""The ASGI application: routes, and what surrounds every request."""
+"""ASGI application: routing, request ids, authentication, errors and metrics of every request."""
 
 import asyncio
 import itertools
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from http_api.monitoring.spans import Spans
 
 _CUT_OFF = OutcomeUnknown("The server stopped before the call was done; it may have taken effect.")
-# So many pages are read, and lines of so many bodies are stored, at a time: either may be megabytes.
+# How many pages are read, and how many NDJSON bodies are stored, at a time: either may take megabytes.
 _PAGES, _UPLOADS = 3, 8
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
@@ -46,10 +46,10 @@ _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 def create_app(
     broker: Broker, tokens: AccessTokens, settings: Settings, *, owns_calls: bool = False, spans: "Spans | None" = None
 ) -> ASGIApp:
-    """The application over a broker; it starts and closes both.
+    """The application on a broker. Starts and closes the broker and its tokens.
 
-    `owns_calls`: a call is cancelled only where the server has to end, so that the client is told and nobody else is.
-    `spans`: what traces requests.
+    `owns_calls`: a call is cancelled only when the server must end; the client then gets an error. `spans`: traces
+    requests.
     """
 
     @asynccontextmanager
@@ -69,7 +69,7 @@ def create_app(
 
 
 class _Addresses:
-    """Which endpoint serves an address. Workers repeat their addresses, so what was found is remembered."""
+    """Finds the endpoint of an address. Workers repeat their addresses, so results are cached."""
 
     def __init__(self, lifespan: ASGIApp) -> None:
         self._lifespan = lifespan
@@ -89,22 +89,22 @@ class _Addresses:
             found = pattern.fullmatch(path)
             if found:
                 return endpoint, found.groupdict()
-        return _nothing_here, {}
+        return _not_found, {}
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    """What addresses an operation's path stands for: a name between slashes, or a `path`, is of any characters."""
+    """The pattern of an operation's path. A name matches any characters but a slash, a `path` matches these too."""
     parts = re.split(r"\{(\w+)(:path)?\}", path)
     named = (f"(?P<{name}>{'.+' if rest else '[^/]+'})" for name, rest in zip(parts[1::3], parts[2::3], strict=True))
     return re.compile("".join(re.escape(text) + next(named, "") for text in parts[::3]), re.DOTALL)
 
 
-async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
     raise NotFound(f"There is nothing at {scope['path'][:200]!r}; /openapi.json lists what there is.")
 
 
 class _Methods:
-    """All methods of one address, as an endpoint of its own so that 405 names the others."""
+    """All methods of one address, as one endpoint, so that 405 can name the allowed ones."""
 
     def __init__(self, path: str) -> None:
         self._operations = {o.method: o for o in OPERATIONS if o.path == path}
@@ -130,7 +130,7 @@ class _Methods:
 
 
 def _check_query(text: bytes, operation: Operation) -> None:
-    """InvalidRequest: a parameter is unknown. A filter that is mistyped must not answer with everything (C4)."""
+    """InvalidRequest: a parameter is unknown. A mistyped filter must not return everything (C4)."""
     known = [query.name for query in operation.query]
     unknown = [name[:80] for name, _ in parse_qsl(text.decode("latin-1"), keep_blank_values=True) if name not in known]
     if unknown:
@@ -139,7 +139,7 @@ def _check_query(text: bytes, operation: Operation) -> None:
 
 
 class RequestMiddleware:
-    """Request id, access, errors in their one shape, and the time that a request took."""
+    """Adds the request id, checks access, turns errors into problem responses, and times the request."""
 
     def __init__(self, app: ASGIApp, context: Context, *, owns_calls: bool = False) -> None:
         self._app = app

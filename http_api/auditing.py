@@ -1,4 +1,4 @@
-"""Who changed what: each change by an operator is a line of the log and an entry of the audit log (docs/decisions/0030)."""
+"""Auditing: writes each change by an operator to the log and to the audit log (docs/decisions/0030)."""
 
 import asyncio
 import logging
@@ -13,17 +13,17 @@ from http_api.monitoring.logs import note
 from http_api.routes import Operation
 
 logger = logging.getLogger("broker.audit")
-# So long an answer may be held up.
+# How long the audit log may delay an answer.
 WRITE_S = 2.0
 NOBODY = "(no token)"
 
 
 async def audited(operation: Operation, request: Request) -> Response:
-    """Serve a call that changes something, and note it. What was refused changed nothing."""
+    """Serve a call that changes something, and audit it. A refused call changed nothing."""
     try:
         reply = await operation.endpoint(request)
     except BaseException as exc:
-        # A call of several steps may have taken some of them before Redis was lost or its client went away.
+        # A call of several steps may have made some of them before Redis was lost or its client disconnected.
         if not isinstance(exc, BrokerError) or isinstance(exc, OutcomeUnknown | StoreUnavailable | StoreFull):
             await _note(operation, request, "unknown")
         raise

@@ -1,4 +1,4 @@
-"""Who calls, and what they may do (C2)."""
+"""Authentication and scopes of requests (C2)."""
 
 from starlette.requests import Request
 
@@ -7,7 +7,7 @@ from broker.errors import Forbidden, Unauthenticated
 
 
 def authenticate(tokens: AccessTokens, headers: list[str]) -> Access:
-    """What the bearer of these Authorization headers may do. Unauthenticated, with a distinct summary each."""
+    """The rights of the bearer of these Authorization headers. Unauthenticated: the summary says why."""
     if tokens.open:
         return tokens.anyone
     if not headers:
@@ -25,7 +25,10 @@ def authenticate(tokens: AccessTokens, headers: list[str]) -> Access:
 
 
 def require(request: Request, action: str, name: str | None = None, *, read: bool = False) -> None:
-    """Forbidden: the caller's scopes do not allow the action. `read`: it only reads, for which the scope `read` is enough."""
+    """Forbidden: the caller's scopes do not allow the action.
+
+    `read`: the action only reads, so the scope `read` is enough.
+    """
     access: Access = request.scope["access"]
     if not access.allows(action, name, read=read):
         wanted = action if name is None else f"{action}:{name}"

@@ -1,4 +1,4 @@
-"""What the endpoints of one server share."""
+"""Request context: the objects that all endpoints of a server share."""
 
 import asyncio
 from collections.abc import Mapping
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The broker, who may use it, how the server runs, the API description as JSON, room for bodies, and what is asked at scrapes."""
+    """The broker, access control, settings, API description, memory budgets and metrics of one server."""
 
     broker: Broker
     tokens: AccessTokens
     settings: Settings
     description: bytes
     room: Room
-    pages: asyncio.Semaphore  # who may read a page at a time
-    uploads: asyncio.Semaphore  # and who may send lines
+    pages: asyncio.Semaphore  # bounds concurrent reads of pages
+    uploads: asyncio.Semaphore  # bounds concurrent NDJSON uploads
     scraper: Scraper
     spans: "Spans | None" = None  # None: nothing is traced
 
 
 def made(request: Request, kind: str, name: str | None, *, new: bool = True) -> None:
-    """Say for the audit log what a call makes, which its address does not name; not `new`: it was there, and nothing changed."""
+    """Set the object of the audit entry, which the address does not name. Not `new`: it existed; nothing changed."""
     request.scope["made"] = f"{kind} {name or ''}".rstrip()
     request.scope["unchanged"] = not new
 
@@ -46,7 +46,7 @@ def context(request: Request) -> Context:
 
 
 def caller_of(scope: Mapping[str, Any]) -> dict[str, str] | None:
-    """Where a call says that it comes from, as the headers of a message would; None: it does not."""
+    """The trace context of a call, as message headers. None: it has none."""
     found: dict[bytes, list[str]] = {b"traceparent": [], b"tracestate": []}
     for name, value in scope["headers"]:
         if name in found:
@@ -61,6 +61,6 @@ def span_of(request: Request) -> "RequestSpan | None":
 
 
 def trace_of(request: Request) -> dict[str, str] | None:
-    """Where the messages that a call publishes come from: its span, or where it has none its caller."""
+    """The trace context for published messages: the request's span, else its caller's."""
     span = span_of(request)
     return caller_of(request.scope) if span is None else span.trace

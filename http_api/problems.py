@@ -1,4 +1,4 @@
-"""Errors as responses: one shape, one table (C3)."""
+"""Maps errors to problem responses: one shape, one table (C3)."""
 
 import logging
 from typing import Any
@@ -39,7 +39,7 @@ logger = logging.getLogger("broker")
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
-    """Every error. `code` is API, `summary` is prose. `data`: the messages of a publish that was not confirmed."""
+    """The body of every error. `code` is for programs, `summary` for people. `data`: unconfirmed messages."""
 
     code: str
     summary: str
@@ -48,7 +48,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
 
 
 class MethodNotAllowed(BrokerError):
-    """The address is there and has no such method."""
+    """The address exists, but not with this method."""
 
     code = "METHOD_NOT_ALLOWED"
 
@@ -97,7 +97,7 @@ _FAULT = BrokerError("The server made a mistake; its log says which.")
 
 
 def _short(text: str, longest: int) -> str:
-    """What a client sent is not sent back whole: a name that is unknown may be as long as the body."""
+    """Shorten a text that quotes the client: an unknown name may be as long as the body."""
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
@@ -108,8 +108,8 @@ def response(request: Request, error: Exception) -> Response:
     else:
         summary = error.summary if isinstance(error, BrokerError) else ""
     if type(error) not in STATUS or type(error) is BrokerError:
-        told = {name: request.scope.get(name) for name in ("request_id", "operation")} | trace_ids(request.scope)
-        note(logger, logging.ERROR, "a request ended with a fault of the server", error, **told)
+        ids = {name: request.scope.get(name) for name in ("request_id", "operation")} | trace_ids(request.scope)
+        note(logger, logging.ERROR, "a request ended with a fault of the server", error, **ids)
         error, summary = _FAULT, _FAULT.summary
     assert isinstance(error, BrokerError)  # noqa: S101 - the branch above saw to it
     status = STATUS[type(error)]
@@ -125,5 +125,5 @@ def response(request: Request, error: Exception) -> Response:
     for name, value in _HEADERS.get(status, {}).items():
         reply.headers[name] = value
     if request.scope["path"].endswith("/next"):
-        reply.headers["Cache-Control"] = "no-store"  # C7, also of what never came as far as `next`
+        reply.headers["Cache-Control"] = "no-store"  # C7, also for requests that never reached `next`
     return reply

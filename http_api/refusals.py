@@ -1,10 +1,10 @@
-"""Errors that only the edge gives."""
+"""Errors that only the edge raises."""
 
 from broker.errors import BrokerError
 
 
 class RequestTimeout(BrokerError):
-    """The request did not come in time."""
+    """The request did not arrive in time."""
 
     code = "REQUEST_TIMEOUT"
 

@@ -1,4 +1,4 @@
-"""The table of all operations: what the router serves and what the API description shows."""
+"""Table of all operations, for the router and the API description."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one address. `errors` are the statuses that it may answer beside those of every call."""
+    """One method of one address. `errors`: the statuses that it may return in addition to those of every call."""
 
     method: str
     path: str
@@ -39,7 +39,7 @@ class Operation:
     errors: tuple[int, ...] = ()
     query: tuple[Query, ...] = ()
     public: bool = False
-    heads: bool = True  # whether HEAD does the same: not where GET takes something
+    heads: bool = True  # whether HEAD works as GET; not if GET has effects
     ignores_unknown_query: bool = False
 
 
@@ -66,14 +66,14 @@ _STREAMS, _STREAM = "/v1/streams", "/v1/streams/{stream}"
 _CONSUMERS, _CONSUMER = "/v1/http-consumers", "/v1/http-consumers/{consumer}"
 _BODY = (413, 415, 422)
 
-# Whose changes are noted: all but what workers and publishers do.
+# The audited operations: all changes except those of workers and publishers.
 AUDITED = frozenset({
     "createStream", "updateStream", "deleteStream", "cancelScheduled", "createConsumer", "updateConsumer", "replaceConsumer",
     "deleteConsumer", "resetConsumer", "pauseConsumer", "resumeConsumer", "releasePending", "redrive", "purgeDeadLetters",
     "createToken", "revokeToken",
 })  # fmt: skip
 
-# The busiest first: the router looks in this order.
+# The busiest first: the router searches in this order.
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "GET", _CONSUMER + "/next", deliveries.next_, "next", answers.NextAnswer, errors=(404, 429), query=_NEXT_QUERY, heads=False,

@@ -1,4 +1,4 @@
-"""Settings of `broker serve`: options, each also from the environment (C49)."""
+"""Settings of `broker serve`, from options and environment variables (C49)."""
 
 import contextlib
 import os
@@ -13,21 +13,21 @@ from urllib.parse import urlsplit
 from broker.store.client import Store
 from broker.store.urls import SCHEMES, WrongUrl
 
-# What Kubernetes puts into the environment of every pod beside a Service named `broker`, as BROKER_PORT: it is nobody's setting.
+# For a Service named `broker`, Kubernetes sets BROKER_PORT to such a URL in every pod. It is not a setting.
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://[^/]+:[0-9]+")
-# Guesses at a shorter token come too fast where others can reach the server.
+# If other machines can reach the server, a shorter token could be guessed.
 SHORTEST_ADMIN_TOKEN = 16
 T = TypeVar("T")
 
 
 class WrongSetting(Exception):
-    """A setting that cannot be used; the message is one line that names it."""
+    """A setting is invalid. The message is one line that names it."""
 
 
 class Source(NamedTuple):
-    """Where a setting comes from and what it means. `option` is empty where there is none.
+    """The option and the variable of a setting, and its help. `option`: empty if there is none.
 
-    `read` makes its value of a text. ValueError: what is wrong with the text, without a full stop.
+    `read` parses its text. ValueError: the text is invalid; the message has no full stop.
     """
 
     option: str
@@ -37,12 +37,12 @@ class Source(NamedTuple):
 
 
 def setting(default: object, option: str, variable: str, help: str, read: Callable[[str], object] = str) -> Any:
-    """A field of a dataclass that is a setting: all that help, command line, environment and checks know of it."""
+    """Declare a dataclass field as a setting, for help, command line, environment and validation."""
     return field(default=default, metadata={"source": Source(option, variable, help, read)})
 
 
 class OneOf:
-    """Reads one of some words, in capitals too."""
+    """Parses one of some words. Case does not matter."""
 
     def __init__(self, *words: str) -> None:
         self.words = words
@@ -55,7 +55,7 @@ class OneOf:
 
 
 def integer(low: int, high: int) -> Callable[[str], int]:
-    """Reads a number from `low` to `high`."""
+    """A parser of numbers from `low` to `high`."""
 
     def read(text: str) -> int:
         with contextlib.suppress(ValueError):
@@ -67,26 +67,26 @@ def integer(low: int, high: int) -> Callable[[str], int]:
 
 
 def directory(text: str) -> Path:
-    """Reads a directory, which need not exist."""
+    """Parse a directory, which may not exist yet."""
     if not text:
         raise ValueError("a directory must be named")
     return Path(text)
 
 
 def token(text: str) -> str:
-    """Reads an access token, which goes into a header."""
+    """Parse an access token, which must fit into a header."""
     if not re.fullmatch(r"[!-~]*", text):
         raise ValueError("a token has visible ASCII characters only")
     return text
 
 
 def redis_url(text: str) -> str:
-    """Reads the URL of a Redis."""
+    """Parse the URL of a Redis."""
     try:
         parts = urlsplit(text)
         if parts.scheme in SCHEMES and (parts.path if parts.scheme == "unix" else parts.netloc):
             if parts.scheme != "unix" and "@" in parts.path + parts.query + parts.fragment:
-                # What seems to be the host is a part of the password then, and would be shown.
+                # The apparent host is then a part of the password, and would be shown.
                 raise WrongUrl("write / ? # and @ in a user, a password or an option as %2F %3F %23 and %40")
             Store.from_url(text)
             return text
@@ -116,7 +116,7 @@ _ANSWER = "Largest answer with messages, though with one at least."
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How one server runs. Sizes in bytes."""
+    """The settings of one server. Sizes in bytes."""
 
     host: str = setting("127.0.0.1", "--host", "BROKER_HOST", "Address to listen on.")
     port: int = setting(8080, "--port", "BROKER_PORT", "Port to listen on, 0 = any.", integer(0, 65535))
@@ -133,12 +133,12 @@ class Settings:
 
     @property
     def on_loopback(self) -> bool:
-        """Only this machine can reach the server."""
+        """Whether only this machine can reach the server."""
         return is_loopback(self.host)
 
     @property
     def redis_source(self) -> str:
-        """The Redis in use as a message names it: the setting, and the address without user, password and options."""
+        """The Redis in use, for messages: the setting, and the address without user, password and options."""
         if self.redis_url is None:
             return f"--data-dir {self.data_dir}"
         parts = urlsplit(self.redis_url)
@@ -146,7 +146,7 @@ class Settings:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address or a name is that of this machine alone."""
+    """Whether an address or a name is a loopback one."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -154,7 +154,7 @@ def is_loopback(host: str) -> bool:
 
 
 def sources(kind: type) -> dict[str, Source]:
-    """The settings of a dataclass, by their fields."""
+    """The settings of a dataclass, by field."""
     return {field.name: field.metadata["source"] for field in fields(kind)}
 
 
@@ -162,12 +162,12 @@ SOURCES = sources(Settings)
 
 
 def load(options: Mapping[str, str | None], environ: Mapping[str, str] = os.environ) -> Settings:
-    """Settings from options, else the environment, else the defaults. WrongSetting names what is wrong."""
+    """Settings from options, else the environment, else defaults. WrongSetting: one is invalid."""
     return load_as(Settings, options, environ)
 
 
 def load_as(kind: type[T], options: Mapping[str, str | None], environ: Mapping[str, str] = os.environ) -> T:
-    """The same of another dataclass whose fields are settings."""
+    """The same for any dataclass whose fields are settings."""
     given: dict[str, object] = {}
     for name, source in sources(kind).items():
         text, place = options.get(name), source.option

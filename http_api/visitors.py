@@ -1,7 +1,7 @@
-"""Who may use a server without a token: programs on this machine, and no web page but the server's own (C2).
+"""Open mode: admits programs on this machine, but no web page except the server's own (C2).
 
-A browser carries requests of any page to a server on loopback: as an image, as a form, or under a name of the page's
-own that is made to resolve to 127.0.0.1. It says so in headers that a page cannot change.
+A browser sends requests of any web page to a server on loopback: for an image, for a form, or for a host name that the
+page's owner resolves to 127.0.0.1. The browser reveals this in headers that a page cannot change.
 """
 
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ _OWN_PAGES = (b"same-origin", b"none")
 
 
 class Visitors:
-    """Looks at the headers of a request to an open server that is bound to `host`."""
+    """Checks the headers of requests to an open server that listens on `host`."""
 
     def __init__(self, host: str) -> None:
         self._bound_to = host.lower()
         self._is_here = remembered(self._names_this_machine)
 
     def check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Forbidden: the Host is another machine, or a page of another origin sent it."""
+        """Forbidden: the Host header names another machine, or a page of another origin sent the request."""
         host = origin = None
         for name, value in headers:
             if name == b"host":

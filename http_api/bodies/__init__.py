@@ -1,1 +1,1 @@
-"""Bodies of requests and answers: media types, JSON, MessagePack, and what large ones may take."""
+"""Bodies of requests and answers: media types, JSON, MessagePack, and memory limits."""

@@ -1,18 +1,18 @@
-"""Which media type an answer has, by the Accept headers of a request (C1)."""
+"""Content negotiation: chooses an answer's media type by the Accept headers (C1)."""
 
 from starlette.requests import Request
 
 from http_api.bodies.remembering import remembered
 
 JSON = "application/json"
-# The name that is registered, and the one that was in use before.
+# The registered name, and the one in use before it.
 MSGPACK_NAMES = ("application/msgpack", "application/x-msgpack")
 
-_READ = 2048  # bytes of it; what comes after them counts for nothing
+_READ = 2048  # bytes of Accept that count; the rest is ignored
 
 
 def accepted(request: Request) -> str:
-    """JSON, or one of the names of MessagePack where the client would rather have that."""
+    """JSON, or one of the names of MessagePack if the client prefers it."""
     found = b""
     for key, value in request.scope["headers"]:
         if key == b"accept":
@@ -24,9 +24,9 @@ def accepted(request: Request) -> str:
 
 @remembered
 def _choose(accept: bytes) -> str:
-    """Of the types that we have, the one of the highest quality; of several, one that is named, and of these the first.
+    """The available type of the highest quality. Among equals: one that is named explicitly, then the first.
 
-    JSON where nothing is accepted that we have.
+    JSON if no available type is accepted.
     """
     ranges = _ranges(accept.decode("latin-1").lower())
     best, best_rank = JSON, (0.0, False, 0)
@@ -39,7 +39,7 @@ def _choose(accept: bytes) -> str:
 
 
 def _ranges(accept: str) -> dict[str, tuple[float, int]]:
-    """Media range -> its quality, and its place. One whose quality cannot be read is passed over."""
+    """Media range -> its quality and position. A range with an invalid quality is skipped."""
     found: dict[str, tuple[float, int]] = {}
     for place, part in enumerate(accept.split(",")):
         media, *parameters = (text.strip() for text in part.split(";"))

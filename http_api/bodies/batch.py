@@ -1,4 +1,4 @@
-"""The JSON of a batch: stored bytes are joined, and nothing is decoded."""
+"""JSON of a batch: joins stored bytes without decoding them."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -7,24 +7,27 @@ from broker.consumers.batches import Batch, DeliveryList
 from broker.messages.outgoing import opening
 
 V = TypeVar("V", int, str)
-# So many pieces are joined for a delivery.
+# The number of pieces per delivery.
 _PIECES = 8
 
 
 def batch_json(batch: Batch) -> bytes:
-    """The answer of `next`, without what it settled."""
+    """The answer of `next`, without the field `settled`."""
     info = b',"info":{"num_pending":%d,"num_ack_pending":%d}}' % (batch.num_pending, batch.num_ack_pending)
     if not batch.deliveries:
         return b'{"data":[]' + info
     pieces = _pieces(batch.deliveries)
-    # Each delivery begins by closing the one before; there is none before the first.
+    # Each delivery begins by closing the previous one; the first has none to close.
     pieces[0] = b'{"data":[{"ack_token":"'
     pieces += (b"}]", info)
     return b"".join(pieces)
 
 
 def _pieces(deliveries: DeliveryList) -> list[bytes]:
-    """The JSON of deliveries. Most pieces are the same objects for all, so a large batch costs little more than its join."""
+    """The JSON of deliveries.
+
+    Most pieces are shared objects, so a large batch costs little more than the join.
+    """
     pieces = [b'},{"ack_token":"'] * (_PIECES * len(deliveries))
     pieces[1::_PIECES] = pieces[3::_PIECES] = deliveries.ids
     label, begin = deliveries.label.encode(), opening(deliveries.stream)
@@ -35,6 +38,6 @@ def _pieces(deliveries: DeliveryList) -> list[bytes]:
 
 
 def _each(values: Sequence[V], text: Callable[[V], bytes]) -> list[bytes]:
-    """A text for each value, made once for equal ones. Most often all are equal."""
+    """A text for each value, made once for equal values. Usually all are equal."""
     texts: dict[V, bytes] = {value: text(value) for value in set(values)}
     return list(map(texts.__getitem__, values)) if len(texts) > 1 else [*texts.values()] * len(values)

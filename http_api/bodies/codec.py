@@ -1,6 +1,6 @@
-"""Bodies and queries in, JSON or MessagePack out (C1, C5).
+"""Codec: reads bodies and queries, writes JSON or MessagePack (C1, C5).
 
-There is one path: a MessagePack body becomes JSON on the way in, and JSON becomes MessagePack on the way out.
+Everything inside is JSON: a MessagePack body is converted on arrival, and a MessagePack answer before sending.
 """
 
 import asyncio
@@ -23,27 +23,27 @@ from http_api.bodies.unpacking import json_of
 from http_api.refusals import RequestTimeout
 
 T = TypeVar("T")
-# ASGI extensions of this server: the call that sends a message of this type, which is a response, head and body,
+# ASGI extensions of this server. The first sends a whole response, head and body, as a message of this type,
 WHOLE = "broker.response.whole"
-# and the one that tells whether a client that sends no more still reads.
+# the second says whether a client that has finished sending still reads.
 STILL_THERE = "broker.client.still_there"
 _ASK_S = 0.2
-# Lines: what has come so far is stored when nothing comes for so long, or a turn is over.
+# NDJSON: the lines so far are stored after a pause this long, or when a turn is over.
 PAUSE_S, _TURN_S = 0.2, 1.0
 NDJSON_NAMES = ("application/x-ndjson", "application/ndjson")
 _TAKEN = f"Send {JSON} or {MSGPACK_NAMES[0]}, or to publish also {NDJSON_NAMES[0]}."
-# A body that is taken whole must come faster: room for many is kept free.
+# A body that is buffered whole must arrive faster than this, in bytes/s, after a first span: it occupies memory.
 _SLOWEST_S, _SLOWEST_RATE = 30.0, 1 << 16
 
 
 class UnsupportedMediaType(BrokerError):
-    """A body of a content type that is not understood here."""
+    """The content type of the body is not supported."""
 
     code = "UNSUPPORTED_MEDIA_TYPE"
 
 
 def header(request: Request, name: bytes) -> str:
-    """The first value of a header, empty where there is none. `name` in lower case."""
+    """The first value of a header, empty if it is missing. `name` in lower case."""
     for key, value in request.scope["headers"]:
         if key == name:
             text: str = value.decode("latin-1")
@@ -52,7 +52,7 @@ def header(request: Request, name: bytes) -> str:
 
 
 def content_type(request: Request) -> str:
-    """The media type of the body, without parameters; JSON where there is no body. UnsupportedMediaType."""
+    """The media type of the body without parameters; JSON if there is no body. UnsupportedMediaType."""
     encoding = header(request, b"content-encoding").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedMediaType(f"The content encoding {encoding[:80]!r} is not supported. {_TAKEN}")
@@ -65,7 +65,7 @@ def content_type(request: Request) -> str:
 
 
 async def body_chunks(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes; empty once where nothing comes for a moment. ClientDisconnect: the client left."""
+    """The body as it arrives; an empty chunk marks a pause. ClientDisconnect: the client disconnected."""
     more = True
     while more:
         coming = asyncio.ensure_future(_next_chunk(request))
@@ -76,7 +76,7 @@ async def body_chunks(request: Request) -> AsyncIterator[bytes]:
             chunk, more = coming.result()
         finally:
             coming.cancel()
-            del coming  # else an error of it would hold this frame, which holds it and the lines that have come
+            del coming  # breaks a reference cycle that would keep the received lines
         yield chunk
 
 
@@ -89,11 +89,14 @@ async def _next_chunk(request: Request) -> tuple[bytes, bool]:
 
 
 async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What work of many steps gives. ClientDisconnect: the client went away, and the work stopped after its current step."""
+    """Run work of many steps and return its result.
+
+    ClientDisconnect: the client disconnected, and the work stopped after its current step.
+    """
     working, leaving = asyncio.create_task(work), asyncio.create_task(disconnect(request))
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        # One that only sends no more still gets its answer.
+        # A client that has only finished sending still gets its answer.
         still_there = request.scope.get("extensions", {}).get(STILL_THERE)
         while still_there is not None and not working.done():
             await asyncio.wait((working,), timeout=_ASK_S)
@@ -105,11 +108,11 @@ async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
     finally:
         working.cancel()
         leaving.cancel()
-        del working, leaving  # else an error of theirs would hold this frame, which holds them
+        del working, leaving  # breaks a reference cycle
 
 
 async def disconnect(request: Request) -> None:
-    """Return when the client has gone away, or has said that it sends no more."""
+    """Return when the client has disconnected or finished sending."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
@@ -147,7 +150,7 @@ async def _rest_of_body(request: Request, first: bytes, limit: int) -> bytes:
 
 
 async def read_json(request: Request, limit: int) -> bytes:
-    """The body as JSON text in UTF-8, without a byte order mark; empty where there is none.
+    """The body as JSON text in UTF-8, without a byte order mark; empty if there is none.
 
     UnsupportedMediaType, PayloadTooLarge, RequestTimeout; InvalidRequest: it is not valid MessagePack or not UTF-8.
     """
@@ -165,10 +168,10 @@ async def read_json(request: Request, limit: int) -> bytes:
 
 
 async def lines(chunks: AsyncIterator[bytes], limit: int, room: Room, turns: asyncio.Semaphore) -> AsyncGenerator[bytes, None]:
-    """Split a body at line ends; PAUSE where those before must not wait for more.
+    """Split a body into lines. PAUSE: store the lines so far without waiting for more.
 
-    So few are read at a time as have a turn, and who is slow gives it up. A line over `limit` bytes is given up to there: it
-    is too long in any case. RequestTimeout: a long line comes too slowly.
+    `turns` bounds how many bodies are read at a time; a slow body gives up its turn. A line of more than `limit` bytes
+    is cut there: it is too long in any case. RequestTimeout: a long line arrives too slowly.
     """
     rest, taken, until, turn_ends = b"", 0, 0.0, 0.0
     loop = asyncio.get_running_loop()
@@ -215,7 +218,7 @@ _VARY = (b"vary", b"Accept")
 
 
 class _Text(Response):
-    """A response without what Starlette works out for others, sent in one piece."""
+    """A response that skips Starlette's defaults and is sent in one piece."""
 
     def __init__(self, body: bytes, status: int, kind: tuple[bytes, bytes], headers: list[tuple[bytes, bytes]]) -> None:
         self.status_code = status
@@ -228,20 +231,20 @@ class _Text(Response):
 
 
 def answer(request: Request, body: bytes | msgspec.Struct | dict[str, Any], status: int = 200, **headers: str) -> Response:
-    """A response: JSON, or MessagePack of the same shape where the client accepts it."""
+    """A response: JSON, or MessagePack of the same shape if the client prefers it."""
     text = body if isinstance(body, bytes) else msgspec.json.encode(body)
     named = [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()]
     if not named and request.scope["method"] in ("GET", "HEAD"):
-        named.append(_VARY)  # for caches: what must not be stored, and what is posted, is never in one
+        named.append(_VARY)  # for caches, which never hold answers to POST or with no-store
     media = accepted(request)
     if media == JSON:
-        ended = text if text.endswith(b"\n") else text + b"\n"  # so that a terminal's prompt stands on a line of its own
+        ended = text if text.endswith(b"\n") else text + b"\n"  # so that a terminal's prompt starts on a new line
         return _Text(ended, status, _JSON_TYPE, named)
     return _Text(pack(text), status, (b"content-type", media.encode()), named)
 
 
 def integer(value: object, name: str, low: int, high: int) -> int:
-    """A number from a query or a body. InvalidRequest: it is none, or out of its range."""
+    """A number from a query or a body. InvalidRequest: it is not a number, or out of range."""
     number: object = value
     if isinstance(value, str):
         number = int(value) if value.isascii() and value.removeprefix("-").isdigit() and len(value) < 20 else None
@@ -261,17 +264,17 @@ def milliseconds(value: object, name: str, high: int) -> int:
 
 
 def query(request: Request, name: str) -> str | None:
-    """A query value, None where it is absent or empty."""
+    """A query value, None if it is absent or empty."""
     return request.query_params.get(name) or None
 
 
 def page_query(request: Request, default: int = 100) -> tuple[str | None, int]:
-    """`after` and `limit` of a list."""
+    """The parameters `after` and `limit` of a list."""
     return query(request, "after"), integer(request.query_params.get("limit", default), "limit", 1, 1000)
 
 
 def truth(request: Request, name: str) -> bool:
-    """A query value of true or false. InvalidRequest: another."""
+    """A query value of true or false. InvalidRequest: another value."""
     text = request.query_params.get(name, "false").lower()
     if text not in ("true", "false", "1", "0"):
         raise InvalidRequest(f"{name} must be true or false.")

@@ -1,4 +1,4 @@
-"""Bytes of any length between work and answer: in memory to begin with, then on disk, and in memory again where the disk takes none."""
+"""Buffer for a long answer: in memory at first, then on disk, and in memory again if the disk is full."""
 
 import contextlib
 import tempfile
@@ -9,7 +9,10 @@ _PIECE = 1 << 16
 
 
 class Overflow:
-    """Written from front to end, then read once. Nothing that was taken is lost to a disk that is missing, read-only or full."""
+    """A buffer that is written in order, then read once.
+
+    No bytes are lost if the disk is missing, read-only or full.
+    """
 
     def __init__(self, in_memory: int = 1 << 20) -> None:
         self._limit = in_memory
@@ -23,14 +26,14 @@ class Overflow:
         return self._on_disk + self._held
 
     def write(self, data: bytes) -> None:
-        """Take bytes."""
+        """Append bytes."""
         self._parts.append(data)
         self._held += len(data)
         if self._held > self._limit and self._disk_takes:
             try:
                 self._to_disk()
             except OSError:
-                self._disk_takes = False  # what a write left beyond `_on_disk` is in memory still
+                self._disk_takes = False  # bytes beyond `_on_disk` are still in memory
 
     def _to_disk(self) -> None:
         if self._file is None:
@@ -43,7 +46,7 @@ class Overflow:
         self._parts, self._held = [], 0
 
     def pieces(self) -> Iterator[bytes]:
-        """All of it, in order."""
+        """The contents, in order."""
         if self._file is not None:
             self._file.seek(0)
             left = self._on_disk
@@ -53,7 +56,7 @@ class Overflow:
         yield from self._parts
 
     def close(self) -> None:
-        """Give the disk back what it lent."""
+        """Delete the file."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()

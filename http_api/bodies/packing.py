@@ -1,4 +1,7 @@
-"""JSON as MessagePack of the same shape. It takes any JSON: an answer of `next` must not fail when its deliveries are made (C20)."""
+"""Converts JSON to MessagePack of the same shape.
+
+It accepts any JSON: an answer of `next` must not fail once its messages are delivered (C20).
+"""
 
 import json
 import re
@@ -14,19 +17,19 @@ _WORDS = {"true": True, "false": False, "null": None}
 
 
 def pack(body: bytes) -> bytes:
-    """MessagePack of valid JSON. Integers beyond 64 bits become floats, and what a float cannot hold an infinity."""
+    """MessagePack of valid JSON. Integers over 64 bits become floats; numbers too large for a float become infinity."""
     if len(body) > _LARGE and body[:9] == b'{"data":[':
         return _pack_rows(body)
     try:
         packed: bytes = msgpack.packb(json.loads(body), unicode_errors="surrogatepass")
     except (ValueError, OverflowError, RecursionError):
-        # Too large an integer, too many digits, or nested too deep for a parser that calls itself.
+        # An integer that is too large, a number with too many digits, or nesting too deep for a recursive parser.
         packed = _pack_by_tokens(body.decode("utf-8", "replace"))
     return packed
 
 
 def _pack_rows(body: bytes) -> bytes:
-    """The same of a large answer row by row: as Python's objects, what many rows hold may take a hundred times its size."""
+    """Pack a large answer row by row: as Python objects, all rows together may take a hundred times their size."""
     try:
         answer = _ANSWER.decode(body)
         rows = _ROWS.decode(answer["data"])
@@ -45,10 +48,10 @@ def _pack_rows(body: bytes) -> bytes:
 
 
 def _pack_by_tokens(text: str) -> bytes:
-    """The same in one pass over the tokens, slower: containers get their heads when their ends are seen."""
+    """Pack in one pass over the tokens, which is slower: a container gets its head when its end is reached."""
     packer = msgpack.Packer(unicode_errors="surrogatepass")
     parts: list[bytes] = []
-    counts, heads = [0], [0]  # of the containers that are open: how many values so far, and where the head belongs
+    counts, heads = [0], [0]  # of each open container: the number of values so far, and the place of its head
     for match in _TOKEN.finditer(text):
         word = match[0]
         if word in ("]", "}"):

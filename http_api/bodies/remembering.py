@@ -1,4 +1,4 @@
-"""A cache whose keys come from clients: bounded in number and in size (C52)."""
+"""Cache for keys that come from clients: bounded in number and in size (C52)."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -10,7 +10,7 @@ _LONGEST = 256
 
 
 def remembered(look: Callable[[Key], Value]) -> Callable[[Key], Value]:
-    """The same function, with what it gave for short keys kept: clients repeat theirs."""
+    """The function with a cache for short keys. Clients repeat theirs."""
     known = lru_cache(maxsize=1024)(look)
 
     def found(key: Key) -> Value:

@@ -1,26 +1,26 @@
-"""Room in memory for large bodies that come slowly (C52)."""
+"""Memory budget for large request bodies (C52)."""
 
 import asyncio
 from collections import deque
 
-# Smaller bodies need none.
+# Smaller bodies do not count.
 FREE = 1 << 16
 _ALL = 40 << 20
 
 
 class Room:
-    """So many bytes of bodies are read at a time. Who finds no room waits in line, and its client is held back."""
+    """Bounds the bytes of bodies that are read at a time. A body without room waits in line, which slows its client."""
 
     def __init__(self, largest: int) -> None:
         self._left = max(_ALL, largest)
         self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     def has(self, size: int) -> bool:
-        """There is room for so many bytes now."""
+        """Whether there is room for this many bytes now."""
         return not self._line and size <= self._left
 
     async def take(self, size: int) -> None:
-        """Return when there is room for so many bytes. They must be given back."""
+        """Wait for room for this many bytes, and take it. Give it back afterwards."""
         if self.has(size):
             self._left -= size
             return
@@ -34,7 +34,7 @@ class Room:
             raise
 
     def give_back(self, size: int) -> None:
-        """Somebody else may have it."""
+        """Return room to the budget."""
         self._left += size
         while self._line and (self._line[0][0] <= self._left or self._line[0][1].done()):
             wanted, turn = self._line.popleft()

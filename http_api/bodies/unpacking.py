@@ -1,4 +1,4 @@
-"""MessagePack as JSON of the same shape, in bounded memory: 8 MB may be eight million values, each an object."""
+"""Converts MessagePack to JSON of the same shape, in bounded memory: 8 MB may hold eight million values."""
 
 import asyncio
 import json
@@ -8,14 +8,14 @@ import msgpack
 
 from broker.errors import InvalidRequest, PayloadTooLarge
 
-# Bytes of MessagePack: a value of more is taken token by token, and of smaller ones so much is taken together.
+# In bytes: a larger value is converted token by token, and smaller values in groups up to this size.
 _LARGE = 1 << 18
 _TOGETHER = 1 << 15
 _DEEPEST = 1000
 
 
 async def json_of(body: bytes, limit: int) -> bytes:
-    """JSON text of at most `limit` bytes. PayloadTooLarge; InvalidRequest: no MessagePack, or what JSON has not."""
+    """JSON of at most `limit` bytes. PayloadTooLarge. InvalidRequest: not MessagePack, or a value that JSON lacks."""
     text, rested = bytearray(), 0
     try:
         for part in _parts(memoryview(body)):
@@ -31,7 +31,7 @@ async def json_of(body: bytes, limit: int) -> bytes:
 
 
 def _parts(body: memoryview) -> Iterator[bytes]:
-    """The JSON piece by piece: of a map, and of the lists in it, the values one by one, and small ones together."""
+    """The JSON in pieces: the values of a map and of the lists in it one by one, small ones together."""
     if len(body) <= _LARGE:
         yield _dump(msgpack.unpackb(body, strict_map_key=True))
         return
@@ -82,9 +82,9 @@ def _value(unpacker: msgpack.Unpacker, body: memoryview) -> Iterator[bytes]:
 
 
 def _tokens(body: memoryview) -> Iterator[bytes]:
-    """The JSON of one value token by token, slower."""
+    """The JSON of one value, token by token, which is slower."""
     unpacker = _unpacker(body)
-    open_: list[tuple[int, bytes]] = []  # of each container: how many values are to come, and its end
+    open_: list[tuple[int, bytes]] = []  # of each container: how many values remain, and its closing bracket
     comma = b""
     while True:
         kind = _container(_ahead(unpacker, body))
@@ -127,7 +127,7 @@ def _ahead(unpacker: msgpack.Unpacker, body: memoryview) -> int:
 
 
 def _container(first: int) -> str | None:
-    """What a value is, by its first byte."""
+    """The kind of container, by its first byte; None: not a container."""
     if first >> 4 == 9 or first in (0xDC, 0xDD):
         return "array"
     return "map" if first >> 4 == 8 or first in (0xDE, 0xDF) else None
@@ -145,7 +145,7 @@ def _dump(value: object) -> bytes:
 
 
 def _unpackable(error: Exception) -> str:
-    """The libraries' words are about their own settings; these are about the body."""
+    """An error text about the body; those of the libraries are about their settings."""
     words = str(error)
     if isinstance(error, UnicodeError):
         return "The body is MessagePack with a string that is not valid UTF-8."

@@ -1,1 +1,1 @@
-"""The commands of `broker`, a module each."""
+"""The commands of `broker`, one module each."""

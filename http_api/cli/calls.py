@@ -1,4 +1,4 @@
-"""Commands that are one call to a server: arguments go into the path, options into the body, or into the query."""
+"""Builds commands that make one API call: arguments go into the path, options into the body or the query."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ Adds = Callable[[Run], Run]
 
 
 def call(name: str, words: str, method: str, path: str, *parameters: Adds, sends: Callable[..., Any] = given) -> click.Command:
-    """A command that prints the answer. `sends` makes the body, or the query, of the options."""
+    """A command that prints the answer. `sends` makes the body or the query from the options."""
 
     def work(client: Client, **options: Any) -> None:
         place, rest = _placed(path, options)
@@ -37,8 +37,8 @@ def rows(name: str, words: str, path: str, columns: Mapping[str, str], *paramete
 
 
 def in_path(text: str) -> str:
-    """An id as a part of an address."""
-    return quote(text, safe="").replace(".", "%2E")  # a dot alone would lead elsewhere
+    """An id as a part of a path."""
+    return quote(text, safe="").replace(".", "%2E")  # a bare dot would be resolved
 
 
 def _placed(path: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:

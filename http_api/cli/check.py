@@ -1,4 +1,4 @@
-"""`broker check`: what the Redis at hand promises."""
+"""`broker check`: the guarantees of the Redis in use."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""The way of the client commands to a server, and how they print what they got."""
+"""HTTP client of the commands."""
 
 import re
 import ssl
@@ -22,7 +22,7 @@ class Refused(click.ClickException):
 
 
 class Client:
-    """A server's API. Refused: any answer but a success."""
+    """A client of a server's API. Refused: the answer is not a success."""
 
     def __init__(self, url: str, token: str | None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -60,14 +60,14 @@ class Client:
             raise Refused(f"{self.url} answered {reply.status_code}; is it a broker?") from exc
 
     def read(self, method: str, path: str, kind: type[T], **options: Any) -> T:
-        """The body of the answer as a type."""
+        """The body of the answer, decoded as a type."""
         try:
             return msgspec.json.decode(self.call(method, path, **options), type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise Refused(f"{self.url} did not answer as a broker does; is it one?") from exc
 
     def json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        """The object that is the body of the answer."""
+        """The body of the answer, a JSON object."""
         return self.read(method, path, dict[str, Any], **options)
 
     def pages(self, path: str, after: str | None = None, **query: Any) -> Iterable[dict[str, Any]]:
@@ -86,7 +86,7 @@ class _Page(msgspec.Struct):
 
 
 def _verify(url: str) -> ssl.SSLContext | bool:
-    """Whom to believe who it is. WrongSetting: SSL_CERT_FILE or SSL_CERT_DIR cannot be read."""
+    """The trusted certificates. WrongSetting: SSL_CERT_FILE or SSL_CERT_DIR cannot be read."""
     if not url.lower().startswith("https:"):
         return False
     try:
@@ -101,14 +101,14 @@ def _without_login(url: str) -> str:
 
 
 def client(url: str | None, token: str | None) -> Client:
-    """A client by options, else by the environment. WrongSetting: the URL or the token is none."""
+    """A client from options, else from the environment. WrongSetting: the URL or the token is invalid."""
     found = load_as(ClientSettings, {"url": url, "token": token})
     return Client(found.url, found.token)
 
 
 def _url(text: str) -> str:
     if not _is_url(text):
-        shown = "this" if "@" in text else repr(text)  # which may have a password before the @
+        shown = "this" if "@" in text else repr(text)  # a password may precede the @
         raise ValueError(f"{shown} is not a URL; write http://host:port")
     return text
 
@@ -124,7 +124,7 @@ def _is_url(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """How client commands reach a server."""
+    """Settings of the client commands."""
 
     url: str = setting("http://127.0.0.1:8080", "--url", "BROKER_URL", "The server.", _url)
     token: str | None = setting(None, "--token", "BROKER_TOKEN", "An access token.", token)

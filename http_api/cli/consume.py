@@ -33,8 +33,8 @@ class _Batch(msgspec.Struct):
 def consume(client: Client, consumer: str, no_ack: bool, follow: bool, deliveries: bool) -> None:
     """Print a consumer's messages as NDJSON and ack them.
 
-    Each is printed as it was stored, until none is left. A message is acked when it is printed: one that is cut off by a
-    closed pipe is delivered again.
+    Each is printed as it was stored, until none is left. A message is acked when it is printed: one that is cut off by
+    a closed pipe is delivered again.
     """
     path = f"/v1/http-consumers/{consumer}"
     query = {"batch_size": str(_BATCH)} | ({"wait_for": _WAIT} if follow else {})

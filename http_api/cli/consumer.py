@@ -1,4 +1,4 @@
-"""`broker consumer`: consumers, and what they have to deliver and have delivered."""
+"""`broker consumer`: manage consumers, and show their messages."""
 
 import sys
 from typing import Any
@@ -50,7 +50,7 @@ def reset(client: Client, name: str, deliver_policy: str | None, yes: bool) -> i
 
 
 def _agreed(name: str, policy: object, info: dict[str, Any]) -> bool:
-    """Say what is forgotten, and ask. WrongSetting: there is nobody to ask."""
+    """Say what will be forgotten, and ask. WrongSetting: there is no terminal."""
     if sys.stdin is None or not sys.stdin.isatty():
         raise WrongSetting(f"reset forgets what {name} has out, waiting and dead, and there is no terminal to ask; say --yes.")
     sys.stderr.write(

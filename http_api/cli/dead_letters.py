@@ -1,4 +1,4 @@
-"""`broker dead-letters`: what will not be delivered again, unless it is put back."""
+"""`broker dead-letters`: list, redrive and purge dead letters."""
 
 import sys
 from typing import Any

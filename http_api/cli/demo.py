@@ -1,4 +1,4 @@
-"""`broker demo`: a guided run of the main job over HTTP, on a server and a Redis of its own."""
+"""`broker demo`: a guided tour over HTTP, on its own server and Redis."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ def demo() -> None:
 def _server() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="broker-demo-") as data_dir:
         command = [sys.executable, "-m", "http_api.cli.main", "serve", "--port", "0", "--data-dir", data_dir, "--log-level", "warning"]
-        # Settings for a real server, its Redis first of all, are not for this one.
+        # Ignore settings that are meant for a real server, above all its Redis.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)  # noqa: S603 - this very program
         try:

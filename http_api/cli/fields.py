@@ -1,4 +1,4 @@
-"""Options from the types that validate the bodies of the API: a field that a type gets is an option by that."""
+"""Options made from the types of request bodies: a new field becomes an option."""
 
 import re
 from collections.abc import Callable, Collection
@@ -16,16 +16,16 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _ALIASES = {"ack_wait", "sync_id"}
 _SHORTER = {"stream_id": "--stream", "expires_in": "--expires"}
-# What null means, where it means something of its own.
+# The meaning of null in a description, if null has one.
 _NULL = re.compile(r"; null = ([^.;]*)")
 
 
 def options_of(
     kind: type[msgspec.Struct], only: Collection[str] = (), without: Collection[str] = (), default: str | None = None
 ) -> Callable[[Command], Command]:
-    """Add an option for each field of a type, or for some; `name` is an argument. A command gets them by the fields' names.
+    """Add an option for each field of a type, or for `only` these; `name` is an argument. Options are named as fields.
 
-    `default` says what holds where an option is not given, else the type's own default does.
+    `default` describes a missing option; without it, the type's default does.
     """
 
     def add(command: Command) -> Command:
@@ -38,12 +38,12 @@ def options_of(
 
 
 def given(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields that were given, as the API takes them."""
+    """The given fields, for the API."""
     return {name: None if value is UNSET else value for name, value in fields.items() if value not in (None, ())}
 
 
 def changes(fields: dict[str, Any]) -> dict[str, Any]:
-    """The same of a command that changes something. WrongSetting: nothing was given."""
+    """The given fields of a command that changes something. WrongSetting: none is given."""
     if found := given(fields):
         return found
     options = ", ".join("--" + name.replace("_", "-") for name in fields)
@@ -95,7 +95,7 @@ def _parts(kind: Any) -> tuple[inspect.Type, ...]:
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str | None:
-    """What the type takes where the field is not given; None: it must be given."""
+    """The field's default as text. None: the field is required."""
     if field.required:
         return None
     value = field.default if field.default is not NODEFAULT else field.default_factory()

@@ -55,7 +55,7 @@ async def check(store: Store, where: str) -> int:
 
 @contextlib.contextmanager
 def _answers() -> Iterator[None]:
-    """What Redis said of the text, or of FUNCTION, is what the operator needs."""
+    """Show the replies of Redis about the library or FUNCTION: the operator needs them."""
     try:
         yield
     except StoreFault as exc:

@@ -1,4 +1,4 @@
-"""Commands that look: `broker record`, `message`, `top` and `audit`, and the words of `consumer why`."""
+"""Read-only commands: `broker record`, `message`, `top` and `audit`, and the texts of `consumer why`."""
 
 import sys
 import time
@@ -52,7 +52,7 @@ def message(client: Client, stream: str, id: str) -> None:
 
 
 def explanation(consumer: dict[str, Any]) -> str:
-    """Why a consumer, as the API shows it, gives nothing, and what to do, in a sentence or two."""
+    """Why a consumer delivers nothing and what to do, in a sentence or two. `consumer`: as the API shows it."""
     info, name = consumer["info"], consumer["name"]
     pending, out = info["num_pending"], info["num_ack_pending"]
     match info["idle_because"]:
@@ -113,7 +113,10 @@ def top(client: Client, once: bool, every: int) -> None:
 
 
 def table(client: Client, before: dict[str, tuple[float, int, int]]) -> list[tuple[str, ...]]:
-    """A row a consumer, what hurts first. `before`: when, newest number and undone messages of the last time; it is brought up to date."""
+    """One row per consumer, the most urgent first.
+
+    `before`: time, newest number and unfinished messages of the previous table; updated in place.
+    """
     newest = {row["name"]: row["info"] for row in client.pages("/v1/streams")}
     found = []
     for consumer in client.pages("/v1/http-consumers", info="true"):

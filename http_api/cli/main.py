@@ -1,4 +1,4 @@
-"""The command `broker` (C48): what there is, and how it ends. Status 0, 1 for a refused request, 2 for wrong usage."""
+"""The command `broker` (C48). Exit status: 0, 1 for a refused request, 2 for wrong usage."""
 
 import contextlib
 import logging
@@ -12,7 +12,7 @@ from types import FrameType
 
 import click
 
-# command -> module of http_api.cli, and what it does, as the command itself says it (a test compares them)
+# command -> its module in http_api.cli, and its help text (a test compares it with the command's own)
 COMMANDS = {
     "serve": ("serve", "Run a server until SIGTERM."),
     "check": ("check", "Print what the Redis at hand promises."),
@@ -32,14 +32,14 @@ COMMANDS = {
 
 
 class _Commands(click.Group):
-    """Imports a command when it is used: most need the library and a client of HTTP, `--version` and `--help` neither."""
+    """Imports a command on use. Most need the library and an HTTP client, but `--version` and `--help` need neither."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, as help lists them."""
+        """All names, in the order of help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a name."""
+        """Import the command."""
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"http_api.cli.{COMMANDS[cmd_name][0]}")
@@ -47,7 +47,7 @@ class _Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List them without importing them."""
+        """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
@@ -59,10 +59,10 @@ def broker() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; gives its exit status."""
+    """Run a command and return its exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
     nowhere = _complete_streams()
-    # A command says in its one line what is wrong; only `serve` logs.
+    # Commands report an error as one line; only `serve` logs.
     logging.getLogger("broker").addHandler(logging.NullHandler())
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, _end)
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("standard output is closed", 1)
     try:
         try:
-            # Not `broker.main`, which has statuses of its own for signals and closed pipes.
+            # Not `broker.main`, which has other statuses for signals and closed pipes.
             with broker.make_context("broker", args) as context:
                 return broker.invoke(context) or 0
         finally:
@@ -87,12 +87,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         _drop_output()
-        return 128 + 13  # what a shell shows of a program that SIGPIPE ended
+        return 128 + 13  # the status of a program that SIGPIPE ended
     except OSError as exc:
         _drop_output()
         return _fail(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc.strerror or exc), 1)
     except Exception as exc:
-        # What raised it has imported these.
+        # The failing command has imported these already.
         from broker.errors import BrokerError
         from broker.store.embedded import EmbeddedFailed
         from http_api.settings import WrongSetting
@@ -105,38 +105,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(text: str, status: int) -> int:
-    """Say in one line what is wrong; gives the status."""
+    """Print the error as one line and return the status."""
     with contextlib.suppress(OSError):
         sys.stderr.write(f"broker: {' '.join(text.split())}\n")
     return status
 
 
 def _interrupt(_: int, __: FrameType | None) -> None:
-    """Ctrl-C, as Python takes it; an impatient second one would show how Python ends."""
+    """Handle Ctrl-C as Python does, but ignore a second one, which would show a traceback of Python's shutdown."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def _end(_: int, __: FrameType | None) -> None:
-    """SIGTERM unwinds the stack, so that what a command started is ended."""
+    """On SIGTERM, unwind the stack, so that processes of a command are ended."""
     raise SystemExit(128 + signal.SIGTERM)
 
 
 def _complete_streams() -> bool:
-    """Put the null device where a standard stream is closed, for its number would go to the next file; whether output is."""
+    """Replace closed standard streams, whose numbers files would get. Returns whether stdout was closed."""
     with contextlib.suppress(OSError):
         while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
             pass
         os.close(opened)
     nowhere = sys.stdout is None
-    # For as long as the program runs.
+    # Open until the program ends.
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     return nowhere
 
 
 def _drop_output() -> None:
-    """What could not be written is not tried again when Python ends."""
+    """Discard unwritten output, so that Python does not try to write it when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

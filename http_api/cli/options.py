@@ -1,4 +1,4 @@
-"""What commands have in common: a name, settings, and how they reach a server or a store."""
+"""Options that commands share: row limit, settings, and the server or store to use."""
 
 import os
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ from http_api.cli.client import ClientSettings, client
 from http_api.cli.store import on_redis, shown
 from http_api.settings import SOURCES, OneOf, Settings, load, sources
 
-# A command gives its exit status, or None for 0.
+# A command returns its exit status, or None for 0.
 Run = Callable[..., int | None]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -22,19 +22,22 @@ CONSUMER = click.argument("consumer", type=reading.NAME)
 
 
 class _Setting(click.Option):
-    """An option that is an environment variable too. `settings.load` reads that, for its errors name where a value is from."""
+    """An option that is an environment variable too.
+
+    `settings.load` reads the variable, because its errors name the source of a value.
+    """
 
     def resolve_envvar_value(self, ctx: click.Context) -> None:
-        """Nothing: the variable is named here for the help."""
+        """Return nothing: the option has its variable for the help only."""
 
 
 def limit(default: int) -> Callable[[Command], Command]:
-    """Add how many rows a command prints."""
+    """Add the option `--limit`: how many rows to print."""
     return click.option("--limit", type=reading.AT_LEAST_1, metavar="N", default=default, show_default=True, help="How many at most.")
 
 
 def settings_of(kind: type, *names: str) -> Callable[[Command], Command]:
-    """Add an option for each setting that has one, or for those that are named. The command gets texts, or None."""
+    """Add the options of all settings, or of those in `names`. The command gets texts, or None."""
 
     def add(command: Command) -> Command:
         defaults = kind()
@@ -52,7 +55,7 @@ def settings_of(kind: type, *names: str) -> Callable[[Command], Command]:
 
 
 def at_server(work: Run) -> Run:
-    """A command that works at the server of its options; it gets a client of that first."""
+    """A command on a server. Its first argument is a client of the server."""
 
     @settings_of(ClientSettings)
     @wraps(work)
@@ -64,7 +67,7 @@ def at_server(work: Run) -> Run:
 
 
 def at_store(work: Callable[..., Awaitable[int | None]]) -> Run:
-    """A command that works on the Redis of its options; it gets that first, and how a message names it."""
+    """A command on a Redis. Its first arguments are the store, and the store's name for messages."""
 
     @settings_of(Settings, "redis_url", "data_dir")
     @click.option("--create", is_flag=True, help="Make the data directory if there is none, even if it was not named.")

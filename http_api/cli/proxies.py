@@ -1,4 +1,4 @@
-"""Which proxy a client command goes through: that of the environment, but none to this machine itself."""
+"""Proxies for client commands: from the environment, but never to this machine."""
 
 from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
@@ -8,7 +8,7 @@ from http_api.settings import is_loopback
 
 
 def proxy_of(url: str) -> str | None:
-    """The proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, unless NO_PROXY names the server: a host, a domain, or addresses as 10.0.0.0/8."""
+    """The proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, unless NO_PROXY has the host, its domain or network."""
     parts = urlsplit(url)
     host, proxies = parts.hostname or "", getproxies_environment()
     proxy = proxies.get(parts.scheme) or proxies.get("all")

@@ -1,4 +1,4 @@
-"""`broker publish`: a file of messages into a stream."""
+"""`broker publish`: publish a file of messages to a stream."""
 
 import contextlib
 import re
@@ -39,7 +39,7 @@ def publish(client: Client, stream: str, file: str) -> None:
             counts.update(_publish_chunk(client, path, chunk, sum(counts.values())))
             progress.show(chunk.read_so_far, sum(counts.values()))
         if chunk is None:
-            _publish_chunk(client, path, _Chunk([], 1, 0), 0)  # nothing to publish, and yet there must be such a stream
+            _publish_chunk(client, path, _Chunk([], 1, 0), 0)  # nothing to publish, but the stream must exist
         progress.end()
     total = sum(counts.values())
     print(f"{total} messages: " + (", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "nothing to publish"))
@@ -51,7 +51,7 @@ class _Answer(msgspec.Struct):
 
 class _Chunk(msgspec.Struct):
     lines: list[bytes]
-    first_line: int | None  # of a list that came as one JSON value there are no lines
+    first_line: int | None  # None: the input is one JSON list, not lines
     read_so_far: int
 
 
@@ -118,7 +118,7 @@ def _publish_chunk(client: Client, path: str, chunk: _Chunk, done: int) -> Count
 
 
 def _renumber(text: str, chunk: _Chunk, done: int) -> str:
-    """The server counts within the chunk that it was sent, the user within the file."""
+    """Convert positions in an error from the chunk, which the server saw, to the file."""
     first = chunk.first_line
     if first is None:
         return re.sub(r"messages\[(\d+)\]", lambda m: f"messages[{int(m[1]) + done}]", text)

@@ -1,4 +1,4 @@
-"""What the texts of options and arguments are read as."""
+"""Parsers for options and arguments."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def reader(read: Callable[[str], T], otherwise: str) -> Callable[[str], T]:
-    """`read` as a type of click. `otherwise` says what a text is for which it raises ValueError."""
+    """`read` as a click type. `otherwise`: the error text if `read` raises ValueError."""
 
     def convert(text: str) -> T:
         try:
@@ -39,7 +39,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 AT_LEAST_1 = click.IntRange(min=1)
 NAME = reader(_name, f"is no name: it must be {WHAT_IS_A_NAME}")
-# `none` takes a limit away.
+# `none` removes a limit.
 NUMBER_OR_NONE = reader(lambda text: msgspec.UNSET if text == "none" else int(text), "is neither a number nor none")
 NUMBERS = reader(lambda text: [int(part) for part in text.split(",") if part], "is not a list of numbers")
 OBJECT = reader(msgspec.json.Decoder(dict[str, Any]).decode, "is not a JSON object")
@@ -48,7 +48,7 @@ PAIR = reader(_pair, "is not KEY=PATTERN")
 
 
 def by_key(_: click.Context, __: click.Parameter, pairs: tuple[tuple[str, str], ...]) -> dict[str, Any] | None:
-    """Filters as the API takes them: a pattern a key, or a list."""
+    """Filters for the API: one pattern or a list per key."""
     found: dict[str, list[str]] = {}
     for key, pattern in pairs:
         found.setdefault(key, []).append(pattern)

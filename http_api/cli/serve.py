@@ -11,6 +11,6 @@ from http_api.settings import Settings, load
 def serve(**options: str | None) -> None:
     """Run a server until SIGTERM."""
     settings = load(options)
-    from http_api.server.serve import serve  # the whole server, which no help needs
+    from http_api.server.serve import serve  # imports the whole server, which help does not need
 
     serve(settings)

@@ -1,4 +1,4 @@
-"""The way of commands to Redis itself. Each says which store it used."""
+"""Redis access of the commands. Each names the store that it used."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def on_redis(settings: Settings, may_create: bool, work: Callable[[Store], Awaitable[T]]) -> T:
-    """What `work` gives, done on the Redis that `serve` would use. Refused: there is no store, and none may be made."""
+    """Run `work` on the Redis that `serve` would use. Refused: there is no store, and creating one is not allowed."""
 
     async def run(url: str) -> T:
         store = Store.from_url(url)
@@ -31,13 +31,13 @@ def on_redis(settings: Settings, may_create: bool, work: Callable[[Store], Await
 
 
 def shown(settings: Settings) -> str:
-    """The store as a message names it: an absolute path, for a wrong one is often that of a wrong directory."""
+    """The store's name for messages: an absolute path, because the working directory may be wrong."""
     return settings.redis_source if settings.redis_url else f"--data-dir {settings.data_dir.resolve()}"
 
 
 @contextlib.contextmanager
 def _redis_of(settings: Settings, may_create: bool) -> Iterator[str]:
-    """The URL of the Redis; the embedded one is started for the while if it does not run."""
+    """The URL of the Redis. If the embedded one does not run, it is started for the call."""
     if settings.redis_url is not None:
         try:
             yield settings.redis_url

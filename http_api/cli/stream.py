@@ -50,7 +50,7 @@ def messages(
 
 
 def _time(text: str | None) -> str | None:
-    """A time as it is given, or so long ago. The server says what is wrong with it."""
+    """A time, unchanged, or a duration as that long ago. The server validates it."""
     try:
         return None if text is None else rfc3339(time.time_ns() // 1_000_000 - duration_ms(text))
     except ValueError:

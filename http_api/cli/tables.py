@@ -1,11 +1,11 @@
-"""How commands print what they got: objects as JSON; rows as a table on a terminal, as NDJSON in a pipe."""
+"""Output of commands: objects as JSON; rows as a table on a terminal, as NDJSON in a pipe."""
 
 import json
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# The columns of the message of a row that `flat` gives: heading -> path in the row, as in all tables.
+# The columns of a row's message after `flat`: heading -> path in the row, as in all tables.
 MESSAGE = {"collection": "message.collection_id", "message": "message.id", "upstream id": "message.upstream_id"}
 
 
@@ -36,7 +36,7 @@ def _cell(row: dict[str, Any], path: str) -> str:
 
 
 def flat(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    """The record or the event of each row under one name, for the columns of a table; a pipe gets it as it is."""
+    """Rename the record or event of each row to `message`, for table columns. In a pipe, rows stay unchanged."""
     if not sys.stdout.isatty():
         return rows
     return (row | {"message": row.get("record") or row.get("event")} for row in rows)

@@ -1,4 +1,4 @@
-"""`broker token`: access tokens, in Redis itself."""
+"""`broker token`: access tokens, managed directly in Redis."""
 
 import sys
 
@@ -50,7 +50,7 @@ async def revoke(store: Store, where: str, name: str) -> None:
 
 
 async def _note(store: Store, what: str, token: str) -> None:
-    """Note in the audit log what was done, or say that it is not there."""
+    """Write to the audit log, or warn that the entry is missing."""
     try:
         await Audit(store).write("(command line)", what, f"token {token}")
     except BrokerError as exc:

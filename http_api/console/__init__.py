@@ -1,4 +1,4 @@
-"""The console: a browser's page over `/v1`, served from memory. What it shows, the API says; it decides nothing."""
+"""Console: a browser page that uses only the API, served from memory."""
 
 import gzip
 import hashlib
@@ -21,7 +21,7 @@ _STATIC = Path(__file__).parent / "static"
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?(?:,|\s|$))")
 _HEADERS = {
-    # default-src does not speak for the last three. No inline script or style, no eval, no other host.
+    # default-src does not cover the last three. No inline script or style, no eval, no other host.
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
@@ -34,7 +34,7 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file in both codings, each with its headers."""
+    """A file, plain and compressed, each with its headers."""
 
     plain: bytes
     packed: bytes
@@ -63,21 +63,21 @@ def _file(kind: str, text: bytes) -> _File:
 
 @lru_cache(maxsize=1)
 def _files() -> dict[str, _File]:
-    """Every file by its path under /console/. Packed once, at the first request: some ms for all of them."""
+    """Every file by its path under /console/. All are compressed at the first request, in some ms."""
     found = {
         path.relative_to(_STATIC).as_posix(): _file(_TYPES[path.suffix], path.read_bytes())
         for path in _STATIC.rglob("*")
         if path.suffix in _TYPES
     }
-    # The page asks for a token first where the server wants one: asking the API would put a 401 into the browser's log.
+    # The page asks for a token if the server needs one. Trying the API would put a 401 into the browser's log.
     page = found.pop("index.html").plain
     for access in ("open", "token"):
         found[f"index.html {access}"] = _file("text/html", page.replace(b'data-access=""', b'data-access="%b"' % access.encode()))
     return found
 
 
-async def _beside(request: Request) -> Response:
-    """GET /console: the page is at /console/, and this is relative, for a proxy may serve the broker under a prefix."""
+async def _redirect_to_page(request: Request) -> Response:
+    """GET /console: redirect to /console/, by a relative path, because a proxy may add a prefix."""
     return RedirectResponse("console/", 307, _HEADERS)
 
 
@@ -87,7 +87,7 @@ async def _page(request: Request) -> Response:
 
 
 async def _file_of(request: Request) -> Response:
-    """GET /console/…: what the page loads."""
+    """GET /console/…: the files of the page."""
     path: str = request.path_params["path"]
     if " " in path or path not in _files():
         raise NotFound("There is nothing at this address.")
@@ -95,7 +95,7 @@ async def _file_of(request: Request) -> Response:
 
 
 async def _root(scope: Scope, receive: Receive, send: Send) -> None:
-    """GET /: a browser is led to the console; for others there is nothing here."""
+    """GET /: redirect a browser to the console; 404 for other clients."""
     request = Request(scope, receive, send)
     if request.method not in ("GET", "HEAD") or "text/html" not in request.headers.get("accept", ""):
         raise NotFound("There is nothing at this address; /openapi.json lists what there is.")
@@ -120,7 +120,7 @@ class _Get:
 
 ADDRESSES: dict[str, ASGIApp] = {
     "/": _root,
-    "/console": _Get(_beside),
+    "/console": _Get(_redirect_to_page),
     "/console/": _Get(_page),
     "/console/{path:path}": _Get(_file_of),
 }

@@ -1,1 +1,1 @@
-"""The API description: operations, shapes and words, as an OpenAPI document."""
+"""API description: builds the OpenAPI document."""

@@ -1,4 +1,4 @@
-"""The API description, made from the table of operations and the types that validate."""
+"""OpenAPI document, built from the table of operations and the types that validate."""
 
 import re
 from functools import lru_cache
@@ -13,7 +13,7 @@ from http_api.description.words import FIELDS, PARAMETERS
 from http_api.problems import CODES, Problem
 from http_api.routes import OPERATIONS, Operation
 
-# Any call of /v1 may end so.
+# Any call of /v1 may return these.
 _ALWAYS = (400, 401, 403, 500, 503, 504, 507)
 _MEDIA = ("application/json", "application/msgpack")
 _ABOUT = """\

@@ -1,4 +1,4 @@
-"""What the API description says of each operation: its tag, a summary, a description, and an example of its body."""
+"""Texts of each operation in the API description: tag, summary, description, example bodies."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ TAGS = {
 
 
 class Words(NamedTuple):
-    """Of one operation. `bodies`: examples of the body by their names."""
+    """The texts of one operation. `bodies`: named examples of the body."""
 
     tag: str
     summary: str

@@ -1,4 +1,4 @@
-"""JSON schemas of the types that validate, with words and examples for each of their fields."""
+"""JSON schemas of the types that validate, with a description and an example of each field."""
 
 import re
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ import msgspec
 from http_api.description.words import TYPES, words_of
 
 _REF = "#/components/schemas/"
-# The library's docstrings cite the rules of the API by numbers, which say nothing to its users.
+# The library's docstrings cite the rules of the API by number, which API users do not need.
 _RULES = re.compile(r"\s*\((?:C\d+|section \d+)[^)]*\)")
-# What an example of an answer leaves out: aliases, and what is there only at times.
+# Fields that examples of answers omit: aliases and optional fields.
 _AT_TIMES = {"sync_id", "ack_wait", "event", "settled", "paused", "paused_until", "replicas", "fsync", "reason", "validation_errors"}
 _OTHERS: dict[Any, dict[str, Any]] = {str: {"type": "string"}, dict: {"type": "object"}}
 _OTHER_EXAMPLES: dict[Any, Any] = {str: "broker_waiting_calls 3.0\n", dict: {"openapi": "3.1.0"}}
 
 
 class Schemas:
-    """The schemas of some types; `components` has those that are referred to by name."""
+    """The schemas of some types; `components` has those that others refer to."""
 
     def __init__(self, types: Sequence[type]) -> None:
         found, self.components = msgspec.json.schema_components(types, ref_template=_REF + "{name}")
@@ -37,7 +37,10 @@ class Schemas:
         return _OTHER_EXAMPLES.get(kind) or self._example(self[kind])
 
     def _describe(self, name: str, field: str, schema: dict[str, Any]) -> None:
-        """Say what a field means. Its default goes into words: generators take a field with one for a field that is always there."""
+        """Add the description of a field.
+
+        The description states the default: generators would treat a field with a `default` as always present.
+        """
         if "examples" in schema:
             return
         words, example = words_of(name, field)

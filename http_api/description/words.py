@@ -1,10 +1,10 @@
-"""What the API description says of each field, parameter and type: a word means the same wherever it stands."""
+"""Descriptions of fields, parameters and types for the API description. A name has one meaning everywhere."""
 
 from typing import Any
 
 from broker.access.tokens import SCOPES
 
-# name -> (description, example). A type that means something else by the name has a row of its own: Type.name.
+# name -> (description, example). If a type uses the name differently, it has its own row: Type.name.
 FIELDS: dict[str, tuple[str, Any]] = {
     "ack": ("Ack tokens to ack before the fetch, in the same atomic step.", ["1718000000000-0.1.17a2b3c4d5e6f708"]),
     "ack_token": ("Settles this one delivery, and no other.", "1718000000000-0.1.17a2b3c4d5e6f708"),
@@ -128,7 +128,7 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "warnings": ("What may hurt in the fields that it has.", []),
     "worker": ("Who asks, 1-64 visible characters; shown with what is out.", "pod-7"),
     "wait_for": ("How long to wait: ms up to 300000, or such as `500ms`, `30s`, `5m`.", "30s"),
-    # Where a name means something of its own.
+    # Names with another meaning in one type.
     "Consumer.id": ("The name again.", "crm"),
     "ConsumerObject.id": ("The name again.", "crm"),
     "Consumer.info": ("The counts at the moment of the call.", None),
@@ -210,7 +210,7 @@ def words_of(kind: str, field: str) -> tuple[str, Any]:
     return FIELDS.get(f"{kind}.{field}") or FIELDS[field]
 
 
-# Types whose docstrings speak to programmers of the library.
+# Types whose docstrings are for users of the Python library.
 TYPES = {
     "Consumer": "A consumer. `paused` and `paused_until` are there only while it is paused.",
     "ConsumerInfo": "Counts, exact at the moment of the call.",

@@ -1,1 +1,1 @@
-"""The endpoints: decode, one call of the broker, encode."""
+"""Endpoints: each decodes a request, calls the broker once, and encodes the answer."""

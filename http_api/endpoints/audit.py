@@ -1,4 +1,4 @@
-"""The audit log."""
+"""Endpoint of the audit log."""
 
 from starlette.requests import Request
 from starlette.responses import Response

@@ -1,4 +1,4 @@
-"""Consumers (section 5)."""
+"""Endpoints of consumers (section 5)."""
 
 import msgspec
 from starlette.requests import Request

@@ -1,4 +1,4 @@
-"""Dead letters: list, redrive, purge (C37)."""
+"""Endpoints of dead letters: list, redrive, purge (C37)."""
 
 import msgspec
 from starlette.requests import Request

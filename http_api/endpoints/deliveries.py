@@ -1,4 +1,4 @@
-"""next, ack, nack, extend, and what is out and next (sections 6 and 7)."""
+"""Endpoints of delivery: next, ack, nack, extend, release, peek, pending, retrying (sections 6 and 7)."""
 
 import asyncio
 import re
@@ -43,7 +43,10 @@ _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
 async def _fields(request: Request, known: frozenset[str]) -> dict[str, Any]:
-    """The JSON object of a body without nulls; empty where there is no body. InvalidRequest: it is none, or has another field."""
+    """The JSON object of a body without nulls; empty if there is no body.
+
+    InvalidRequest: it is not an object, or has an unknown field.
+    """
     body = await read_json(request, context(request).settings.max_body_bytes)
     try:
         fields = _OBJECT.decode(body) if body else {}
@@ -57,7 +60,7 @@ async def _fields(request: Request, known: frozenset[str]) -> dict[str, Any]:
 
 
 def _unknown(fields: Mapping[str, object], known: frozenset[str], path: str = "") -> InvalidRequest:
-    """What is left out in silence looks like success: `delay` for `delay_ms`, `acks` for `ack`."""
+    """The error for an unknown field. Ignoring `delay` (for `delay_ms`) would look like success."""
     name = next(name for name in fields if name not in known)
     return InvalidRequest(f"{path}{name[:80]} is no field here; there are {', '.join(sorted(known))}.")
 
@@ -69,13 +72,13 @@ def _consumer(request: Request, *, read: bool = False) -> str:
 
 
 def _query(text: bytes) -> dict[str, Any]:
-    """What a query string asks of next."""
+    """The parameters of `next` in a query string."""
     given = dict(parse_qsl(text.decode("latin-1"), keep_blank_values=True))
     return {name: given[name] for name in ("batch_size", "min_batch", "wait_for", "worker") if name in given}
 
 
 def _limits(asked: Mapping[str, Any]) -> tuple[int, int, int, str]:
-    """batch_size, min_batch, how long to wait in ms, and the worker's name. InvalidRequest."""
+    """batch_size, min_batch, the wait in ms, and the worker's name. InvalidRequest."""
     batch_size = integer(asked.get("batch_size", 1), "batch_size", 1, MOST)
     min_batch = integer(asked.get("min_batch", 1), "min_batch", 1, batch_size)
     worker = asked.get("worker", "")
@@ -86,7 +89,7 @@ def _limits(asked: Mapping[str, Any]) -> tuple[int, int, int, str]:
 
 @remembered
 def _limits_of(query: bytes) -> tuple[int, int, int, str]:
-    """The same of a query string alone. Workers repeat theirs."""
+    """The same from a query string, cached, because workers repeat theirs."""
     return _limits(_query(query))
 
 
@@ -121,7 +124,7 @@ def _note_wait(request: Request, seconds: float) -> None:
 
 
 def _count_nacks(consumer: str, nacks: Sequence[Nack], stale: Sequence[str]) -> None:
-    """Count by outcome what was not stale. Of a token that comes twice the first one counted."""
+    """Count nacks by outcome, without stale ones. If a token occurs twice, the first one counted."""
     left, outcomes = Counter(stale), Counter[str]()
     for nack in reversed(nacks):
         if left[nack.ack_token]:
@@ -133,7 +136,7 @@ def _count_nacks(consumer: str, nacks: Sequence[Nack], stale: Sequence[str]) -> 
 
 
 async def _leaving(request: Request) -> None:
-    """Return when the client has gone away, or its access token was revoked."""
+    """Return when the client has disconnected, or its access token is no longer valid."""
     access: Access = request.scope["access"]
     this = asyncio.current_task()
     assert this is not None  # noqa: S101 - a waiting call watches in a task
@@ -146,11 +149,11 @@ async def _leaving(request: Request) -> None:
 
 
 def _strings(tokens: object, name: str, fewest: int = 1) -> list[str]:
-    """A list of ack tokens. InvalidRequest: it is none; InvalidAckToken: something in it is no string."""
+    """A list of ack tokens. InvalidRequest: it is not a list. InvalidAckToken: an item is not a string."""
     if not isinstance(tokens, list) or not fewest <= len(tokens) <= MOST:
         raise InvalidRequest(f"{name} must be a list of {fewest} to {MOST} ack tokens.")
     try:
-        "".join(tokens)  # the quickest way to tell
+        "".join(tokens)  # the fastest check that all are strings
     except TypeError as exc:
         raise InvalidAckToken(f"{name} must hold strings as next gave them.") from exc
     return tokens

@@ -1,4 +1,4 @@
-"""Health, metrics and the API description: no token needed (section 9)."""
+"""Endpoints without a token: health, metrics and the API description (section 9)."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,7 +12,7 @@ from http_api.shapes.answers import Health
 
 
 async def live(request: Request) -> Response:
-    """GET /health/live: the process answers."""
+    """GET /health/live: the process runs."""
     return answer(request, Health("ok"))
 
 

@@ -1,4 +1,4 @@
-"""Streams, what they hold, and publishing (sections 3 and 4)."""
+"""Endpoints of streams, their messages, and publishing (sections 3 and 4)."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -81,7 +81,7 @@ def message_json(message: StoredMessage) -> bytes:
 
 
 def page_json(rows: list[bytes], cursor: str | None) -> bytes:
-    """A page of rows that are JSON already."""
+    """A page of rows that are already JSON."""
     return b'{"data":[%b],"next":%b}' % (b",".join(rows), b"null" if cursor is None else b'"%b"' % cursor.encode())
 
 
@@ -103,7 +103,7 @@ async def messages(request: Request) -> Response:
 
 
 def _instant(request: Request, name: str) -> int | None:
-    """A query value that is a time, in ms. InvalidRequest: it is none."""
+    """A time from the query, in ms. InvalidRequest: it is not a time."""
     text = query(request, name)
     try:
         return None if text is None else max(0, microseconds(text) // 1000)
@@ -155,9 +155,9 @@ async def publish(request: Request) -> Response:
 
 
 async def _publish_lines(request: Request, name: str) -> Response:
-    """NDJSON of any length in constant memory: the answer's rows go to disk past the first megabyte.
+    """Publish NDJSON of any length in constant memory: after the first megabyte, rows of the answer go to disk.
 
-    The status is known only at the end, for a bad line turns it into an error.
+    The answer starts at the end, because an invalid line changes the status.
     """
     limit = context(request).settings.max_message_bytes + 8192
     reading = codec.lines(codec.body_chunks(request), limit, context(request).room, context(request).uploads)
@@ -166,7 +166,7 @@ async def _publish_lines(request: Request, name: str) -> Response:
     span = span_of(request)
     try:
         rows.write(b'{"data":[')
-        async with aclosing(reading) as lines:  # it has a turn, which a bad line would keep until the next garbage collection
+        async with aclosing(reading) as lines:  # frees its turn; otherwise a failed body would keep it until the next garbage collection
             async for results in context(request).broker.publish_lines(name, lines, trace=trace_of(request)):
                 rows.write(b"," if counts else b"")
                 rows.write(msgspec.json.encode(results)[1:-1])

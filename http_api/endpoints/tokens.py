@@ -1,4 +1,4 @@
-"""Access tokens: create, list, revoke."""
+"""Endpoints of access tokens: create, list, revoke."""
 
 import msgspec
 from starlette.requests import Request
@@ -19,7 +19,7 @@ MAX_EXPIRY_MS = 2**45
 
 
 def expiry_ms(given: int | str) -> int:
-    """How long a token lives: ms, or such as 30s, 5m, 12h, 90d. ValidationFailed."""
+    """The lifetime of a token in ms, from ms or a duration such as 30s, 5m, 12h, 90d. ValidationFailed."""
     try:
         ms = duration_ms(given) if isinstance(given, str) and not given.isdigit() else int(given)
     except ValueError as exc:
@@ -57,7 +57,7 @@ async def revoke(request: Request) -> Response:
 
 
 async def access(request: Request) -> Response:
-    """GET /v1/access: what the caller may do, so that a client can leave out what would be refused."""
+    """GET /v1/access: the caller's scopes, so that a client can hide actions that would be refused."""
     caller: Access = request.scope["access"]
     shown = AccessObject(caller.name, sorted(caller.scopes), context(request).tokens.open)
     return answer(request, shown, cache_control="no-store")

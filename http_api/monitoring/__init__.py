@@ -1,1 +1,1 @@
-"""What an operator sees of a server: metrics, logs, audit lines."""
+"""Monitoring: metrics, logs and traces."""

@@ -1,4 +1,4 @@
-"""The text of /metrics: what a server counted, and what Redis holds (C63)."""
+"""Text of /metrics: the server's own counts, and the state of Redis (C63)."""
 
 import platform
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from http_api.monitoring import metrics
 
 
 class Scrape(NamedTuple):
-    """What Redis replied at a scrape; None: nothing. `names`: the streams and the consumers that there are."""
+    """The replies of Redis for a scrape; None: it did not reply. `names`: the existing streams and consumers."""
 
     names: tuple[Container[str], Container[str]] | None = None
     overview: Overview | None = None
@@ -38,7 +38,7 @@ _CONSUMER_GAUGES = (
 
 
 def _states(scrape: Scrape) -> Iterator[Metric]:
-    """What Redis holds, at this scrape or one of the last seconds."""
+    """Metrics of the state of Redis, at most some seconds old."""
     yield _gauge("build_info", "The version of the server.", [((__version__, platform.python_version()), 1)], ("version", "python"))
     yield _gauge("redis_up", "Whether Redis answers.", [((), scrape.names is not None)])
     yield _gauge(
@@ -81,13 +81,13 @@ def _processes() -> Iterable[Metric]:
 
 
 class _Shown:
-    """All metrics, without the rows of streams and consumers that were deleted, by whichever server or process."""
+    """All metrics, without the rows of streams and consumers that any server or process has deleted."""
 
     def __init__(self, counts: CollectorRegistry, scrape: Scrape) -> None:
         self._counts, self._scrape = counts, scrape
 
     def collect(self) -> Iterator[Metric]:
-        """What prometheus_client asks for."""
+        """The metrics, for prometheus_client."""
         for metric in (*_states(self._scrape), *self._counts.collect(), *_processes()):
             metric.samples = [sample for sample in metric.samples if self._exists(sample.labels)]
             yield metric
@@ -99,6 +99,6 @@ class _Shown:
 
 
 def exposition(waiting: int, scrape: Scrape) -> tuple[bytes, str]:
-    """The text of /metrics and its content type; of all worker processes where there are several."""
+    """The text of /metrics and its content type, over all worker processes of the server."""
     metrics.waits_now(waiting)
     return generate_latest(_Shown(metrics.counts(), scrape)), CONTENT_TYPE_LATEST

@@ -1,7 +1,7 @@
-"""Log lines (C64): one a record, with time and level, as text or as JSON. No line has a payload or a token.
+"""Logging (C64): one line per record, as text or as JSON, without payloads or tokens.
 
-What a client sent stands in no line but its request id, and names of streams, consumers and workers. Of a fault the line has where it
-was and of what kind, but not its message, which may quote what was being read.
+Of a client's input, lines contain only the request id and names of streams, consumers and workers. For a fault, a line
+has its type and places, but not its message, which may quote input.
 """
 
 import logging
@@ -17,19 +17,22 @@ from broker.messages.names import is_name
 from broker.messages.times import rfc3339
 
 _FIELDS = "broker_fields"
-# Of the start and the stop, whatever the level is (C47).
+# For the start and the stop: logged at every level (C47).
 always = logging.getLogger("broker.server")
 requests = logging.getLogger("broker.request")
 
 
 def note(logger: logging.Logger, level: int, message: str, error: BaseException | None = None, **fields: Any) -> None:
-    """Log a line with fields of its own; None is left out."""
-    told = {name: value for name, value in fields.items() if value is not None}
-    logger.log(level, message, exc_info=error, extra={_FIELDS: told})
+    """Log a line with fields; None is left out."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    logger.log(level, message, exc_info=error, extra={_FIELDS: given})
 
 
 def request_done(scope: Mapping[str, Any], status: int, seconds: float, sent: int) -> None:
-    """The line of a request, at level debug. `status`: 0 = its client went away unanswered; `sent`: bytes of the answer's body."""
+    """Log a request, at level debug.
+
+    `status`: 0 = the client disconnected before the answer; `sent`: bytes of the answer's body.
+    """
     named = {kind: name for kind, name in scope.get("path_params", {}).items() if kind in ("stream", "consumer") and is_name(name)}
     waited = scope.get("waited")
     note(
@@ -40,38 +43,38 @@ def request_done(scope: Mapping[str, Any], status: int, seconds: float, sent: in
 
 
 def trace_ids(scope: Mapping[str, Any]) -> dict[str, Any]:
-    """`trace_id` and `span_id` of a request that is traced."""
+    """`trace_id` and `span_id` of a traced request."""
     span = scope.get("span")
     return {} if span is None else span.ids
 
 
 def begin(level: str, form: str) -> None:
-    """Log to standard error from now on: the broker, uvicorn and what else there is. `form`: text or json."""
+    """Log everything to standard error from now on. `form`: text or json."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
     logging.basicConfig(level=level.upper(), handlers=[handler])
     always.setLevel(min(logging.INFO, logging.getLogger().level))
     logging.captureWarnings(True)
-    # Its lines about the start and the stop say less than ours.
+    # Without uvicorn's lines about start and stop, which say less than ours.
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLogger().level))
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
 class _Text(logging.Formatter):
-    """`2026-01-31T12:00:00.123Z INFO a message name=value`: a line a record, but for the places of a fault."""
+    """`2026-01-31T12:00:00.123Z INFO a message name=value`: one line per record, plus the places of a fault."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """The text of a record."""
         fields = " ".join(f"{name}={_plain(value)}" for name, value in _fields_of(record).items())
         line = f"{_time(record)} {record.levelname} {_one_line(record.getMessage())}"
         return f"{line} {fields}" if fields else line
 
 
 class _Json(logging.Formatter):
-    """An object a line: time, level, logger, message, and the record's own fields."""
+    """One JSON object per line: time, level, logger, message, and the record's fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """The text of a record."""
         message = " ".join(record.getMessage().split())
         head = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name, "message": message}
         return msgspec.json.encode(head | _fields_of(record), enc_hook=str).decode()
@@ -89,7 +92,7 @@ def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _fault(error: BaseException) -> str:
-    """Kinds and places of an exception and what led to it, the first one last."""
+    """Types and places of an exception and its causes, the first cause last."""
     parts, seen = [], set[int]()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
@@ -104,7 +107,7 @@ def _places(trace: TracebackType | None) -> str:
 
 
 def _plain(value: object) -> str:
-    """A value that has a space or the like is quoted."""
+    """A value as text, quoted if it contains spaces or special characters."""
     text = _one_line(str(value))
     return text if text and " " not in text and '"' not in text and "=" not in text else msgspec.json.encode(text).decode()
 

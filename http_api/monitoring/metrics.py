@@ -1,4 +1,4 @@
-"""What a server counts: http_api/monitoring/exposition.py shows it."""
+"""Counters of a server, which http_api/monitoring/exposition.py shows."""
 
 import contextlib
 import os
@@ -16,9 +16,9 @@ from broker.streams.publishing import Status
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _WAITS = (0.01, 0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 
-# Names to worker processes where they keep their counts, so that any of them can show all.
+# The variable that gives worker processes the directory of their counts, so that each can show the sums.
 COUNTS_AT = "PROMETHEUS_MULTIPROC_DIR"
-_PROCESS = "process-"  # a file a worker process
+_PROCESS = "process-"  # one file per worker process
 disable_created_metrics()  # type: ignore[no-untyped-call]
 _REGISTRY = CollectorRegistry()
 _REQUESTS = Histogram(
@@ -37,7 +37,7 @@ _AUDIT_LOST = Counter("broker_audit_lost", "Audit entries that Redis did not tak
 _WAITING = Gauge("broker_waiting_calls", "Calls of next that wait now.", registry=_REGISTRY, multiprocess_mode="livesum")
 
 
-# Looking a row up by its labels costs more than counting in it.
+# Cached: finding a row by its labels costs more than counting.
 @cache
 def _request(operation: str, status: int) -> Histogram:
     return _REQUESTS.labels(operation, str(status))
@@ -54,7 +54,10 @@ def _settled(consumer: str, outcome: str) -> Counter:
 
 
 def request_done(operation: str, status: int, seconds: float, waited: float | None) -> None:
-    """A request was answered, or its client went away. `waited`: how many of the seconds it waited for messages; None: it did not."""
+    """Count a request that was answered, or whose client disconnected.
+
+    `waited`: the seconds that it waited for messages; None: it did not wait.
+    """
     if waited is not None:
         _WAITS_ENDED.observe(waited)
         seconds -= waited
@@ -62,57 +65,57 @@ def request_done(operation: str, status: int, seconds: float, waited: float | No
 
 
 def published(stream: str, info: Mapping[str, int]) -> None:
-    """Messages were published."""
+    """Count published messages."""
     for status, count in info.items():
         _PUBLISHED.labels(stream, status).inc(count)
 
 
 def delivered(consumer: str, count: int) -> None:
-    """Messages were delivered."""
+    """Count delivered messages."""
     if count:
         _delivered(consumer).inc(count)
 
 
 def settled(consumer: str, outcome: str, count: int) -> None:
-    """Deliveries were settled: `ack`, or an `Outcome`."""
+    """Count settled deliveries. `outcome`: `ack`, or an `Outcome`."""
     if count:
         _settled(consumer, outcome).inc(count)
 
 
 def consumer_deleted(consumer: str) -> None:
-    """Forget a consumer that is gone, in this process."""
+    """Forget a deleted consumer, in this process."""
     _forget(_DELIVERED, [(consumer,)])
     _forget(_SETTLED, [(consumer, outcome) for outcome in ("ack", *get_args(Outcome))])
-    # These are looked up again: a deletion is rare.
+    # Clear the whole cache: deletions are rare.
     _delivered.cache_clear()
     _settled.cache_clear()
 
 
 def stream_deleted(stream: str) -> None:
-    """Forget a stream that is gone, in this process."""
+    """Forget a deleted stream, in this process."""
     _forget(_PUBLISHED, [(stream, status) for status in get_args(Status)])
 
 
 def _forget(counter: Counter, rows: Iterable[tuple[str, ...]]) -> None:
     if COUNTS_AT in os.environ:
-        return  # what several processes count is in files, of which nothing can be taken out
+        return  # several processes count in files, from which no row can be removed
     for labels in rows:
         with contextlib.suppress(KeyError):
             counter.remove(*labels)
 
 
 def audit_lost() -> None:
-    """Redis did not take an audit entry."""
+    """Count an audit entry that Redis did not accept."""
     _AUDIT_LOST.inc()
 
 
 def waits_now(calls: int) -> None:
-    """So many calls of `next` wait in this process."""
+    """Set how many calls of `next` wait in this process."""
     _WAITING.set(calls)
 
 
 def counts() -> CollectorRegistry:
-    """What was counted; by all worker processes where there are several."""
+    """The registry of all counts, over all worker processes of the server."""
     if COUNTS_AT not in os.environ:
         return _REGISTRY
     registry = CollectorRegistry()
@@ -121,18 +124,18 @@ def counts() -> CollectorRegistry:
 
 
 def process_began(directory: str) -> None:
-    """Let all worker processes of the server know this one."""
+    """Register this worker process with the other processes of the server."""
     Path(directory, f"{_PROCESS}{os.getpid()}").touch()
 
 
 def process_ended(pid: int, environment: Mapping[str, str]) -> None:
-    """Leave a worker process that has ended out of what waits now. Its environment names where the counts lie."""
+    """Remove an ended worker process from the gauges. `environment`: its own, with the directory of the counts."""
     mark_process_dead(pid, environment[COUNTS_AT])  # type: ignore[no-untyped-call]
     Path(environment[COUNTS_AT], f"{_PROCESS}{pid}").unlink(missing_ok=True)
 
 
 def processes() -> list[int]:
-    """The processes of this server: of several workers they, and the one that supervises them."""
+    """The process ids of this server: its workers and, if there are several, their supervisor."""
     if COUNTS_AT not in os.environ:
         return [os.getpid()]
     return [os.getppid(), *(int(path.name.removeprefix(_PROCESS)) for path in Path(os.environ[COUNTS_AT]).glob(f"{_PROCESS}*"))]

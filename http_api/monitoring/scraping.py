@@ -1,4 +1,4 @@
-"""What Redis is asked for at a scrape, and how often: it is taken once in five seconds, by one of a server's processes for all (C63)."""
+"""Scraping: reads the state of Redis for /metrics, once in five seconds for all processes of a server (C63)."""
 
 import asyncio
 import fcntl
@@ -15,16 +15,17 @@ from broker.overview import Overview
 from http_api.monitoring.exposition import Scrape
 from http_api.monitoring.metrics import COUNTS_AT
 
-# An overview is shown for so long.
+# How long an overview is shown.
 KEPT_S = 5.0
 CONSUMERS = 1000
-# Prometheus gives a scrape 10 s. So long the names may take, by which it is known whether Redis answers, and the overview.
+# Time limits for reading the names, which also shows whether Redis answers, and the overview. Prometheus allows 10 s
+# for a scrape.
 NAMES_S, OVERVIEW_S = 1.0, 3.0
 _LOOK_S = 0.02
 
 
 class _Taken(msgspec.Struct):
-    """An overview, and when it was begun, by the clock that all processes of a machine share."""
+    """An overview, and when it began, by the clock that all processes of a machine share."""
 
     at: float
     overview: Overview
@@ -34,7 +35,7 @@ class _Taken(msgspec.Struct):
 
 
 class Scraper:
-    """The scrapes of one process. Nothing is asked while nobody scrapes."""
+    """The scrapes of one process. Without scrapes, Redis gets no calls."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -44,7 +45,7 @@ class Scraper:
         self._file = Path(directory, "overview") if directory else None
 
     async def scrape(self) -> Scrape:
-        """What Redis tells now, or not long ago."""
+        """The state of Redis, at most some seconds old."""
         try:
             async with asyncio.timeout(NAMES_S):
                 publishing = (await self._broker.readiness()).publishing
@@ -64,7 +65,7 @@ class Scraper:
             return _Taken(at, Overview([], [], truncated=True))
 
     async def _share(self, path: Path) -> _Taken:
-        """What another process has taken, or take it while the others wait."""
+        """Use another process's overview, or take one while the others wait."""
         with path.open("a+b") as file:
             while not _lock(file):  # noqa: ASYNC110 - another process holds it
                 await asyncio.sleep(_LOOK_S)
@@ -79,7 +80,7 @@ class Scraper:
 
 
 def _lock(file: IO[bytes]) -> bool:
-    """Hold the file until it is closed, also by the end of the process. False: another one does."""
+    """Lock the file until it is closed or the process ends. False: another process holds the lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,6 +1,6 @@
-"""Spans of publishing, receiving and settling, by OpenTelemetry's conventions for messaging (docs/decisions/0031).
+"""Tracing spans of publishing, receiving and settling, by OpenTelemetry's conventions (docs/decisions/0031).
 
-The only module that imports OpenTelemetry, and imported only where tracing is on.
+The only module that imports OpenTelemetry. It is imported only if tracing is on.
 """
 
 import logging
@@ -33,9 +33,9 @@ from broker.messages.names import is_name
 
 logger = logging.getLogger("broker")
 _W3C = TraceContextTextMapPropagator()
-# Of the 10 s that C45 gives, after calls in flight have had theirs.
+# A part of the 10 s that C45 allows, after calls in flight have finished.
 FLUSH_S = 1.0
-# The conventions for messaging are in development, and the package's constants for them private; a test compares.
+# The conventions for messaging are still in development, and the package's constants private; a test compares them.
 _SCHEMA = "https://opentelemetry.io/schemas/1.44.0"
 _SYSTEM = "stream_broker"
 
@@ -67,12 +67,12 @@ _HEADERS = msgspec.json.Decoder(_Headers)
 
 
 def provider_of(exporter: str) -> TracerProvider:
-    """What makes spans and sends them, as the OTEL_* variables say. `exporter`: otlp or console."""
+    """A provider that makes and sends spans, configured by the OTEL_* variables. `exporter`: otlp or console."""
     resource = Resource.create({SERVICE_VERSION: __version__})
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "stream-broker"}))
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    # A worker process beats on its standard output.
+    # Not standard output, where a worker process sends its heartbeat.
     sender = OTLPSpanExporter() if exporter == "otlp" else ConsoleSpanExporter(out=sys.stderr)
     provider.add_span_processor(BatchSpanProcessor(sender))
     return provider
@@ -87,7 +87,7 @@ class Spans:
         self._most_links = SpanLimits().max_links
 
     def begin(self, scope: Mapping[str, Any], caller: dict[str, str] | None) -> "RequestSpan | None":
-        """The span of a request that publishes, receives or settles, under that of its caller."""
+        """The span of a request that publishes, receives or settles, as a child of its caller's span."""
         traced = _TRACED.get(scope["operation"])
         if traced is None:
             return None
@@ -109,7 +109,7 @@ class Spans:
         return RequestSpan(span, caller, self._most_links)
 
     def close(self) -> None:
-        """Send what is left, as far as there is time."""
+        """Send the remaining spans, within the time limit."""
         sending = threading.Thread(target=self._provider.shutdown, daemon=True, name="broker-spans")
         sending.start()
         sending.join(FLUSH_S)
@@ -118,7 +118,7 @@ class Spans:
 
 
 class RequestSpan:
-    """The span of one request. `trace`: what messages that it publishes carry; `ids`: what its log lines do."""
+    """The span of one request. `trace`: headers for published messages; `ids`: fields for log lines."""
 
     def __init__(self, span: Any, caller: dict[str, str] | None, most_links: int | None) -> None:
         self._span, self._most_links = span, most_links
@@ -132,13 +132,13 @@ class RequestSpan:
         self._first: str | None = None
 
     def about(self, count: int, first: str | None) -> None:
-        """It was about so many messages, more of them where it is called again; the first one's id."""
+        """Add to the request's number of messages. `first`: the id of the first one."""
         if not self._count:
             self._first = first
         self._count = (self._count or 0) + count
 
     def received(self, batch: Batch, worker: str) -> None:
-        """A fetch gave this. Each message is linked to the call that published it, as far as links are kept."""
+        """Record a fetched batch, and link each message to the call that published it, up to the limit of links."""
         found = batch.deliveries
         self.about(len(found), found[0].id if found else None)
         if worker:
@@ -153,13 +153,13 @@ class RequestSpan:
         self.settled(batch.settled.acked, batch.settled.nacked, len(batch.settled.stale))
 
     def settled(self, acked: int = 0, nacked: int = 0, stale: int = 0) -> None:
-        """So many deliveries were settled, and so many tokens were stale."""
+        """Record the numbers of settled deliveries and stale tokens."""
         for name, count in (("acked", acked), ("nacked", nacked), ("stale", stale)):
             if count:
                 self._span.set_attribute(f"messaging.{_SYSTEM}.{name}_count", count)
 
     def end(self, status: int, code: str | None) -> None:
-        """It was answered. `status`: 0 = its client went away; `code`: of the error."""
+        """End the span. `status`: 0 = the client disconnected; `code`: the error's."""
         if self._count is not None:
             self._span.set_attribute("messaging.batch.message_count", self._count)
             if self._count == 1 and self._first is not None:
@@ -173,7 +173,7 @@ class RequestSpan:
 
 
 def _origin(message: bytes) -> SpanContext:
-    """The call that a message names in its headers, in whatever case; not valid where it names none."""
+    """The span context in a message's headers, in any case; invalid if there is none."""
     carried: dict[str, str] = {}
     if b"raceparent" in message or b"RACEPARENT" in message:
         with suppress(msgspec.DecodeError):

@@ -1,6 +1,6 @@
-"""Whether requests are traced: with the extra `otel`, if the environment says where spans go (docs/decisions/0031).
+"""Tracing setup: on if the extra `otel` is installed and the environment names an exporter (docs/decisions/0031).
 
-Nothing of OpenTelemetry is imported before that is known.
+OpenTelemetry is imported only if tracing is on.
 """
 
 import logging
@@ -18,7 +18,7 @@ _PROTOCOL = "http/protobuf"
 
 
 class Plan(NamedTuple):
-    """Where spans go: `otlp`, `console` or, empty, nowhere; what the start says of it; and what is wrong."""
+    """Where spans go (`otlp`, `console` or, empty, nowhere), a line for the startup message, and a warning."""
 
     exporter: str = ""
     where: str = ""
@@ -26,7 +26,7 @@ class Plan(NamedTuple):
 
 
 def plan(environ: Mapping[str, str]) -> Plan:
-    """What the variables of OpenTelemetry ask for. Others may read them too, so a wrong one only turns tracing off."""
+    """Read OpenTelemetry's variables. Other programs may use them too, so a wrong one only turns tracing off."""
     endpoint = _of_traces(environ, "ENDPOINT")
     exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() or ("otlp" if endpoint else "none")
     if exporter == "none" or environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
@@ -40,14 +40,14 @@ def plan(environ: Mapping[str, str]) -> Plan:
     if exporter == "otlp" and protocol != _PROTOCOL:
         return Plan(warning=f"OTEL_EXPORTER_OTLP_PROTOCOL: {protocol!r} is not {_PROTOCOL}; nothing is traced")
     try:
-        from http_api.monitoring import spans  # noqa: F401 - to see whether it is there
+        from http_api.monitoring import spans  # noqa: F401 - to check that it is installed
     except ImportError:
         return Plan(warning="OTEL_… asks for traces, which need pip install 'stream-broker[otel]'; nothing is traced")
     return Plan(exporter, where)
 
 
 def _address(endpoint: str) -> str | None:
-    """What the start says of a collector: its address without user, password and query. None: it has none."""
+    """A collector's address without user, password and query, for the startup message. None: it is invalid."""
     try:
         address = urlsplit(endpoint)
     except ValueError:
@@ -58,21 +58,21 @@ def _address(endpoint: str) -> str | None:
 
 
 def _of_traces(environ: Mapping[str, str], what: str) -> str:
-    """A variable of the exporter: that of traces, else that of all signals."""
+    """A variable of the exporter: the one for traces, else the one for all signals."""
     names = (f"OTEL_EXPORTER_OTLP_TRACES_{what}", f"OTEL_EXPORTER_OTLP_{what}")
     return next(filter(None, (environ.get(name, "").strip() for name in names)), "")
 
 
 def begin(environ: Mapping[str, str]) -> "Spans | None":
-    """Trace the requests of this process from now on, where the environment asks for it."""
+    """Trace the requests of this process from now on, if the environment asks for it."""
     exporter = plan(environ).exporter
     if not exporter:
         return None
     from http_api.monitoring.spans import Spans, provider_of  # costs time and memory
 
-    logging.getLogger("urllib3").setLevel(logging.WARNING)  # at debug it has a line for each export
+    logging.getLogger("urllib3").setLevel(logging.WARNING)  # at debug, urllib3 logs each export
     try:
         return Spans(provider_of(exporter))
-    except Exception as exc:  # such as a certificate that cannot be read: messages go on
+    except Exception as exc:  # such as an unreadable certificate: serving matters more than tracing
         note(logger, logging.WARNING, "the OTEL_… variables cannot be used; nothing is traced", exc)
         return None

@@ -1,1 +1,1 @@
-"""The server processes: settings, start, workers, end."""
+"""Server processes: start, workers, supervision, shutdown."""

@@ -1,4 +1,4 @@
-"""Running servers: the embedded Redis, the checks before the start, and one or more worker processes."""
+"""Runs a server: starts the embedded Redis, checks the setup, and runs one or more worker processes."""
 
 import asyncio
 import gc
@@ -32,15 +32,15 @@ from http_api.server.supervisor import BEAT_S, beat, supervise
 from http_api.settings import SHORTEST_ADMIN_TOKEN, Settings, WrongSetting
 
 logger = logging.getLogger("broker")
-# Of the 10 s that C45 gives: what a call in flight may still take.
+# A part of the 10 s that C45 allows: the time for calls in flight to finish.
 GRACE_S = 7
 _BACKLOG = 4096
-# Names to worker processes the mark that they share (`broker.access.OpenMode`).
+# The variable that gives worker processes their shared mark (`broker.access.tokens.OpenMode`).
 OPEN_MODE_MARK = "BROKER_OPEN_WHILE_THERE_IS"
 
 
 class _Server(uvicorn.Server):
-    """Ends waiting calls at once when it has to stop, so that they do not delay the stop (C45)."""
+    """Ends waiting calls first when it stops, so that they do not delay the shutdown (C45)."""
 
     def __init__(self, config: uvicorn.Config, broker: Broker) -> None:
         super().__init__(config)
@@ -54,14 +54,17 @@ class _Server(uvicorn.Server):
     async def _wait_tasks_to_complete(self) -> None:
         await super()._wait_tasks_to_complete()
         if self.force_exit:
-            # A second Ctrl-C gives calls in flight no more time. What was started is ended in order all the same.
+            # A second Ctrl-C cuts off calls in flight. The rest of the shutdown stays orderly.
             self.force_exit = False
             if self.server_state.tasks:
                 raise TimeoutError
 
 
 def serve_worker(settings: Settings, listener: socket.socket, open_mode: OpenMode | None) -> None:
-    """Serve on a listening socket until a signal comes. `settings.redis_url` is set. No `open_mode`: never open (C2)."""
+    """Serve on a listening socket until a signal arrives. `settings.redis_url` must be set.
+
+    `open_mode` None: never open (C2).
+    """
     assert settings.redis_url is not None  # noqa: S101 - the parent has chosen one
     _exit_on_signals()
     logs.begin(settings.log_level, settings.log_format)
@@ -83,7 +86,8 @@ def serve_worker(settings: Settings, listener: socket.socket, open_mode: OpenMod
         if showing is not None:
             showing.cancel()
 
-    # A batch is hundreds of objects that soon go, without cycles: looking for cycles as often as usual took a busy server 5 % of its time.
+    # A batch makes hundreds of short-lived objects without cycles. At the default thresholds, garbage collection took
+    # 5 % of a busy server's time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     factory = uvicorn.Config(app=run, loop="auto", log_config=None).get_loop_factory()
@@ -96,7 +100,7 @@ def serve_worker(settings: Settings, listener: socket.socket, open_mode: OpenMod
 
 
 async def _report(broker: Broker) -> None:
-    """Tell the supervisor that this process does not hang, and /metrics, which any process may answer, how many calls wait in it."""
+    """Send the supervisor a heartbeat, and publish the number of waiting calls for /metrics of any process."""
     while True:
         beat()
         metrics.waits_now(broker.waiting.count)
@@ -111,7 +115,7 @@ def listen(settings: Settings) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _ask_silent_peers(listener)
         listener.bind(address)
-        listener.listen(_BACKLOG)  # before the greeting: who has read it may connect
+        listener.listen(_BACKLOG)  # before the greeting, whose readers may connect at once
     except OSError as exc:
         raise WrongSetting(f"cannot listen on {settings.host}:{settings.port}: {exc.strerror or exc}.") from exc
     listener.set_inheritable(True)
@@ -119,8 +123,8 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def _ask_silent_peers(listener: socket.socket) -> None:
-    """Notice within half a minute that a client's machine has vanished, so that no waiting call takes messages for nobody (C21)."""
-    # Connections have what their listener has.
+    """Detect within half a minute that a client's machine is gone, so that its waiting call takes no message (C21)."""
+    # Connections inherit these options from the listener.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, option):
@@ -128,7 +132,7 @@ def _ask_silent_peers(listener: socket.socket) -> None:
 
 
 async def _look(url: str, settings: Settings) -> tuple[Guarantees, str]:
-    """What Redis guarantees, and the access to the server: `open`, `token`, or `none` where no token is left to come in with."""
+    """The guarantees of Redis, and the access mode: `open`, `token`, or `none` if no valid token exists."""
     store = Store.from_url(url)
     try:
         await loaded(store)
@@ -142,7 +146,7 @@ async def _look(url: str, settings: Settings) -> tuple[Guarantees, str]:
 
 
 def serve(settings: Settings) -> None:
-    """`broker serve`: until a signal ends it. WrongSetting, EmbeddedFailed, BrokerError: it cannot start."""
+    """Run `broker serve` until a signal arrives. WrongSetting, EmbeddedFailed, BrokerError: it cannot start."""
     _exit_on_signals()
     if settings.admin_token and len(settings.admin_token) < SHORTEST_ADMIN_TOKEN and not settings.on_loopback:
         raise WrongSetting(
@@ -176,13 +180,13 @@ def serve(settings: Settings) -> None:
 
 
 def _exit_on_signals() -> None:
-    """A signal unwinds the stack, so that what was started is stopped; uvicorn raises it again when it has stopped."""
+    """On a signal, unwind the stack, so that child processes are stopped. uvicorn raises it again when it stops."""
 
     numbers = (signal.SIGTERM, signal.SIGINT)
 
     def leave(_: int, __: FrameType | None) -> None:
         for number in numbers:
-            signal.signal(number, signal.SIG_IGN)  # a second one would break off the unwinding
+            signal.signal(number, signal.SIG_IGN)  # a second signal would interrupt the unwinding
         raise SystemExit(0)
 
     for number in numbers:
@@ -215,8 +219,8 @@ def _greet(settings: Settings, listener: socket.socket, guarantees: Guarantees, 
 
 @contextmanager
 def _shared_directory(settings: Settings) -> Iterator[str]:
-    """Where the workers keep what they share. WrongSetting: nothing can be written."""
-    # A container with a read-only root has a /dev/shm, and the embedded Redis a directory in any case.
+    """The directory of the files that workers share. WrongSetting: no directory is writable."""
+    # A container with a read-only root has /dev/shm, and the embedded Redis has a writable directory in any case.
     for place in (None, "/dev/shm", settings.data_dir if settings.redis_url is None else None):  # noqa: S108
         try:
             directory = tempfile.TemporaryDirectory(prefix="broker-workers-", dir=place)
@@ -229,7 +233,7 @@ def _shared_directory(settings: Settings) -> Iterator[str]:
 
 
 def _run(settings: Settings, url: str, listener: socket.socket, *, is_open: bool) -> None:
-    """One worker in this process, or several in children over the one socket."""
+    """Run one worker in this process, or several in child processes, on one socket."""
     if settings.workers == 1:
         serve_worker(replace(settings, redis_url=url), listener, OpenMode() if is_open else None)
         return

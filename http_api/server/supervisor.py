@@ -1,4 +1,4 @@
-"""Worker processes over one listening socket: started, replaced when they die or hang, and ended with their parent."""
+"""Supervisor: starts worker processes on one listening socket, replaces dead or hanging ones, and ends them."""
 
 import contextlib
 import logging
@@ -14,20 +14,20 @@ from types import FrameType
 from http_api.monitoring import metrics
 
 logger = logging.getLogger("broker")
-# Of the 10 s that C45 gives: what is still running then is killed.
+# A part of the 10 s that C45 allows. Then remaining workers are killed.
 END_S = 9.0
-# A worker that died sooner after its start than this is started again later and later.
+# If a worker dies sooner than this after its start, the pause before its restart grows.
 HEALTHY_S = 3.0
 LONGEST_PAUSE_S = 10.0
 _LOOK_S = 0.1
-# A worker beats once in BEAT_S. One that was silent for so many looks hangs, and is killed. Looks are counted, not seconds: while
-# the parent itself is stopped, nobody is silent.
+# A worker sends a heartbeat every BEAT_S. A worker that was silent for this many checks hangs, and is killed. Checks
+# are counted, not seconds, because the supervisor itself may be paused.
 BEAT_S = 1.0
 HUNG_LOOKS = 300
 
 
 class Worker:
-    """One worker process after another."""
+    """A worker process, and its successors."""
 
     def __init__(self, command: list[str], environment: dict[str, str], listener: int) -> None:
         self._command, self._environment, self._listener = command, environment, listener
@@ -36,8 +36,8 @@ class Worker:
         self._start()
 
     def _start(self) -> None:
-        # The worker reads its standard input to learn that this process is gone; nothing is ever written to it.
-        # On its standard output it beats.
+        # Standard input stays empty: its end tells the worker that this process has died. Standard output carries the
+        # heartbeat.
         self.process = subprocess.Popen(  # noqa: S603 - our own module
             self._command, env=self._environment, pass_fds=(self._listener,), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
@@ -48,7 +48,10 @@ class Worker:
         self._started = time.monotonic()
 
     def keep(self) -> None:
-        """Kill the worker when it hangs. Start it again when it has died: at once, or after a pause when it did not live long."""
+        """Kill the worker if it hangs.
+
+        Restart it if it has died: at once, or after a pause if it did not live long.
+        """
         status = self.process.poll()
         if status is None:
             self._silent = 0 if self._has_beaten() else self._silent + 1
@@ -67,19 +70,19 @@ class Worker:
             self._start()
 
     def _has_beaten(self) -> bool:
-        """Whether the worker has beaten since the last look."""
+        """Whether a heartbeat arrived since the last check."""
         assert self.process.stdout is not None  # noqa: S101 - asked for at its start
         return bool(self.process.stdout.read(4096))
 
     def forget(self) -> None:
-        """Give back what is left of a process that has ended."""
+        """Close the pipes of an ended process."""
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None  # noqa: S101 - asked for at its start
             pipe.close()
         metrics.process_ended(self.process.pid, self._environment)
 
     def end(self, deadline: float) -> None:
-        """Wait for the end of a process that was asked to stop; kill it at the deadline."""
+        """Wait for a process that was asked to stop; kill it at the deadline."""
         try:
             self.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -90,7 +93,7 @@ class Worker:
 
 
 def supervise(count: int, listener: socket.socket, environment: dict[str, str]) -> None:
-    """Run `count` workers until a signal comes; then let them finish."""
+    """Run `count` workers until a signal arrives, then let them finish."""
     stopping: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:
@@ -106,7 +109,7 @@ def supervise(count: int, listener: socket.socket, environment: dict[str, str]) 
                 if not stopping:
                     worker.keep()
     finally:
-        # Held open here, it would take connections that nobody answers until this process ends.
+        # If it stayed open here, it would accept connections that nobody answers until this process ends.
         listener.close()
         deadline = time.monotonic() + END_S
         for worker in workers:
@@ -118,13 +121,13 @@ def supervise(count: int, listener: socket.socket, environment: dict[str, str]) 
 
 
 def beat() -> None:
-    """In a worker: a sign of life for the supervisor."""
-    with contextlib.suppress(BrokenPipeError):  # it is gone, as `end_with_parent` notices too
+    """In a worker: send a heartbeat to the supervisor."""
+    with contextlib.suppress(BrokenPipeError):  # the supervisor is gone, which `end_with_parent` notices too
         os.write(sys.stdout.fileno(), b".")
 
 
 def end_with_parent() -> None:
-    """In a worker: stop as on SIGTERM when the parent is gone, so that a killed `serve` leaves nobody on its port."""
+    """In a worker: stop as on SIGTERM if the parent dies, so that a killed `serve` leaves no worker on its port."""
 
     def watch() -> None:
         while os.read(sys.stdin.fileno(), 1):

@@ -1,1 +1,1 @@
-"""The types of request bodies and answers. What the API description shows of them is made from these types."""
+"""Types of request bodies and answers, also used for the API description."""

@@ -1,4 +1,4 @@
-"""Answers, beside those that the library defines."""
+"""Types of answers that the library does not define."""
 
 from typing import Annotated, Any
 
@@ -58,7 +58,7 @@ class Event(msgspec.Struct):
 class ConsumerObject(msgspec.Struct, omit_defaults=True):
     """A consumer. `info` comes with the answer for one consumer, `paused` and `paused_until` only while it is paused.
 
-    `warnings` come where it is created and its fields may hurt.
+    `warnings` come with its creation, if fields may cause trouble.
     """
 
     id: str
@@ -115,7 +115,7 @@ class NextAnswer(msgspec.Struct, omit_defaults=True):
 
 
 class Extended(msgspec.Struct):
-    """How many were extended, and the tokens that name no live delivery."""
+    """How many were extended, and the stale tokens."""
 
     extended: int
     stale: list[str]
@@ -128,21 +128,21 @@ class Purged(msgspec.Struct):
 
 
 class Acked(msgspec.Struct):
-    """How many were acked, and the tokens that name no live delivery."""
+    """How many were acked, and the stale tokens."""
 
     acked: int
     stale: list[str]
 
 
 class Nacked(msgspec.Struct):
-    """How many were nacked, and the tokens that name no live delivery."""
+    """How many were nacked, and the stale tokens."""
 
     nacked: int
     stale: list[str]
 
 
 class PublishAnswer(msgspec.Struct):
-    """One row a message in order, and how many came to each status."""
+    """One row per message in order, and the number of messages per status."""
 
     data: list[Published]
     info: dict[str, int]
@@ -186,7 +186,10 @@ class ConsumerPage(msgspec.Struct):
 
 
 class MessagePage(msgspec.Struct):
-    """A page of messages. `scanned`: how many were looked at; a search that has not found enough goes on from `next`."""
+    """A page of messages.
+
+    `scanned`: how many were examined. A search that has not found enough continues from `next`.
+    """
 
     data: list[Message]
     next: str | None
@@ -194,7 +197,7 @@ class MessagePage(msgspec.Struct):
 
 
 class MessageAnswer(msgspec.Struct, omit_defaults=True):
-    """A message, and what it is to each consumer of its stream."""
+    """A message, and its state for each consumer of its stream."""
 
     id: str
     consumers: list[MessageState]
@@ -217,7 +220,7 @@ class Cancelled(msgspec.Struct):
 
 
 class RetryingPage(msgspec.Struct):
-    """A page of what waits to be delivered again."""
+    """A page of messages that wait to be redelivered."""
 
     data: list[Retrying]
     next: str | None
@@ -230,7 +233,7 @@ class Released(msgspec.Struct):
 
 
 class PendingPage(msgspec.Struct):
-    """A page of what is out."""
+    """A page of pending deliveries."""
 
     data: list[PendingDelivery]
     next: str | None
@@ -273,7 +276,7 @@ class AuditPage(msgspec.Struct):
 
 
 class AccessObject(msgspec.Struct):
-    """Whose token the caller has and what its scopes are. `open`: the server asks for none."""
+    """The name and scopes of the caller's token. `open`: the server needs no token."""
 
     name: str
     scopes: list[str]
@@ -281,14 +284,14 @@ class AccessObject(msgspec.Struct):
 
 
 class Deleted(msgspec.Struct):
-    """What was deleted."""
+    """The name that was deleted."""
 
     id: str
     deleted: bool = True
 
 
 class Health(msgspec.Struct, omit_defaults=True):
-    """`ok`, or `unavailable` and why. `publishing` is false, with the reason, where messages alone are refused."""
+    """`ok`, or `unavailable` and why. `publishing` is false, with the reason, if only messages are refused."""
 
     status: str
     reason: str | None = None

@@ -1,7 +1,7 @@
-"""Bodies of requests, beside those that the library defines.
+"""Types of request bodies that the library does not define.
 
-Most are decoded by these types. `next`, `ack`, `nack` and `extend` are decoded by hand, for their errors (C4) and their
-speed: endpoints/deliveries.py takes names and bounds from here, and a test compares it with these types.
+Most bodies are decoded by these types. `next`, `ack`, `nack` and `extend` are decoded by hand, for better errors (C4)
+and speed: endpoints/deliveries.py takes names and bounds from here, and a test compares it with these types.
 """
 
 from typing import Annotated, Literal
@@ -20,7 +20,7 @@ Tokens = Annotated[list[str], msgspec.Meta(min_length=1, max_length=MOST)]
 
 
 class NackOne(msgspec.Struct, forbid_unknown_fields=True):
-    """A delivery to nack: deliver it again, give it back as if it had not been made, or reject it."""
+    """A delivery to nack: deliver again, release without counting, or reject."""
 
     ack_token: str
     delay_ms: Annotated[int, msgspec.Meta(ge=0, le=MAX_DELAY_MS)] | None = None
@@ -46,7 +46,7 @@ class AckRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class NackRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Deliveries to nack, all alike by `ack_tokens` or each its own way by `nacks`. Without `delay_ms`: the backoff."""
+    """Deliveries to nack: alike by `ack_tokens`, or individually by `nacks`. Without `delay_ms`: the backoff."""
 
     ack_tokens: Tokens | msgspec.UnsetType | None = msgspec.UNSET
     delay_ms: Annotated[int, msgspec.Meta(ge=0, le=MAX_DELAY_MS)] | None = None
@@ -54,7 +54,7 @@ class NackRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class RedriveRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Dead letters to put back: these ids, or those that match."""
+    """Dead letters to redrive: by id, or by filter."""
 
     ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MOST)] | None = None
     collection_id: str | None = None
@@ -70,13 +70,13 @@ class ResetRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PauseRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Until when; null = until it is resumed."""
+    """The end of the pause; null = until it is resumed."""
 
     until: str | None = None
 
 
 class ReleaseRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """What to release: these messages, or all that a worker has."""
+    """Deliveries to release: these messages, or all of a worker."""
 
     ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MOST)] | None = None
     worker: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
@@ -91,12 +91,12 @@ class TokenRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PublishRecords(msgspec.Struct):
-    """What is published to a record stream."""
+    """Messages for a record stream."""
 
     messages: Annotated[list[RecordMessage], msgspec.Meta(min_length=1, max_length=MOST)]
 
 
 class PublishEvents(msgspec.Struct):
-    """What is published to an event stream."""
+    """Messages for an event stream."""
 
     messages: Annotated[list[EventMessage], msgspec.Meta(min_length=1, max_length=MOST)]
