@@ -1,1 +1,1 @@
-"""Measurements: what the broker costs. Each module is a command; see docs/performance.md."""
+"""Benchmarks of the broker. Each module is a command; see docs/performance.md."""

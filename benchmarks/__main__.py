@@ -1,10 +1,10 @@
-"""All of it: what the broker does, and what users would pick instead, side by side in one run.
+"""Comparison of the broker with its alternatives, side by side in one run.
 
 usage: python -m benchmarks [--seconds 2] [--messages 200000] [--plot benchmarks.png]
 
 Starts a broker over the embedded Valkey (append-only file, fsync every second: the default of `broker serve`), plain
-redis-py on the same Valkey, and the peers that are installed: nats-server with nats-py, beanstalkd; a RabbitMQ is used
-where one answers at localhost. Prints a table and draws it. Compare ratios of one run, never figures of two.
+redis-py on the same Valkey, and the installed peers: nats-server with nats-py, beanstalkd, and RabbitMQ if one answers
+at localhost. Prints a table and draws it. Compare ratios within one run, never figures of two runs.
 """
 
 import argparse
@@ -29,7 +29,7 @@ TITLES = {
 
 
 async def broker(url: str, seconds: float, messages: int) -> tuple[Rates, list[float]]:
-    """Messages/s of the broker, by what is done, and the latencies of waking in ms."""
+    """Messages/s of the broker by operation, and the wake-up latencies in ms."""
     admin, found = await Connection.open(url), Rates()
     for name in ("bench", "filtered", "keyed", "wake"):
         await admin.send("POST", "/streams", name=name, kind="events")
@@ -62,7 +62,7 @@ async def broker(url: str, seconds: float, messages: int) -> tuple[Rates, list[f
 
 
 def table(results: dict[str, Rates]) -> str:
-    """Messages/s, and in brackets the ratio to the broker's, as Markdown."""
+    """Messages/s, and in brackets the ratio to the broker's, as a Markdown table."""
     names = [name for name in TITLES if results.get(name)]
     rows = ["| messages/s | " + " | ".join(TITLES[name] for name in names) + " |", "|---|" + "---:|" * len(names)]
     for what, own in results["broker"].items():

@@ -1,9 +1,9 @@
-"""The console in Chromium: when its first screen is there, and a live tail of a large stream.
+"""Console in Chromium: time to the first screen, and a live tail of a large stream.
 
 usage: python -m benchmarks.console [--events 1000000] [--turns 9] [--seconds 40]
 
-It needs chromium in the PATH. Exit status 1: the first rows came after 300 ms with 200 consumers or after 1 s with 1,000 (medians),
-or a long task of the tail lasted over 100 ms (median of the longest three).
+Needs chromium in the PATH. Exit status 1: the first rows took over 300 ms with 200 consumers or over 1 s with 1,000
+(medians), or a long task of the tail lasted over 100 ms (median of the longest three).
 """
 
 import argparse
@@ -23,7 +23,7 @@ STREAM = "large"
 FIRST_MS = {200: 300.0, 1000: 1000.0}
 LONG_MS = 100.0
 A_SECOND = 500
-# Notes when the eleventh row of a table is there, and every long task.
+# Records when the eleventh row of a table appears, and every long task.
 NOTE_ROWS = """
 window.longTasks = [];
 new PerformanceObserver((list) => list.getEntries().forEach((entry) => longTasks.push(entry.duration)))
@@ -35,7 +35,7 @@ new MutationObserver((_, observer) => {
 
 
 def first_rows(browser: Browser, url: str, turns: int) -> list[float]:
-    """How many ms after it was asked for the overview has its rows, each time in a fresh browser context."""
+    """Milliseconds from the request to the rows of the overview, each time in a fresh browser context."""
     found = []
     for _ in range(turns):
         context = browser.new_context()
@@ -58,14 +58,14 @@ def fill(client: httpx.Client, events: int) -> None:
 
 
 class Publisher(threading.Thread):
-    """Publishes A_SECOND events a second until it is ended."""
+    """Publishes A_SECOND events per second until it is ended."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
         self._url, self._over, self.sent = url, threading.Event(), 0
 
     def run(self) -> None:
-        """Publish at each moment what is due."""
+        """Publish events as they become due."""
         began = time.monotonic()
         with httpx.Client(base_url=self._url + "/v1", timeout=60) as client:
             while not self._over.wait(0.02):

@@ -1,4 +1,4 @@
-"""Delivery control: keyed against unkeyed, settle and fetch against two calls, and a thousand poison messages.
+"""Delivery control: keyed and unkeyed, settle with fetch and separately, and a thousand poison messages.
 
 usage: python -m benchmarks.control
 """
@@ -21,7 +21,7 @@ MESSAGES = 10_000
 
 
 async def consume_cost(broker: Broker, consumer: str) -> float:
-    """Microseconds of Redis time a message, of next and ack at batch 100."""
+    """Microseconds of Redis time per message for next and ack, at batch 100."""
     total, count = 0.0, 0
     while True:
         batch, next_usec = await redis_usec(broker, broker.next(consumer, 100))
@@ -34,7 +34,7 @@ async def consume_cost(broker: Broker, consumer: str) -> float:
 
 
 async def keyed(broker: Broker) -> None:
-    """Distinct keys: what order by key costs where nothing waits for a key."""
+    """The cost of ordering by key if no message waits for a key: all keys are distinct."""
     for start in range(0, MESSAGES, 1000):
         await broker.publish("events", [{"collection_id": "a:b", "key": f"k{n}", "data": "x" * 300} for n in range(start, start + 1000)])
     costs: dict[str, list[float]] = {"none": [], "key": []}
@@ -48,7 +48,7 @@ async def keyed(broker: Broker) -> None:
 
 
 async def poison(broker: Broker) -> None:
-    """Messages that always fail are dead after max_deliver, and only for the consumer that failed."""
+    """Messages that always fail die after max_deliver, only for the consumer that failed."""
     await broker.publish("records", [{"id": f"r{n}", "collection_id": "bad:one" if n % 2 else "bad:two", "data": n} for n in range(1000)])
     for name in ("fails", "other"):
         await broker.consumers.create(ConsumerSpec(name=name, max_deliver=3, backoff_ms=[0]))
@@ -69,7 +69,7 @@ async def poison(broker: Broker) -> None:
 
 
 def loop(url: str, consumer: str, seconds: float, together: bool) -> float:
-    """Messages a second of one worker at batch 1."""
+    """Messages per second of one worker at batch 1."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc)
     path = f"/v1/http-consumers/{consumer}"
 
@@ -89,7 +89,7 @@ def loop(url: str, consumer: str, seconds: float, together: bool) -> float:
 
 
 async def measure(url: str, redis_url: str) -> None:
-    """Print what was found."""
+    """Print the results."""
     async with Broker.from_url(redis_url) as broker:
         await keyed(broker)
         await poison(broker)

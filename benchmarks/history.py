@@ -1,10 +1,10 @@
-"""Everything mixed under faults, and a checker that knows the contract's rules; docs/faults.md tells what it does.
+"""Mixed load under faults, and a checker of the contract's rules; docs/faults.md describes it.
 
-usage: python -m benchmarks.history [--minutes 1] [--round 20] [--seed 0] [--redis] [--data DIRECTORY] [--save DIRECTORY]
+usage: python -m benchmarks.history [--minutes 1] [--round 20] [--seed 0] [--redis] [--data DIR] [--save DIR]
 
-Two servers over one Redis with an append-only file; workers by HTTP, by functions and by plain commands. The servers
-and Redis are killed, halted and restarted, connections are cut. --redis runs redis-server of the PATH instead of the
-embedded Valkey. The history of a round that breaks a rule is kept in DIRECTORY. Exit status 1: a rule was broken.
+Two servers share one Redis with an append-only file. Workers use HTTP, functions and plain commands. The servers and
+Redis are killed, halted and restarted, and connections are cut. --redis runs redis-server of the PATH instead of the
+embedded Valkey. The history of a round that breaks a rule is saved in DIR. Exit status 1: a rule was broken.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from tests.support.servers import binary_of
 
 
 def main() -> None:
-    """Run it, print the figures, and tell what was broken."""
+    """Run it, print the figures, and report broken rules."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1.0, help="of load in all, without what draining takes")
     parser.add_argument("--round", type=float, default=20.0, help="seconds of load between two times that all is drained and judged")

@@ -1,4 +1,4 @@
-"""A key that is out while 100,000 messages wait for it, among others: who still gets through, and how long one script takes.
+"""Hot key: 100,000 messages wait for one key. Are others still delivered, and how long does one script take?
 
 usage: python -m benchmarks.hot_key [--hot 100000] [--others 1000]
 """
@@ -13,7 +13,7 @@ from broker.store.embedded import Embedded
 
 
 async def measure(url: str, hot: int, others: int) -> None:
-    """Print what was found."""
+    """Print the results."""
     async with Broker.from_url(url) as broker:
         for start in range(0, hot, 1000):
             await broker.publish("events", [{"collection_id": "a:b", "key": "hot", "data": n} for n in range(start, start + 1000)])

@@ -1,4 +1,4 @@
-"""The broker's own side of the comparison: a lean HTTP client, and the loops that publish, pull and wait."""
+"""HTTP load for the comparison: a lean client, and loops that publish, pull and wait."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ class Connection:
         return cls(*await asyncio.open_connection(host, int(port), limit=1 << 24))
 
     async def call(self, method: str, path: str, body: bytes = b"") -> bytes:
-        """The body of the answer. RuntimeError: it is an error."""
+        """The body of the answer. RuntimeError: the answer is an error."""
         head = f"{method} /v1{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         self._writer.write(head.encode() + body)
         lines = (await self._reader.readuntil(b"\r\n\r\n")).lower()
@@ -57,7 +57,7 @@ class Connection:
 
 
 async def publish(url: str, stream: str, seconds: float, batch: int = 100) -> float:
-    """Messages/s published by requests of `batch`."""
+    """Messages/s published in requests of `batch` messages."""
     body = json.dumps({"messages": [BODY] * batch}).encode()
 
     async def one(until: float) -> int:
@@ -72,7 +72,7 @@ async def publish(url: str, stream: str, seconds: float, batch: int = 100) -> fl
 
 
 async def pull(url: str, consumer: str, batch: int, seconds: float, *, together: bool = False) -> float:
-    """Messages/s pulled and acked; `together`: the acks go with the next fetch."""
+    """Messages/s pulled and acked. `together`: the next fetch carries the acks."""
     path = f"/http-consumers/{consumer}"
 
     async def one(until: float) -> int:
@@ -102,7 +102,7 @@ def publishing(connection: Connection, stream: str) -> Callable[[], Awaitable[ob
 
 
 async def wake(url: str, consumer: str, publish: Callable[[], Awaitable[object]], rounds: int = 200) -> list[float]:
-    """Milliseconds from before a publish to the answer of the call that waits, sorted."""
+    """Milliseconds from the start of a publish to the answer of a waiting call, sorted."""
     waiting, found = await Connection.open(url), []
     for _ in range(rounds):
         call = asyncio.ensure_future(waiting.call("GET", f"/http-consumers/{consumer}/next?wait_for=30s"))

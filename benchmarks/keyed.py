@@ -1,8 +1,8 @@
-"""Order by key under load: workers that nack, release and die, over two servers.
+"""Ordering by key under load: workers that nack, release and die, on two servers.
 
 usage: python -m benchmarks.keyed [--messages 50000] [--keys 100] [--workers 16]
 
-Checks that of every key the messages are delivered in stream order, each only when the one before it was acked, and that
+Checks that the messages of every key are delivered in stream order, each after the previous one was acked, and that
 every message is acked once.
 """
 
@@ -23,7 +23,7 @@ ACK_WAIT_MS = 1000
 
 
 class Seen:
-    """What the workers saw of a message."""
+    """What the workers observed of a message."""
 
     def __init__(self) -> None:
         self.first_made = float("inf")  # the latest moment of the earliest delivery
@@ -31,7 +31,7 @@ class Seen:
 
 
 async def publish(url: str, messages: int, keys: int) -> dict[str, list[str]]:
-    """Fill the stream; gives the message ids of each key, in order."""
+    """Fill the stream. Returns the message ids of each key, in order."""
     ids: dict[str, list[str]] = defaultdict(list)
     async with httpx.AsyncClient(base_url=url, timeout=60) as client:
         fields = {"name": "k", "stream_id": "events", "ordering": "key", "ack_wait_ms": ACK_WAIT_MS, "max_ack_pending": 10_000}
@@ -77,7 +77,7 @@ async def worker(url: str, seen: dict[str, Seen], seed: int) -> None:
 
 
 async def run(servers: list[ServeProcess], messages: int, keys: int, workers: int) -> bool:
-    """Publish, work, print; whether all is right."""
+    """Publish, work and print. Returns whether the checks passed."""
     ids = await publish(servers[0].url, messages, keys)
     seen: dict[str, Seen] = defaultdict(Seen)
     start = time.perf_counter()

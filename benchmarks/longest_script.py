@@ -1,9 +1,9 @@
-"""The longest script of each operation that large filters, batches and bodies could make long: how long Redis is held up.
+"""Longest script of each operation with large filters, batches and bodies: how long Redis is blocked.
 
 usage: python -m benchmarks.longest_script [--redis redis-server] [--turns 3] [--scale 1.0] [CASE...]
 
-Each case runs on an empty server and is timed by SLOWLOG, so by the server's own clock; shown is the least of the turns, for
-noise only adds.
+Each case runs on an empty server. SLOWLOG times it, by the server's clock. The table shows the minimum over the turns,
+because noise only adds.
 """
 
 import argparse
@@ -21,21 +21,21 @@ from broker.store.embedded import Embedded, find_binary
 
 PATTERNS, CONSUMERS, MATCHING, BATCH = 1000, 200, 100, 1000
 BODY = "x" * 300
-# What waits for each of some consumers.
+# The messages that wait for each of some consumers.
 WAITING, WAIT_FOR = 250_000, 4
 SOON_MS = 1500
 Longest = tuple[float, int]
 
 
 class Bench:
-    """One empty server, and the calls of which the cases are made."""
+    """One empty server, and the calls that the cases consist of."""
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
         self.call = broker.store.call
 
     async def longest(self, work: Awaitable[object]) -> Longest:
-        """The longest script of some work in ms, and how many there were."""
+        """The longest script of some work in ms, and the number of scripts."""
         await self.call("SLOWLOG", "RESET")
         await work
         rows = [row for row in await self.call("SLOWLOG", "GET", 100_000) if row[3][0].upper() in (b"EVALSHA", b"EVAL")]
@@ -49,12 +49,12 @@ class Bench:
         await self.broker.consumers.create(ConsumerSpec(name=name, stream_id="s", filters=filters, **fields))
 
     async def large_filters(self, count: int = CONSUMERS) -> None:
-        """Consumers of a thousand patterns each, all different."""
+        """Consumers with a thousand different patterns each."""
         for n in range(count):
             await self.consumer(f"large-{n}", *(f"l{n}:{i}" for i in range(PATTERNS)))
 
     async def matching_filters(self, count: int = MATCHING) -> None:
-        """Consumers that all want every collection of the batches."""
+        """Consumers that all match every collection of the batches."""
         for n in range(count):
             await self.consumer(f"m{n}", f"only:{n}", *(f"c:{i}" for i in range(BATCH) if i != n))
 
@@ -69,7 +69,7 @@ class Bench:
             await self.call("XADD", "broker:{s}:log", "*", "collection_id", f"c:{i % BATCH}", "data", f'"{"x" * size}"')
 
     async def drain(self, consumer: str = "m0") -> None:
-        """A consumer is given something, for which its index must be whole."""
+        """Deliver something to a consumer, for which its index must be complete."""
         assert (await self.broker.next(consumer, 1)).deliveries
 
 
@@ -79,7 +79,7 @@ async def _soon(bench: Bench, **fields: Any) -> None:
 
 
 async def create(b: Bench) -> AsyncIterator[tuple[str, Longest]]:
-    """A consumer of 1,000 patterns beside 200 like it."""
+    """A consumer with 1,000 patterns among 200 similar ones."""
     await b.stream()
     await b.large_filters()
     yield "make it", await b.longest(b.consumer("one", *(f"o:{i}" for i in range(PATTERNS))))
@@ -113,7 +113,7 @@ async def records(b: Bench) -> AsyncIterator[tuple[str, Longest]]:
 
 
 async def scheduled(b: Bench) -> AsyncIterator[tuple[str, Longest]]:
-    """1,000 events that come due together, and then are over."""
+    """1,000 events that become due together, and then expire."""
     await b.stream()
     await b.matching_filters()
     await b.consumer("all")
@@ -139,7 +139,7 @@ async def plain(b: Bench) -> AsyncIterator[tuple[str, Longest]]:
 
 
 async def late(b: Bench) -> AsyncIterator[tuple[str, Longest]]:
-    """A filter that is made late."""
+    """A filter that is created late."""
     await b.stream()
     for n in range(20):
         await b.publish(n)
@@ -155,7 +155,7 @@ async def late(b: Bench) -> AsyncIterator[tuple[str, Longest]]:
 
 
 async def limits(b: Bench) -> AsyncIterator[tuple[str, Longest]]:
-    """An index of which all has left the stream."""
+    """An index whose messages have all left the stream."""
     await b.stream(max_messages=100_000)
     await b.consumer("one", "c:*")
     for n in range(100):
@@ -195,12 +195,12 @@ CASES: dict[str, Callable[[Bench], AsyncIterator[tuple[str, Longest]]]] = {
 
 
 async def measure(binary: str, case: str, found: dict[str, list[Longest]]) -> None:
-    """Run a case on a server of its own."""
+    """Run a case on its own server."""
     with tempfile.TemporaryDirectory(prefix="bb-") as directory:
         options = ("--appendonly", "no", "--slowlog-log-slower-than", "0", "--slowlog-max-len", "100000")
         server = Embedded(Path(directory) / "d", binary, options)
         server.start()
-        with contextlib.suppress(OSError):  # what else runs on the machine is not to be in the figures
+        with contextlib.suppress(OSError):  # keeps other programs on the machine out of the figures
             os.setpriority(os.PRIO_PROCESS, server.pid or 0, -15)
         try:
             async with Broker(Store.from_url(server.url, timeout=600)) as broker:

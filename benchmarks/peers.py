@@ -1,5 +1,5 @@
-"""What users would pick instead, each set up as its documentation advises, with the same payload. Where one is not
-installed it is left out. Every function gives messages/s of one Python process as the client.
+"""Alternatives to the broker, each set up as its documentation advises, with the same payload. Those that are not
+installed are left out. Every function returns messages/s of one Python process as the client.
 """
 
 import asyncio
@@ -157,7 +157,7 @@ def _beanstalkd(port: int, seconds: float, messages: int) -> Rates:
 
 
 def rabbitmq(seconds: float, messages: int) -> Rates:
-    """RabbitMQ at localhost: a durable queue, persistent messages, publisher confirms; prefetch of the batch and multiple acks."""
+    """RabbitMQ at localhost: durable queue, persistent messages, publisher confirms, prefetch and acks by batch."""
     if importlib.util.find_spec("pika") is None:
         return {}
     import pika

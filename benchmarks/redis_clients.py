@@ -1,9 +1,10 @@
-"""What our client of Redis costs beside redis-py's own: CPU time of this process a command, in alternating turns.
+"""CPU time per command of our Redis client and of redis-py's, in alternating turns.
 
 usage: python -m benchmarks.redis_clients [--turns 7] [--commands 6000]
 
-Each calls EVALSHA of a short script with a reply of 300 bytes, so many at once, on the embedded Valkey: `Store` over its one
-connection, `redis.asyncio.Redis` over a pool, and over one connection (`single_connection_client`), which runs one after the other.
+Each client calls EVALSHA of a short script with a reply of 300 bytes, several at once, on the embedded Valkey. The
+clients: `Store` with its one connection, and `redis.asyncio.Redis` with a pool and with one connection
+(`single_connection_client`), which runs one command after the other.
 """
 
 import argparse
@@ -26,7 +27,7 @@ Call = Callable[..., Awaitable[Any]]
 
 
 async def cost(call: Call, commands: int, at_once: int) -> float:
-    """Microseconds of this process' CPU time a command."""
+    """Microseconds of this process's CPU time per command."""
     left = iter(range(commands))
 
     async def work() -> None:
@@ -39,7 +40,7 @@ async def cost(call: Call, commands: int, at_once: int) -> float:
 
 
 async def measure(url: str, turns: int, commands: int) -> None:
-    """Print a row for each number of commands at once."""
+    """Print a row for each number of concurrent commands."""
     store = Store.from_url(url)
     pooled, single = redis.asyncio.Redis.from_url(url), redis.asyncio.Redis.from_url(url, single_connection_client=True)
     await pooled.set("key", "x" * 300)
@@ -63,7 +64,7 @@ async def measure(url: str, turns: int, commands: int) -> None:
 
 
 def main() -> None:
-    """Run it on a Valkey of its own."""
+    """Run it on its own Valkey."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--commands", type=int, default=6000)

@@ -1,4 +1,4 @@
-"""Redis time of `next` and publish, by INFO commandstats: does it stay flat where it should?
+"""Redis time of `next` and publish, by INFO commandstats: does it stay flat as streams and consumers grow?
 
 usage: python -m benchmarks.redis_time [--events 1000000] [--out 100000] [--consumers 200]
 """
@@ -17,7 +17,7 @@ from broker.store.embedded import Embedded
 BATCH = 10
 CALLS = 400
 TURNS = 7
-# What the turns take of the large stream: full batches of new messages, and of those of the filter, one in a hundred.
+# How many messages the turns need: full batches of new messages, and of those that match the filter, one in a hundred.
 FEWEST_NEW, FEWEST = TURNS * 50 * BATCH, 100 * (TURNS * 20 * BATCH + 1)
 BODY = "x" * 300
 Result = TypeVar("Result")
@@ -34,7 +34,7 @@ async def fill(broker: Broker, stream: str, count: int) -> None:
 
 
 async def next_cost(broker: Broker, consumer: str, calls: int = CALLS, batch: int = BATCH, ack: bool = True) -> float:
-    """Microseconds of Redis time a call of `next`, over `calls` calls that each deliver a full batch."""
+    """Microseconds of Redis time per call of `next`, over `calls` calls that each deliver a full batch."""
     total = 0.0
     for _ in range(calls):
         got, usec = await redis_usec(broker, broker.next(consumer, batch))
@@ -46,7 +46,7 @@ async def next_cost(broker: Broker, consumer: str, calls: int = CALLS, batch: in
 
 
 async def redis_usec(broker: Broker, call: Awaitable[Result]) -> tuple[Result, float]:
-    """Make a call; gives its result, and the Redis time that it took: of its script, or of the transaction around it."""
+    """Make a call. Returns its result, and the Redis time of its script or transaction."""
 
     async def spent() -> list[float]:
         lines = (await broker.store.call("INFO", "commandstats")).decode().splitlines()
@@ -59,7 +59,7 @@ async def redis_usec(broker: Broker, call: Awaitable[Result]) -> tuple[Result, f
 
 
 async def publish_cost(broker: Broker, stream: str, calls: int = CALLS) -> float:
-    """Microseconds of Redis time a publish of ten events, each matched by one filter."""
+    """Microseconds of Redis time per publish of ten events, each matched by one filter."""
     total = 0.0
     for _ in range(calls):
         _, usec = await redis_usec(broker, broker.publish(stream, [{"collection_id": "c:0", "data": BODY}] * 10))
@@ -68,7 +68,7 @@ async def publish_cost(broker: Broker, stream: str, calls: int = CALLS) -> float
 
 
 async def measure(url: str, events: int, out: int, consumers: int) -> None:
-    """Print the table: each cost beside the one that it is compared with, taken in turns."""
+    """Print the table: each cost next to its baseline, measured in turns."""
     spec = {"max_ack_pending": 1_000_000, "ack_wait_ms": 43_200_000}
     async with Broker.from_url(url) as broker:
 
@@ -107,7 +107,7 @@ async def measure(url: str, events: int, out: int, consumers: int) -> None:
         for _ in range(TURNS):
             for row, cost in order:
                 costs[row].append(await cost())
-            order.reverse()  # what one leaves for Lua to collect, the next pays for
+            order.reverse()  # each turn pays for the Lua garbage of the previous one
         medians = {row: statistics.median(found) for row, found in costs.items()}
         nexts, publishes = list(medians)[:5], list(medians)[5:]
         print("microseconds of Redis time a call, and the ratio to the first of its kind")

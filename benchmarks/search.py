@@ -1,11 +1,11 @@
-"""A search for three messages among a million: what each call costs Redis, and whether other calls notice.
+"""Search for three messages among a million: its cost for Redis, and its effect on other calls.
 
 usage: python -m benchmarks.search [--events 1000000] [--turns 5] [--seconds 6]
 
-The search follows `next` to the end, once in each direction, alone: a call's Redis time is that of its scripts by SLOWLOG,
-which also counts when others had the CPU, and is shown as CPU time of the Redis too. Then another stream is published to and consumed
-at a fixed pace, in turns without a search beside and with one that never stops. It ends with status 1 where not exactly the three
-are found, a call takes over 50 ms of the Redis' CPU time, or an answer is over 8 MiB.
+First the search runs alone and follows `next` to the end, once in each direction. A call's Redis time is that of its
+scripts by SLOWLOG, which includes time when others had the CPU, so the CPU time of Redis is shown too. Then another
+stream is published to and consumed at a fixed pace, in turns without and with a continuous search. Exit status 1: not
+exactly the three messages were found, a call took over 50 ms of CPU time of Redis, or an answer had over 8 MiB.
 """
 
 import argparse
@@ -30,7 +30,7 @@ EVERY_SECONDS = 0.02  # a turn of publish, next and ack
 
 
 class Call(NamedTuple):
-    """What a call of the search cost: CPU time of Redis, its scripts' time in all and the longest one's, and the size of the answer."""
+    """The cost of a call: CPU time of Redis, total and longest script time, and the size of the answer."""
 
     cpu_ms: float
     redis_ms: float
@@ -39,7 +39,7 @@ class Call(NamedTuple):
 
 
 async def fill(connection: Connection, events: int) -> None:
-    """Publish so many events of some 400 bytes; three, near the begin, the middle and the end, have the text."""
+    """Publish events of some 400 bytes. Three contain the text: near the beginning, the middle and the end."""
     marked = {events // 10, events // 2, events - events // 10}
     await connection.send("POST", "/streams", name="large", kind="events")
     for start in range(0, events, 1000):
@@ -50,7 +50,7 @@ async def fill(connection: Connection, events: int) -> None:
 
 
 async def search(url: str, order: str, plain: redis.asyncio.Redis | None = None, pid: int = 0) -> tuple[int, list[Call]]:
-    """How many messages a search finds by following `next`, and its calls, with their Redis times where it and its `pid` are given."""
+    """Follow `next` and return the number of messages found, and the calls, with Redis times if `pid` is given."""
     connection, found, calls, after = await Connection.open(url), 0, list[Call](), ""
     path = f"/streams/large/messages?contains={NEEDLE.replace(' ', '%20')}&order={order}"
     while True:
@@ -71,7 +71,7 @@ async def search(url: str, order: str, plain: redis.asyncio.Redis | None = None,
 
 
 async def others(url: str, seconds: float) -> dict[str, list[float]]:
-    """Milliseconds of publish, next and ack of one message on a stream of their own."""
+    """Milliseconds of publish, next and ack of one message on another stream."""
     connection = await Connection.open(url)
     publish, found = publishing(connection, "other"), dict[str, list[float]](publish=[], next=[], ack=[])
     begin = time.perf_counter()
@@ -91,7 +91,7 @@ async def others(url: str, seconds: float) -> dict[str, list[float]]:
 
 
 async def beside(url: str, turns: int, seconds: float) -> None:
-    """Print the 99th percentiles of the other calls, without a search beside and with one."""
+    """Print the 99th percentiles of the other calls, without and with a search."""
     percentiles: dict[str, dict[bool, list[float]]] = {}
     for turn in range(2 * turns):
         searching = turn % 4 in (1, 2)
@@ -112,7 +112,7 @@ async def _forever(url: str) -> None:
 
 
 async def measure(url: str, redis_url: str, pid: int, args: argparse.Namespace) -> bool:
-    """Print what was found. Whether the bounds hold."""
+    """Print the results. Returns whether the bounds hold."""
     connection, good = await Connection.open(url), True
     await fill(connection, args.events)
     await connection.send("POST", "/streams", name="other", kind="events")

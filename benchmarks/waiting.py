@@ -1,9 +1,9 @@
-"""What many waiting calls cost: bursts for calls of one consumer, and calls that wait on many streams.
+"""Cost of many waiting calls: bursts for calls of one consumer, and calls that wait on many streams.
 
 usage: python -m benchmarks.waiting [--calls 1 64 400] [--streams 1 60 600] [--rounds 5]
 
-A burst: as many messages as calls wait come in one publish; how long until the last call is answered. Streams: one call
-waits on each; how soon one of them is answered, and what the server and Redis do meanwhile and when all are busy.
+Burst: one publish with as many messages as calls wait; the time until the last call is answered. Streams: one call
+waits on each; the time until one of them is answered, and the load of the server and Redis when idle and when busy.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def request(method: str, path: str, body: bytes = b"") -> bytes:
 
 
 def publish_request(stream: str, count: int) -> bytes:
-    """A publish of so many events."""
+    """A publish of `count` events."""
     return request("POST", f"/v1/streams/{stream}/messages", json.dumps({"messages": [BODY] * count}).encode())
 
 
@@ -54,7 +54,7 @@ class Sockets:
             connection.sendall(request("GET", path))
 
     def answers(self, count: int) -> list[bytes]:
-        """So many answers, as they come."""
+        """The next `count` answers, in order of arrival."""
         found: list[bytes] = []
         while len(found) < count:
             found += [self._by_fd[fd].recv(1 << 16) for fd, _ in self._poll.poll(30)]
@@ -68,7 +68,7 @@ class Sockets:
 
 
 def make(url: str, name: str) -> str:
-    """A stream and a consumer; gives the consumer's path."""
+    """Create a stream and a consumer. Returns the consumer's path."""
     httpx.post(url + "/v1/streams", json={"name": name, "kind": "events"}).raise_for_status()
     consumer = {"name": name, "stream_id": name, "max_waiting": 10_000, "max_ack_pending": 1_000_000}
     httpx.post(url + "/v1/http-consumers", json=consumer).raise_for_status()
@@ -76,14 +76,14 @@ def make(url: str, name: str) -> str:
 
 
 def until_waiting(url: str, count: int) -> None:
-    """Return when so many calls wait, and have looked."""
+    """Return when `count` calls wait, after their first look."""
     while f"broker_waiting_calls {float(count)}" not in httpx.get(url + "/metrics").text:
         pass
     time.sleep(0.1)
 
 
 def burst(url: str, path: str, count: int, rounds: int) -> float:
-    """Milliseconds from before the publish to the last answer: the median."""
+    """The median of the milliseconds from the start of the publish to the last answer."""
     took = []
     sockets = Sockets(url, count)
     for _ in range(rounds):

@@ -1,8 +1,8 @@
-"""How soon a waiting call is answered, and what a thousand waiting calls cost.
+"""Wake-up latency of a waiting call, and the cost of a thousand waiting calls.
 
 usage: python -m benchmarks.wakeup [--rounds 100] [--waiting 1000] [--idle-seconds 10]
 
-One server publishes, another holds the waiting calls; then that one publishes too, and then a plain XADD.
+First one server publishes while another holds the waiting calls. Then the second one publishes, then a plain XADD does.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""What a worker's name costs: next and ack with and without `worker=`, in CPU time of the server and its Redis.
+"""Cost of a worker's name: next and ack with and without `worker=`, in CPU time of the server and its Redis.
 
 usage: python -m benchmarks.worker_name [--turns 40] [--connections 4] [--batches 1 10 100]
 
-Turns alternate, and every other pair goes the opposite way. Each connection has a name of its own, or none. A turn takes and acks
-some messages, the more the larger the batch. It ends with status 1 where a name costs over 1.10 times at batch 100.
+Turns alternate, and every other pair runs in reverse order. Each connection has its own name, or none. A turn takes and
+acks some messages, more with a larger batch. Exit status 1: at batch 100 a name costs more than 1.10 times as much.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from benchmarks.http_load import BODY, Connection
 from tests.support.processes import cpu_us, serving, valkey_pid
 
 MOST, AT = 1.10, 100
-CALLS = {1: 300, 10: 200}  # of next in a turn, and as many of ack; else
+CALLS = {1: 300, 10: 200}  # calls of next per turn, and as many of ack; for other batches:
 OTHERWISE = 50
 
 
@@ -36,20 +36,20 @@ _decode = msgspec.json.Decoder(_Batch).decode
 
 
 class Cost(NamedTuple):
-    """CPU microseconds a call of next and one of ack."""
+    """CPU microseconds of a call of next and of one of ack."""
 
     server: float
     redis: float
 
 
 class Bench:
-    """A server whose stream is full, and connections to it."""
+    """A server with a filled stream, and connections to it."""
 
     def __init__(self, pids: tuple[int, int], connections: list[Connection]) -> None:
         self._pids, self._connections = pids, connections
 
     async def turn(self, consumer: str, batch: int, calls: int, named: bool) -> Cost:
-        """So many calls of next and as many of ack, shared by the connections."""
+        """Make `calls` calls of next and as many of ack, shared by the connections."""
         path = f"/http-consumers/{consumer}"
 
         async def work(connection: Connection, name: str) -> None:
@@ -65,7 +65,7 @@ class Bench:
 
 
 async def measure(url: str, pids: tuple[int, int], args: argparse.Namespace) -> bool:
-    """Print what was found. Whether the bound holds."""
+    """Print the results. Returns whether the bound holds."""
     admin, good = await Connection.open(url), True
     await admin.send("POST", "/streams", name="s", kind="events")
     for _ in range(max((args.turns + 1) * CALLS.get(batch, OTHERWISE) * batch for batch in args.batches) // 1000 + 1):

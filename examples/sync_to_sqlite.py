@@ -1,7 +1,7 @@
 """A copy of a record stream in SQLite: `python sync_to_sqlite.py CONSUMER FILE`. It ends when the copy is complete.
 
-The table and the acks are not one transaction, so a message may come twice. The upsert is guarded by `updated_idx`: older
-versions never overwrite newer ones, even if messages repeat or come out of order.
+The table and the acks are not one transaction, so a message may come twice. The upsert is guarded by `updated_idx`:
+older versions never overwrite newer ones, even if messages repeat or come out of order.
 """
 
 import json
@@ -28,7 +28,7 @@ def fetch(consumer: str, acks: list[str]) -> list[dict[str, Any]]:
 
 
 def sync(consumer: str, path: str) -> None:
-    """Copy until nothing came for a second."""
+    """Copy until no message arrives for a second."""
     table = sqlite3.connect(path)
     table.execute("CREATE TABLE IF NOT EXISTS records (id TEXT PRIMARY KEY, idx INTEGER, deleted INTEGER, data TEXT)")
     acks: list[str] = []

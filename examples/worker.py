@@ -1,4 +1,4 @@
-"""A worker that lasts, with the standard library alone: `python worker.py CONSUMER`."""
+"""A robust worker that needs only the standard library: `python worker.py CONSUMER`."""
 
 import json
 import os
@@ -24,11 +24,11 @@ class Worker:
         self.stopping = False
 
     def stop(self, *_: object) -> None:
-        """Finish what is at hand, then end."""
+        """Finish the current batch, then end."""
         self.stopping = True
 
     def run(self) -> None:
-        """Fetch, work, settle; a batch is settled by the call that fetches the next one."""
+        """Fetch, work, settle. The call that fetches a batch settles the previous one."""
         settled: dict[str, Any] = {}
         while not self.stopping:
             wanted = {"batch_size": 10, "wait_for": WAIT, "worker": self.name}
@@ -39,7 +39,7 @@ class Worker:
             self.call("/nack", {"nacks": settled["nack"]})
 
     def work(self, batch: list[dict[str, Any]]) -> dict[str, Any]:
-        """Handle each message; what fails is nacked with the reason."""
+        """Handle each message. A message that fails is nacked with the reason."""
         acks, nacks = [], []
         for delivery in batch:
             try:
@@ -53,7 +53,7 @@ class Worker:
         return {"ack": acks, "nack": nacks}
 
     def call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a POST. Every call here may be repeated, so it is, until the server answers."""
+        """The answer to a POST. Every call here may be repeated, so retry until the server answers."""
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {TOKEN}"} if TOKEN else {})
         pause = 0.5
         while True:
