@@ -1,9 +1,10 @@
-"""Three servers behind a load balancer, one of which is killed (kill -9) and started again every two seconds, under load.
+"""Three servers behind a load balancer under load, while one after the other is killed (kill -9) and restarted.
 
 usage: python -m benchmarks.balanced [--messages 20000] [--workers 20] [--seconds 20] [--kill-every 2]
 
-Publishers and workers know the balancer's address alone, and make a call that got no answer again. The bar: every message
-is acked once, none is lost, and one is delivered twice only where its ack wait ran out, for a reason that is counted.
+Publishers and workers know the balancer's address alone, and make a call that got no answer again. The bar: every
+message is acked once, none is lost, and one is delivered twice only where its ack wait ran out, for a reason that is
+counted.
 """
 
 import argparse

@@ -77,7 +77,7 @@ def clock(broker: Broker, clustered: bool) -> Clock:
 
 @pytest.fixture
 async def broker(empty_url: str, clustered: bool) -> AsyncIterator[Broker]:
-    """A broker over the empty store, behind the movable clock."""
+    """A broker over the empty store, with the movable clock."""
     broker = Broker(Store.from_url(empty_url), scripts=shifted_scripts(clustered))
     await broker.start()
     yield broker
@@ -97,7 +97,7 @@ async def http(broker: Broker) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def function_broker(empty_url: str, broker: Broker) -> AsyncIterator[Broker]:
-    """Another broker over the same store, which calls functions in place of scripts."""
+    """Another broker over the same store, which calls functions instead of scripts."""
     other = broker_by_functions(empty_url)
     yield other
     await other.close()
@@ -105,7 +105,10 @@ async def function_broker(empty_url: str, broker: Broker) -> AsyncIterator[Broke
 
 @pytest.fixture(params=["library", "http", "functions"])
 def api(request: pytest.FixtureRequest, broker: Broker) -> Api:
-    """The broker by the library, by HTTP, and by the library over functions. Only what is needed for that is started."""
+    """The broker by the library, by HTTP, and by the library over functions.
+
+    Only what is needed for that is started.
+    """
     if request.param == "http":
         return HttpApi(request.getfixturevalue("http"))
     return LibraryApi(broker if request.param == "library" else request.getfixturevalue("function_broker"))

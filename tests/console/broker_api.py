@@ -65,7 +65,7 @@ class Seeder:
 
 
 def world(api: Seeder) -> str:
-    """A stream with consumers in every state, users' texts that are markup everywhere; gives the id of its first message."""
+    """Create a stream with consumers in every state and markup in all texts. Returns the id of its first message."""
     api.stream("world", max_messages=100_000, metadata={"owner": EVIL, EVIL: EVIL})
     api.consumer("world-keys", "world", ordering="key", metadata={"team": EVIL})
     api.consumer("world-dead", "world", filters={"collection_id": [EVIL, "shop:*"]})

@@ -1,4 +1,7 @@
-"""The pictures of docs/console.md, taken of a small shop at work. With CONSOLE_PICTURES=1 they are written to docs/pictures."""
+"""The pictures of docs/console.md, taken of a small shop at work.
+
+With CONSOLE_PICTURES=1 they are written to docs/pictures.
+"""
 
 import os
 import re

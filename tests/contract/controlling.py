@@ -1,4 +1,4 @@
-"""What the tests of section 7 share: the API by HTTP alone, and a consumer `c` of events whose deliveries are settled or die."""
+"""Shared by the tests of section 7: the API by HTTP, and a consumer `c` of events."""
 
 from typing import Any
 

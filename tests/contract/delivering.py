@@ -12,10 +12,10 @@ WAIT = 1000
 
 
 async def consumer(api: Api, **fields: Any) -> None:
-    """The consumer `c`, of events with a short ack wait unless told otherwise."""
+    """Create the consumer `c`, of events and with a short ack wait unless `fields` differ."""
     await api.create_consumer(**{"name": "c", "stream_id": "events", "ack_wait_ms": WAIT} | fields)
 
 
 async def publish(api: Api, stream: str, *values: int) -> None:
-    """One message a value; the value is its id too."""
+    """Publish one message per value, which is also its id."""
     await api.publish(stream, [event(v, id=str(v)) for v in values])

@@ -16,7 +16,8 @@ FIRST = "0-0"
 AS_JSON = {"Content-Type": "application/json"}
 MSGPACK = {"Content-Type": "application/msgpack"}
 NDJSON = {"Content-Type": "application/x-ndjson"}
-# For many cases of what is decided before Redis is asked, or of how its answer is spelled: the kind of server cannot matter.
+# For many cases of what is decided before Redis is asked, or of how its answer is spelled: the kind of server cannot
+# matter.
 one_server = pytest.mark.parametrize("redis_server", BACKENDS[:1], indirect=True)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of bounded answers share: an API whose answers have room for some messages only, and large messages."""
+"""Shared by the tests of bounded answers: an API with small answers, and large messages."""
 
 from collections.abc import AsyncIterator
 

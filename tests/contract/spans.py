@@ -34,7 +34,7 @@ def delivered(api: Api, count: int, deliver_count: int = 2) -> Callable[[], Awai
 
 
 async def one_span_more(clock: Clock, step: int, span: int, happened: Callable[[], Awaitable[bool]]) -> None:
-    """What was to happen after a span, of which half passes before the clock steps back, happens after the span or one more."""
+    """The clock steps back after half of a span: what waits for the span happens within one more span at most."""
     assert not await happened()
     await clock.advance(span // 2)
     assert not await happened()

@@ -90,7 +90,7 @@ async def test_c2_a_redis_that_lost_its_tokens_opens_nothing(broker: Broker, sto
     async with serving(broker, OpenMode()) as server:
         await server.comes_to(OPEN, text)
         await everywhere(store, "FLUSHALL")
-        await everywhere(store, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # the servers read the table anew
+        await everywhere(store, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # the servers reload the table
         await server.comes_to(REFUSED, text)
         assert await server.status() == REFUSED
 

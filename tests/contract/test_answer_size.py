@@ -1,4 +1,4 @@
-"""C54: the answer of a `next` is bounded in bytes, with one message at least, and what did not fit comes with the next one."""
+"""C54: an answer of `next` is bounded in bytes, but has at least one message; the rest comes with the next answer."""
 
 import asyncio
 

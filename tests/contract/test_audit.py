@@ -90,13 +90,13 @@ async def test_each_change_is_an_entry_and_a_line(guarded: Guarded, store: Store
 
     found = await guarded.entries()
 
-    told = [(e["who"], e["what"], e["object"], e["request_id"], e["outcome"]) for e in reversed(found)]
+    entries = [(e["who"], e["what"], e["object"], e["request_id"], e["outcome"]) for e in reversed(found)]
     whos = ["carl" if 3 <= n <= 9 else "ada" for n in range(len(CALLS))]
-    assert told == [(whos[n], what, of, f"r{n}", "done") for n, (*_, what, of) in enumerate(CALLS)]
+    assert entries == [(whos[n], what, of, f"r{n}", "done") for n, (*_, what, of) in enumerate(CALLS)]
     assert [e["time"] for e in found] == sorted((e["time"] for e in found), reverse=True)
     lines = [json.loads(_Json().format(line)) for line in caplog.records if line.name == "broker.audit"]
     logged = [(line["who"], line["what"], line["object"], line["request_id"], line["outcome"], line["level"]) for line in lines]
-    assert logged == [(*row[:2], row[2].removeprefix("event later of "), *row[3:], "info") for row in told]
+    assert logged == [(*row[:2], row[2].removeprefix("event later of "), *row[3:], "info") for row in entries]
 
 
 async def test_what_changes_nothing_is_no_entry(guarded: Guarded) -> None:
@@ -154,8 +154,8 @@ async def test_the_log_keeps_what_redis_does_not_take(guarded: Guarded, store: S
     reply = await guarded.call("ada", "POST", S, {"name": "s"}, "mine")
     assert reply.status_code == 201, "the change was made, and is answered"
     lost = [json.loads(_Json().format(line)) for line in caplog.records if line.name == "broker.audit" and line.levelname == "WARNING"]
-    told = [[line[name] for name in ("who", "what", "object", "request_id")] for line in lost]
-    assert told == [["ada", "createStream", "stream s", "mine"]]
+    logged = [[line[name] for name in ("who", "what", "object", "request_id")] for line in lost]
+    assert logged == [["ada", "createStream", "stream s", "mine"]]
     assert await lost_so_far() == before + 1
 
 

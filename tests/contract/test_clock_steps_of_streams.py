@@ -1,4 +1,4 @@
-"""C22: the clock of Redis steps, and what a stream keeps or holds back for a span of time does so for one more at most."""
+"""C22: if the clock of Redis steps, a stream keeps or delays messages for at most one more span of time."""
 
 from datetime import UTC, datetime
 

@@ -122,7 +122,7 @@ async def test_c37_dead_letters_keep_the_spelling_of_data(http: httpx.AsyncClien
     assert b'"data":{"z":1.10,"a":[1e5,"\\u00e9"]}' in (await http.get("/v1/http-consumers/c/dead-letters")).content
 
 
-async def test_c3_nothing_lies_behind_the_greatest_id(api: Api, store: Store) -> None:
+async def test_c3_nothing_follows_the_greatest_id(api: Api, store: Store) -> None:
     greatest = f"{2**64 - 1}-{2**64 - 1}"
     await api.create_consumer(name="c", stream_id="events")
     await publish_each(api, [1])

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 api = by_http
 
 
-async def test_c33_extend_begins_the_ack_wait_anew_and_the_token_stays_good(api: HttpApi, clock: Clock) -> None:
+async def test_c33_extend_restarts_the_ack_wait_and_the_token_stays_good(api: HttpApi, clock: Clock) -> None:
     await consumer(api)
     await publish(api, 1, 2)
     one, two = tokens(await api.next("c", 2))

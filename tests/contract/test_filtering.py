@@ -95,7 +95,7 @@ async def test_many_filters_each_get_theirs(api: Api) -> None:
 
 @pytest.mark.parametrize("stream", ["events", "records"])
 async def test_a_batch_that_many_filters_match_reaches_each_of_them_exactly(api: Api, stream: str) -> None:
-    """What the publish left to be indexed is neither missed nor counted wrongly, in whatever order consumers ask (C28, C32)."""
+    """Messages that the publish left unindexed are neither missed nor miscounted, in any order of calls (C28, C32)."""
     count, filters = 200, 20
 
     async def publish(version: int) -> None:
@@ -131,7 +131,7 @@ async def test_a_batch_that_many_filters_match_reaches_each_of_them_exactly(api:
         assert await take(api, f"c{n}", 1000) == held(n)
 
 
-async def test_a_filter_that_is_used_anew_sees_what_came_in_between(api: Api) -> None:
+async def test_a_filter_that_is_used_again_sees_what_came_in_between(api: Api) -> None:
     await api.create_consumer(name="c", stream_id="events", filters={"provider": "crm"})
     await publish_each(api, [1])
     await api.delete_consumer("c")

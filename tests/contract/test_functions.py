@@ -96,7 +96,7 @@ async def test_what_is_loaded_is_told_apart(server: Embedded) -> None:
         load_library(server.url)
 
 
-async def test_calls_in_flight_while_it_is_loaded_anew_are_answered(broker: Broker, store: Store) -> None:
+async def test_calls_in_flight_while_it_is_loaded_again_are_answered(broker: Broker, store: Store) -> None:
     async def reload() -> None:
         for _ in range(20):
             await load(store)

@@ -1,4 +1,7 @@
-"""/metrics (C63): its gauges are what `info` tells, taken at the scrape and not more often than once in five seconds. HTTP only."""
+"""/metrics (C63): its gauges are what `info` tells, taken at the scrape and not more often than once in five seconds.
+
+HTTP only.
+"""
 
 import asyncio
 import re

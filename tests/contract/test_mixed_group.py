@@ -139,7 +139,7 @@ async def test_every_message_goes_to_one_worker_at_a_time_and_none_is_lost(
 
 
 async def soon(told: Callable[[], Awaitable[object]], expected: object, within_s: float) -> None:
-    """What is told becomes as expected within a time, and a tenth of a second for the asking."""
+    """The counts become as expected within a time, plus a tenth of a second for the call."""
     deadline = time.monotonic() + within_s + 0.1
     while (found := await told()) != expected:
         assert time.monotonic() < deadline, f"{found} is not {expected}"

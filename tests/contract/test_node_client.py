@@ -33,7 +33,7 @@ def counts(url: str) -> list[int]:
 
 
 class HttpWorker(threading.Thread):
-    """Fetches and acks by HTTP until it is told to end; `done` are the ids with their events."""
+    """Fetches and acks by HTTP until it is ended; `done`: the ids with their events."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ def test_a_node_client_and_http_workers_share_a_consumer(client: Path, backend: 
                 httpx.post(server.url + "/v1/streams/shared/messages", json={"messages": mine[n : n + 10]}).raise_for_status()
             out, err = node.communicate(timeout=60)
         deadline = time.monotonic() + 10
-        while any(counts(server.url)) and time.monotonic() < deadline:  # what was published last may have come behind node's end
+        while any(counts(server.url)) and time.monotonic() < deadline:  # the last messages may have arrived after node ended
             time.sleep(0.02)
         for worker in workers:
             worker.ending.set()

@@ -1,4 +1,4 @@
-"""The counts of many consumers at once (C63) are those that each of them tells (C28, C56), in whatever state."""
+"""The counts of many consumers at once (C63) equal those of each consumer (C28, C56), in every state."""
 
 import random
 from collections.abc import AsyncIterator
@@ -48,8 +48,8 @@ async def same_as_info(broker: Broker, names: list[str]) -> None:
     for name in names:
         consumer, row = await broker.consumers.get(name), rows[name]
         info = consumer.info
-        told = (consumer.stream_id, info.num_pending, info.num_ack_pending, info.num_retrying, info.num_dead)
-        assert (row.stream, row.pending, row.ack_pending, row.retrying, row.dead) == told, name
+        reported = (consumer.stream_id, info.num_pending, info.num_ack_pending, info.num_retrying, info.num_dead)
+        assert (row.stream, row.pending, row.ack_pending, row.retrying, row.dead) == reported, name
         assert (row.oldest_pending_s == 0) or info.oldest_pending_at, name
         if info.oldest_pending_at:
             now = (await broker._engine.run("stream_counts", consumer.stream_id, ""))[5]
@@ -127,7 +127,7 @@ async def test_c63_a_plain_reader_moves_the_oldest_that_waits(broker: Broker, st
 
 
 async def test_c63_the_oldest_of_a_consumer_that_knows_its_place_by_number(broker: Broker, store: Store, clock: Clock) -> None:
-    """After the read that follows, a consumer's place is a number, from which the message's time is found without asking for the groups."""
+    """After a fast read the consumer's place is a number, which yields a message's time without reading the groups."""
     await broker.consumers.create(ConsumerSpec(name="c", stream_id="events"))
     chance = random.Random(1)
     for _ in range(60):

@@ -78,7 +78,8 @@ async def test_c3_what_is_wrong_with_messagepack_is_said_in_words_about_the_body
 
 @pytest.mark.parametrize("depth", [*([990] if sys.version_info < (3, 12) else []), 5000])
 async def test_c3_packed_values_that_are_nested_too_deeply_are_called_so(http: httpx.AsyncClient, depth: int) -> None:
-    # Where a parser that calls itself gives up is Python's to say, 1,000 in 3.11 and 1,500 in 3.12; MessagePack's gives up at 1,024.
+    # Where a parser that calls itself gives up is Python's to say, 1,000 in 3.11 and 1,500 in 3.12; MessagePack's gives
+    # up at 1,024.
     body = msgpack.packb({"messages": [event("here")]}).replace(msgpack.packb("here"), b"\x91" * depth + b"\xc0")
     reply = await http.post("/v1/streams/events/messages", content=body, headers={"Content-Type": PACKED})
     assert (reply.status_code, reply.json()["summary"]) == (400, "The body is nested too deeply.")

@@ -60,7 +60,7 @@ async def test_c22_each_redelivery_counts_one_more_and_has_a_new_token(api: Api,
     assert len(set(seen)) == 5
 
 
-async def test_c22_the_ack_wait_begins_anew_with_each_delivery(api: Api, clock: Clock) -> None:
+async def test_c22_the_ack_wait_restarts_with_each_delivery(api: Api, clock: Clock) -> None:
     await consumer(api, ack_wait_ms=10_000)
     await publish(api, "events", 1)
     await api.next("c")
@@ -100,7 +100,7 @@ async def test_c22_a_large_number_of_deliveries_expires_whole(api: Api, clock: C
     assert await counts(api, "c") == (0, 3000, 0, 3000)
 
 
-async def test_c22_an_expired_delivery_behind_many_fresh_ones_is_found(api: Api, clock: Clock) -> None:
+async def test_c22_an_expired_delivery_after_many_fresh_ones_is_found(api: Api, clock: Clock) -> None:
     await consumer(api, max_ack_pending=10_000, ack_wait_ms=10_000)
     await publish_each(api, list(range(1000)))
     await publish_each(api, list(range(1000, 1500)))

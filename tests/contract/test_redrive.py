@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 api = by_http
 
 
-async def test_c37_redrive_by_ids_for_this_consumer_alone_with_the_count_anew(api: HttpApi) -> None:
+async def test_c37_redrive_by_ids_for_this_consumer_alone_with_a_new_count(api: HttpApi) -> None:
     await consumer(api, max_deliver=1)
     ids = await kill(api, 1, 2, 3)
     await api.create_consumer(name="other", stream_id="events", deliver_policy="new")

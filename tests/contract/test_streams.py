@@ -200,7 +200,7 @@ async def test_c11_without_consumers_it_is_deleted_at_once(api: Api) -> None:
         await api.delete_stream("events")
 
 
-async def test_c11_deleting_leaves_nothing_behind(api: Api, store: Store) -> None:
+async def test_c11_deleting_leaves_no_key(api: Api, store: Store) -> None:
     await api.create_stream(name="s", kind="events", max_messages=100)
     await api.create_consumer(name="c", stream_id="s", filters={"provider": "crm"}, max_deliver=2)
     await api.publish("s", [event(i, id=str(i)) for i in range(4)])

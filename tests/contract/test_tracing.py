@@ -137,9 +137,9 @@ async def test_nacks_and_a_fetch_that_settles_say_how_many(traced: Traced) -> No
     first, second, third = [row["ack_token"] for row in (await traced.call(NEXT, {"batch_size": 3}))["data"]]
     _ = traced.spans
     _, nack = await traced.span(NACK, {"ack_tokens": [first, "1-0.1.9f1c0a7be2d34856"]})
-    name, kind, told = shape(nack)
-    assert (name, kind, told["operation.type"]) == ("nack c", SpanKind.CLIENT, "settle")
-    assert {k: v for k, v in told.items() if "count" in k or "id" in k} == {
+    name, kind, reported = shape(nack)
+    assert (name, kind, reported["operation.type"]) == ("nack c", SpanKind.CLIENT, "settle")
+    assert {k: v for k, v in reported.items() if "count" in k or "id" in k} == {
         "batch.message_count": 2, "stream_broker.nacked_count": 1, "stream_broker.stale_count": 1,
     }  # fmt: skip
     _, receive = await traced.span(NEXT, {"ack": [second, first], "nack": [{"ack_token": third, "delay_ms": 60_000}]})
@@ -179,17 +179,17 @@ async def test_a_refusal_is_an_error_of_its_span(
 ) -> None:  # fmt: skip
     assert (await traced.http.post(path, json=fields)).status_code == status
     [span] = traced.spans
-    told = dict(span.attributes or {})
-    assert (span.name, told["http.response.status_code"], told["error.type"]) == (name, status, error)
-    assert (span.status.status_code, "messaging.batch.message_count" in told) == (StatusCode.ERROR, False)
+    reported = dict(span.attributes or {})
+    assert (span.name, reported["http.response.status_code"], reported["error.type"]) == (name, status, error)
+    assert (span.status.status_code, "messaging.batch.message_count" in reported) == (StatusCode.ERROR, False)
 
 
 async def test_lines_that_stop_at_a_bad_one_say_how_many_are_stored(traced: Traced) -> None:
     reply = await traced.http.post(PUBLISH, content=msgspec.json.encode(event(1)) + b"\nbad\n", headers=LINES)
     [span] = traced.spans
-    told = dict(span.attributes or {})
+    reported = dict(span.attributes or {})
     assert reply.status_code == 422
-    assert (told["error.type"], told["messaging.batch.message_count"]) == ("VALIDATION_FAILED", 1)
+    assert (reported["error.type"], reported["messaging.batch.message_count"]) == ("VALIDATION_FAILED", 1)
 
 
 async def test_a_client_that_goes_away_is_an_error_too(traced: Traced) -> None:
@@ -260,6 +260,6 @@ async def test_attributes_are_those_of_the_conventions_or_of_the_systems_own(tra
     spans = traced.spans
     assert len(spans) == 4
     for span in spans:
-        told = dict(span.attributes or {})
-        assert {name for name in told if not name.startswith("messaging.stream_broker.")} <= conventions
-        assert told["messaging.operation.type"] in types
+        reported = dict(span.attributes or {})
+        assert {name for name in reported if not name.startswith("messaging.stream_broker.")} <= conventions
+        assert reported["messaging.operation.type"] in types

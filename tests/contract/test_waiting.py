@@ -1,4 +1,4 @@
-"""Waiting calls of one server: who is served, how many share a script, and what waiting leaves behind (C20, C21, C39, C45)."""
+"""Waiting calls of one server: their order, shared scripts, and no leftovers (C20, C21, C39, C45)."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What the tests of tracing share: a server that traces, trace contexts of callers, and the parts of a span that a test compares."""
+"""Shared by the tests of tracing: a server that traces, callers' trace contexts, and the compared parts of a span."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

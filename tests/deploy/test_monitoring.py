@@ -1,4 +1,4 @@
-"""What deploy/ has for monitoring: rules that promtool knows, queries that a real Prometheus answers from a running server, and a guide."""
+"""The monitoring files of deploy/: valid rules, queries that a real Prometheus answers from a server, and a guide."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""README, the tutorial and the guides, executed: each command works on a real server, and prints what the page shows."""
+"""README, tutorial and guides, executed: each command works on a real server and prints what the page shows."""
 
 import re
 import shutil

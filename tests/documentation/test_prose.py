@@ -1,4 +1,7 @@
-"""The documentation as plain Markdown: links lead somewhere, named files exist. Pages and Lua: lines are short, words are plain."""
+"""The documentation as plain Markdown: links lead somewhere, named files exist.
+
+Pages and Lua: lines are short, words are plain.
+"""
 
 import re
 from pathlib import Path
@@ -12,12 +15,15 @@ MARKDOWN = [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT /
 PAGES = sorted(page for page in MARKDOWN if not {"node_modules", "site-packages"} & set(page.parts))
 TEXTS = [page for page in PAGES if not page.is_symlink()]
 LUA = sorted((ROOT / "lua").rglob("*.lua"))
-# A row of these tables cannot be shorter: test_error_words reads the commands of an error from one cell, and a checksum has 64 digits.
+# This file spells the words out.
+PYTHON = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py") if path != Path(__file__).resolve())
+# A row of these tables cannot be shorter: test_error_words reads the commands of an error from one cell, and a checksum
+# has 64 digits.
 WIDE_TABLES = ("lua/README.md", "http_api/console/static/vendor/README.md", "tests/console/vendor/README.md")
 # Words that the project once used for many things. "behind" remains for servers and their load balancer,
 # and for consumers with a backlog.
 VAGUE = re.compile(r"anew|parted|behind|whatever |in place of|told ")
-BEHIND = re.compile(r"behind\s+(?:a load balancer|any balancer|haproxy)|[Hh]ow far behind|is behind")
+BEHIND = re.compile(r"behind[\s_]+(?:a load balancer|a_balancer|any balancer|haproxy)|[Hh]ow far behind|is behind")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"`((?:broker|http_api|lua|tests|docs|benchmarks|examples|\.ci)/[\w./-]+|[A-Z]{4,}\.md|\w+\.(?:toml|yaml|txt))`")
@@ -74,6 +80,12 @@ def test_words_are_plain(page: Path) -> None:
 def test_lines_of_lua_are_short_and_its_words_plain(path: Path) -> None:
     assert [line for line in text_of(path).splitlines() if len(line) > 120] == []
     assert VAGUE.findall(text_of(path)) == []
+
+
+# ruff checks the length of Python's lines (W505).
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
+def test_words_of_python_are_plain(path: Path) -> None:
+    assert VAGUE.findall(BEHIND.sub("", text_of(path))) == []
 
 
 def test_code_is_not_prose() -> None:

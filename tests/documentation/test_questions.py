@@ -1,4 +1,4 @@
-"""The questions of the troubleshooting guide: each is answered by one command, with its output. test_pages runs them."""
+"""The troubleshooting guide answers each question with one command and its output. test_pages runs them."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The reference names what exists: every rule that the source cites, every setting, command, error, decision and file."""
+"""The reference is complete: every rule that the source cites, every setting, command, error, decision and file."""
 
 import re
 from pathlib import Path

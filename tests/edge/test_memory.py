@@ -1,4 +1,4 @@
-"""C52: no client makes a server grow by 100 MB, whatever it sends, and whatever it does not read."""
+"""C52: no client can make a server grow by 100 MB, by what it sends or by what it does not read."""
 
 import asyncio
 import json
@@ -52,7 +52,7 @@ def held(server: ServeProcess, row: str) -> int:
     return int(text.split(f"{row}:")[1].split()[0]) * KIB
 
 
-def count_anew(server: ServeProcess) -> None:
+def reset_peak(server: ServeProcess) -> None:
     """The most that it holds counts from now on."""
     Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")
 
@@ -130,7 +130,7 @@ ATTACKS: dict[str, Attack] = {
     "pipelines after a chunked body": lambda s: pour(
         s, 300, CHUNKS + b"2\r\n{}\r\n0\r\n\r\n" + get("/v1/x") * 10_000
     ),
-    "pipelines behind a waiting call": lambda s: pour(s, 300, get(WAIT) + get("/v1/x") * 10_000),
+    "pipelines after a waiting call": lambda s: pour(s, 300, get(WAIT) + get("/v1/x") * 10_000),
     "slow readers": lambda s: pour(s, 40, get(PUBLISH)),
     "slow readers of peek": lambda s: pour(s, 40, get("/v1/http-consumers/e/peek?limit=1000")),
     "slow readers of the description": lambda s: pour(s, 300, get("/openapi.json") * 40),
@@ -152,7 +152,7 @@ ATTACKS: dict[str, Attack] = {
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
 async def test_c52_no_client_makes_the_server_grow_by_100_mb(server: ServeProcess, at_rest: int, attack: Attack) -> None:
     before = held(server, "VmRSS")
-    count_anew(server)
+    reset_peak(server)
     await attack(server)
     assert held(server, "VmHWM") - before < BOUND
     assert held(server, "VmHWM") - at_rest < 2 * BOUND  # nothing is kept from one to the next

@@ -47,7 +47,7 @@ async def test_c52_requests_cut_anywhere_are_the_same(server: Edge) -> None:
             assert [(await wire.answer()).json["info"] for _ in range(40)] == [{"created": 1}] * 40
 
 
-async def test_c52_calls_that_wait_behind_each_other_take_nothing_when_their_client_goes(server: Edge) -> None:
+async def test_c52_pipelined_waiting_calls_take_nothing_when_their_client_goes(server: Edge) -> None:
     await server.call("POST", "/http-consumers", {"name": "c", "stream_id": "events"})
     async with server.wire() as wire:
         wire.ask("GET", "/http-consumers/c/next?wait_for=20s")
@@ -74,7 +74,7 @@ async def test_c52_nothing_is_done_for_a_client_that_has_gone(server: Edge) -> N
     assert (await server.call("GET", "/streams/records")).status == 200
 
 
-async def test_c52_a_call_that_waits_ends_when_so_much_comes_behind_it_that_its_clients_leaving_would_not_be_seen(
+async def test_c52_a_waiting_call_ends_when_its_client_sends_so_much_that_its_leaving_would_go_unnoticed(
     broker: Broker,
 ) -> None:
     async with edge(broker, Limits(ahead_bytes=4096)) as server:

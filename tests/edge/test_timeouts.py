@@ -1,4 +1,4 @@
-"""C52: who is too slow is told so, or cut where it does not read. The times are the tests' own."""
+"""C52: a client that is too slow gets an error, or is cut if it does not read. The tests set short times."""
 
 import asyncio
 import json

@@ -94,7 +94,7 @@ def delivered(broker: Broker, count: int, deliver_count: int = 2, name: str = "c
 
 
 async def set_clock(broker: Broker, clock: SteppingClock, step: int) -> None:
-    """Set the clock forward or back, and wait until the server shows it: Valkey looks at the time of day now and then."""
+    """Set the clock forward or back, and wait until the server shows it: Valkey reads the time of day only at times."""
     before = int((await broker.store.call("TIME"))[0])
     clock.step(step)
 

@@ -1,4 +1,4 @@
-"""What `broker serve` writes to standard error (C64): its start and stop, Redis lost and back, the first token, at debug each request."""
+"""Log lines of `broker serve` (C64): start and stop, outages of Redis, the first token and, at debug, each request."""
 
 import json
 import os

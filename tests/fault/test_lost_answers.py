@@ -1,4 +1,4 @@
-"""An answer that is lost on its way from Redis is not taken for an empty one, nor for a refusal: nothing dies unseen (C3, C21, C47)."""
+"""A lost reply of Redis does not become an empty answer or a refusal: no message dies unseen (C3, C21, C47)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -165,7 +165,7 @@ async def test_a_server_is_ready_at_the_memory_limit_and_says_that_it_takes_no_m
             ready = await Client(second)("GET", "/health/ready")
             assert (ready["status"], ready["publishing"], "memory limit" in ready["reason"]) == ("ok", False, True)
             assert "broker_publishing 0.0" in await Client(second)("GET", "/metrics")
-            # What refuses workers too is told although the limit refuses the probe first.
+            # A refusal that concerns workers too is reported, although the limit refuses the probe first.
             await store.call("CONFIG", "SET", "min-replicas-to-write", 1)
             assert (await Client(second)("GET", "/health/ready", status=503))["status"] == "unavailable"
         await store.close()

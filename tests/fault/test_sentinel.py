@@ -91,7 +91,7 @@ async def test_all_that_waits_for_a_primary_that_hangs_goes_on_with_its_successo
 
 @pytest.mark.parametrize("backend", BACKENDS[:1])
 async def test_an_old_primary_that_comes_back_is_not_written_to(backend: str) -> None:
-    """The sentinels make it a replica some ten seconds later; until then it takes whatever it is sent, to drop it."""
+    """The sentinels make it a replica some ten seconds later. Until then it accepts writes and loses them."""
     with guarded(binary_of(backend), replicas=2) as service:
         store = Store.from_url(service.url)
         await store.call("RPUSH", "list", "before")

@@ -57,7 +57,7 @@ async def test_c3_redis_down_is_503_with_retry_after_and_heals_by_itself(backend
                 second.stop()
 
 
-async def test_c3_a_connection_lost_behind_the_command_is_504_and_it_may_have_happened(backend: str) -> None:
+async def test_c3_a_connection_lost_after_the_command_is_504_and_it_may_have_happened(backend: str) -> None:
     with running(backend) as server:
         async with proxy(server.socket) as (between, url), serving(url) as client:
             await client.post(PUBLISH, json=EVENT)

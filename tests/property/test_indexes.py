@@ -1,7 +1,7 @@
-"""Indexes after random publishes, upserts, limits, times to live, filters that come and go, and steps of upkeep cut short.
+"""Indexes after random publishes, upserts, limits, times to live, changes of filters, and interrupted upkeep.
 
-Once a filter's consumer is up to date its index holds exactly the ids of what the stream holds, matches, and may still be
-delivered; and at no time does it count anything else.
+Once a filter's consumer is up to date, its index holds exactly the ids of the stream's matching messages that may still
+be delivered. At no time does it count anything else.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Publishers and workers at a load balancer, while one server after the other is killed: what they saw, and what the broker says."""
+"""Publishers and workers behind a load balancer while servers are killed: what they saw, and the broker's counts."""
 
 import asyncio
 import tempfile
@@ -133,7 +133,10 @@ async def run(url: str, total: int, workers: int, seconds: float, disturb: Distu
 
 
 async def _publish(urls: Callable[[], str], stream: str, account: Account, starts: range, seconds: float) -> None:
-    """Publish chunks at an even pace. An answer that is lost is asked for again with the same ids, so nothing is doubled."""
+    """Publish chunks at an even pace.
+
+    An answer that is lost is asked for again with the same ids, so nothing is doubled.
+    """
     began = time.monotonic()
     async with httpx.AsyncClient(timeout=30) as client:
         for i, start in enumerate(starts):

@@ -1,8 +1,8 @@
-"""Time that tests move: the scripts run behind a `redis.call` that adds an offset to Redis' clock.
+"""Movable clock for tests: wraps the scripts' `redis.call` to add an offset to Redis' clock.
 
 TIME is later by the offset, and the idle times that XPENDING tells have grown by what the clock was moved since the
-delivery. It may go back: Redis tells idle times of 0 then, never less. Where a test asks for it, the ids that Redis makes follow
-this clock too. Nothing sleeps, and the scripts themselves are the ones that users run.
+delivery. It may go back: Redis tells idle times of 0 then, never less. Where a test asks for it, the ids that Redis
+makes follow this clock too. Nothing sleeps, and the scripts themselves are the ones that users run.
 """
 
 import hashlib
@@ -61,7 +61,7 @@ local function shifted(command, ...)
       return {}
     end
   elseif command == 'XGROUP' and string.find(a[2], ':gate:', 1, true) then
-    -- The read that follows is not seen here: what lies ahead is noted now, and anew where a later read gives it.
+    -- The following read is not seen here: note now what it will deliver, and again if a later read delivers it.
     local log = string.gsub(a[2], ':gate:.*$', ':log')
     for _, group in ipairs(real().call('XINFO', 'GROUPS', log)) do
       local found = {}
@@ -95,7 +95,7 @@ def _shifted_prelude(clustered: bool, move_ids: bool = False) -> str:
 
 @lru_cache(maxsize=16)
 def shifted_scripts(clustered: bool = False, max_answer_bytes: int = MAX_ANSWER_BYTES, move_ids: bool = False, work: int = 300) -> Scripts:
-    """The scripts behind the movable clock. They do so much work of upkeep at a time."""
+    """The scripts with the movable clock and this much upkeep per step."""
     scripts = Scripts(_shifted_prelude(clustered, move_ids), max_answer_bytes)
     return scripts if work == 300 else _working(scripts, work)
 
@@ -109,7 +109,7 @@ def _working(scripts: Scripts, work: int) -> Scripts:
 
 
 def shifted_library(clustered: bool = False) -> str:
-    """The library of functions behind the movable clock."""
+    """The library of functions with the movable clock."""
     return library(_shifted_prelude(clustered))
 
 

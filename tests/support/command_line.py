@@ -35,7 +35,7 @@ class Cli:
         self.environ = {k: v for k, v in os.environ.items() if not k.startswith("BROKER_")} | {"BROKER_URL": url}
 
     def run(self, *args: str, stdin: bytes = b"", **environ: str) -> subprocess.CompletedProcess[bytes]:
-        """Run a command to its end; whatever it does, it shows no traceback."""
+        """Run a command to its end. It must never show a traceback."""
         done = forks.run(args, stdin, self.environ | environ, timeout=120)
         assert b"Traceback" not in done.stderr, done.stderr.decode()
         return done

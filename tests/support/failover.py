@@ -1,4 +1,4 @@
-"""Publishers and workers of a broker while its Redis fails: what was confirmed, delivered, delivered again, and lost."""
+"""Publishers and workers while Redis fails: counts confirmed, delivered, redelivered and lost messages."""
 
 import asyncio
 import itertools

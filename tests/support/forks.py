@@ -1,7 +1,8 @@
 """The command `broker` as a fork of a process that has imported it: a start costs 20 ms of CPU, not 500.
 
-It is a process as any other, with an exit status, standard streams, environment and working directory of its own, and it
-ends as Python ends. Where the start itself is what a test is about, or a variable of Python's is set, run it by its name.
+It is a process as any other, with an exit status, standard streams, environment and working directory of its own, and
+it ends as Python ends. Where the start itself is what a test is about, or a variable of Python's is set, run it by its
+name.
 """
 
 import atexit

@@ -1,4 +1,4 @@
-"""Running state machines: the same histories each time, or others and more of them where the environment asks for a number."""
+"""Runs state machines: the same histories each time, or as many new ones as the environment asks for."""
 
 import logging
 import os

@@ -10,7 +10,7 @@ INSTALL = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--
 
 
 def with_packages(source: Path, place: Path) -> Path:
-    """Copy the files of a folder to a place, and install what its package.json names; the test is skipped where that cannot be."""
+    """Copy a folder's files and install the packages of its package.json. Skips the test if that is not possible."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("node and npm are not installed")
     for path in source.iterdir():

@@ -38,7 +38,7 @@ def lines(first_word: str) -> list[Line]:
 
 
 def taking() -> tuple[str, Line, dict[str, int]]:
-    """The shell's line that takes a delivery; the call in it; and which of the reply's strings, from 0, is which variable."""
+    """The shell line that takes a delivery, its call, and the position of each variable in the reply, from 0."""
     ((text, call, assignments),) = _TAKE.findall(PAGE)
     places = {name: int(place) - 1 for name, place in re.findall(r"(\w+)=\$\{?(\d+)\}?", assignments)}
     return text, Line(call, None), places
@@ -72,7 +72,7 @@ def is_as_told(reply: Any, page: Any) -> bool:
         return isinstance(reply, int) and (reply == page or (page >= 1000 and reply >= 1000))
     pattern = re.escape(page).replace("…", ".*")
     pattern = pattern.replace("9f1c0a7be2d34856", "[0-9a-f]{16}")  # the epoch
-    pattern = re.sub(r"(\d{13})\\-\d+", r"\1-\\d+", pattern)  # ids of one ms count on behind it
+    pattern = re.sub(r"(\d{13})\\-\d+", r"\1-\\d+", pattern)  # ids of the same ms count up
     pattern = re.sub(r"\d{13,16}", lambda m: rf"\d{{{len(m[0])}}}", pattern)
     pattern = re.sub(r"^\d+(?=\\ [a-z]+)", r"\\d+", pattern)
     return isinstance(reply, bytes) and re.fullmatch(pattern, reply.decode()) is not None

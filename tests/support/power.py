@@ -148,7 +148,7 @@ async def load_and_fail(found: Machine, name: str, seconds: float, seen: Seen) -
 
 
 def held(url: str, stream: str, after: str = "") -> tuple[set[str], str]:
-    """What a stream holds behind a message, by its `data`, and the last one's id."""
+    """The `data` of a stream's messages after a message, and the last one's id."""
     found: set[str] = set()
     with httpx.Client(base_url=url, timeout=30) as client:
         while True:

@@ -48,7 +48,7 @@ class ServeProcess:
         return self
 
     def restart(self) -> None:
-        """Start anew what was ended, with the same options; returns when it is ready."""
+        """Start the ended server again with the same options. Returns when it is ready."""
         self.process = self._spawn()
         self.greeting, self.url = self._greeted()
         self.wait_ready()
@@ -89,7 +89,7 @@ def await_ready(url: str, timeout: float = 30) -> None:
 
 
 def free_port() -> int:
-    """A port of loopback that a server can be started on again and again: no outgoing connection gets one below 32768."""
+    """A loopback port for repeated starts: no outgoing connection gets one below 32768."""
     while True:
         port = random.randrange(20_000, 32_000)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -98,7 +98,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def serving(*options: str, environ: dict[str, str] | None = None) -> Iterator[ServeProcess]:
-    """A server that is ready, ended behind."""
+    """A server that is ready, and is ended after the block."""
     server = ServeProcess(*options, environ=environ).wait_ready()
     try:
         yield server

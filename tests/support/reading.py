@@ -12,7 +12,7 @@ async def publish(broker: Broker, count: int, stream: str = "events") -> None:
 
 
 async def begin(broker: Broker, count: int = 10, stream: str = "events", **fields: Any) -> None:
-    """A consumer that has looked for plain clients just now and begun its sweep, so that its next messages can be read."""
+    """A consumer that has just checked for plain clients and begun its sweep, so that a fast read can serve it."""
     await broker.consumers.create(ConsumerSpec(name="c", stream_id=stream, **fields))
     await broker.deliveries._engine.on_consumer("next", "c", 0, 1, 0)
     await publish(broker, count, stream)

@@ -1,4 +1,4 @@
-"""Redis servers on ports of this machine, which tests and measurements kill, start again, and make replicas of each other."""
+"""Redis servers on local ports, which tests and benchmarks kill, restart and replicate."""
 
 import contextlib
 import signal
@@ -59,7 +59,7 @@ class RedisProcess:
         return self.client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def start(self, *options: str) -> None:
-        """Run it, anew after a kill."""
+        """Start the server, also after a kill."""
         self.process = subprocess.Popen([*self._command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(lambda: bool(self.client.ping()), f"the server on {self.port} answers")
 

@@ -11,7 +11,8 @@ from typing import Literal
 from tests.support.redis_processes import RedisProcess, data_server, free_ports, until
 
 SERVICE = "broker"
-# What happens to the primary: it is killed; it is stopped with its connections open; or only its replicas and the sentinels lose it.
+# What happens to the primary: it is killed; it is stopped with its connections open; or only its replicas and the
+# sentinels lose it.
 Fault = Literal["killed", "hung", "cut off"]
 _SENTINEL = """
 port {port}
@@ -59,7 +60,8 @@ class Guarded:
     def primary(self) -> RedisProcess | None:
         """The server that all sentinels name, None where they do not agree.
 
-        In the middle of a failover they name the new one to some commands and the old one to others; a client may ask either.
+        In the middle of a failover they name the new one to some commands and the old one to others; a client may ask
+        either.
         """
         ports = {int(sentinel.run("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1]) for sentinel in self.sentinels}
         ports |= {int(sentinel.client.sentinel_master(SERVICE)["port"]) for sentinel in self.sentinels}  # type: ignore[index]

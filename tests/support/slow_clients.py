@@ -9,7 +9,7 @@ from typing import Any
 
 
 async def _slow_sender(url: str, path: str, done: asyncio.Event) -> bytes:
-    """Send a body byte by byte until told to go on; gives the answer."""
+    """Send a body byte by byte until the event is set. Returns the answer."""
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     body = json.dumps({"messages": [{"collection_id": "a:b", "data": "x" * 1000}]}).encode()
@@ -26,7 +26,7 @@ async def _slow_sender(url: str, path: str, done: asyncio.Event) -> bytes:
 
 
 async def _slow_reader(url: str, path: str, done: asyncio.Event) -> Any:
-    """Read a long answer only when told to go on; gives it."""
+    """Read a long answer only after the event is set. Returns it."""
     host, _, port = url.removeprefix("http://").partition(":")
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -1,4 +1,4 @@
-"""A server whose clock really steps: a library in front of the C library adds an offset to the time of day, and to nothing else."""
+"""A server whose clock really steps: a preloaded library adds an offset to the time of day only."""
 
 import mmap
 import shutil

@@ -1,9 +1,9 @@
-"""Pages of the documentation as a reader follows them: commands in a shell, files as they are written, outputs as shown.
+"""Runs pages of the documentation as a reader would: commands in a shell, files as written, outputs as shown.
 
-A fenced block `sh` is typed into one shell, top to bottom. A comment that begins with `# → `, with the comment lines that follow
-it, is what everything since the output before has printed: white space does not count, `…` stands for anything, and a message
-id, a time or a UUID for any other. A block with a title is a file that the reader writes. A block after `<!-- not run: reason -->`
-is left out.
+A fenced block `sh` is typed into one shell, top to bottom. A comment that begins with `# → `, with the comment lines
+that follow it, is what everything since the output before has printed: white space does not count, `…` stands for
+anything, and a message id, a time or a UUID for any other. A block with a title is a file that the reader writes. A
+block after `<!-- not run: reason -->` is left out.
 """
 
 import os
@@ -34,7 +34,10 @@ _PATTERNS = (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is typed up to an output, and that output; None where a block ends without one. `line` is where it begins."""
+    """What is typed up to an output, and that output; None where a block ends without one.
+
+    `line` is where it begins.
+    """
 
     line: int
     typed: str
@@ -82,9 +85,9 @@ def _steps_of(text: str, line: int) -> Iterator[Step]:
 
 
 def walk(page: str, directory: Path, url: str, timeout: float = 90, scene: str = "") -> list[Done]:
-    """Do all that a page says in an empty directory, against the server at `url`, which keeps its data in the directory.
+    """Follow a page in an empty directory, with the server at `url`, whose data are in the directory.
 
-    `scene` is typed before: what must have happened for the page to have something to show.
+    `scene` is typed first: it sets up what the page shows.
     """
     (directory / ".venv").symlink_to(sys.prefix)
     todo, other = [*([Step(0, scene, None)] if scene else []), *steps(page)], str(free_port())

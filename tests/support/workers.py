@@ -87,7 +87,7 @@ async def publish(client: httpx.AsyncClient, total: int) -> None:
 
 
 async def worker(urls: Callable[[], str], consumer: str, log: Log, patience: float, seed: int) -> None:
-    """Work until all is acked. Calls that fail are made again, on whatever server there is then."""
+    """Work until everything is acked. Failed calls are repeated, on the next server."""
     random_ = random.Random(seed)
     path = f"/v1/http-consumers/{consumer}"
     give_up = time.time() + patience

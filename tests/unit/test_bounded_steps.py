@@ -1,6 +1,6 @@
-"""However many messages leave a stream or a consumer at once, a script does a bounded part of it, and what is seen between two is right.
+"""If many messages leave a stream or a consumer, each script handles a bounded part, and reads in between are right.
 
-Work is counted in rows, which do not depend on the machine: those that a script takes out of `retrying`, and out of the log.
+Work is counted in rows, which do not depend on the machine: those that a script removes from `retrying` and the log.
 """
 
 from itertools import pairwise

@@ -130,5 +130,5 @@ def test_the_balancer_knows_every_broker_and_outlasts_the_longest_wait(brokers: 
     assert not {"cookie", "stick", "stick-table", "retry-on"} & {word for line in words for word in line}
     for side in ("client", "server"):
         (timeout,) = (line[2] for line in words if line[:2] == ["timeout", side])
-        # What Redis may take behind the wait, 5 s, comes on top; and a server that stops still has its grace.
+        # Plus 5 s for Redis after the wait; and a server that stops still has its grace period.
         assert int(timeout.removesuffix("s")) > MAX_WAIT_MS / 1000 + 5 + GRACE_S

@@ -1,6 +1,6 @@
-"""Every command of `broker --help`, with proxies in the environment: good and wrong input, no server, a wrong token (C48).
+"""Every command of `broker --help`, with proxies in the environment: good and bad input, no server, wrong token (C48).
 
-In this process, for there are many; `serve` and `demo` are real processes in tests of their own.
+They run in this process, because there are many. `serve` and `demo` run as processes in their own tests.
 """
 
 import json

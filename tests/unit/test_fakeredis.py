@@ -1,17 +1,18 @@
 """The broker over fakeredis: what a user's own tests can rely on without a Redis, and what they cannot.
 
-A store over fakeredis is `Store(SingleServer(ConnectionPool(connection_class=Connection, server=FakeServer(...), protocol=2)))`, where
-`Connection` is fakeredis' own with the one thing that it lacks, below. Streams, publishing, consumers, next, ack, nack,
-pending, peek, dead letters and waiting work. The gaps of fakeredis 2.41, each with a test that fails while it is there:
+A store over fakeredis is `Store(SingleServer(ConnectionPool(connection_class=Connection, server=FakeServer(...),
+protocol=2)))`, where `Connection` is fakeredis' own with the one thing that it lacks, below. Streams, publishing,
+consumers, next, ack, nack, pending, peek, dead letters and waiting work. The gaps of fakeredis 2.41, each with a test
+that fails while it is there:
 
 - `FakeAsyncRedisConnection` has no transport, so it needs the subclass below.
-- XCLAIM takes the id behind LASTID for one more to claim: `next` of a filtered consumer gives its last message twice.
+- XCLAIM takes the id after LASTID for one more to claim: `next` of a filtered consumer gives its last message twice.
 - There is no MEMORY: the `bytes` of a stream are 0.
 - There is no INFO: what `broker.promises.examine` tells, and so `broker check`, is unknown.
 - `cjson.encode` refuses bytes that are not UTF-8: a plain XADD with such a field cannot be read.
 
-It also is slow: every XPENDING looks at all that is out, and time goes on while a script runs. Thousands of deliveries that
-expire at once may expire again before they are all delivered.
+It also is slow: every XPENDING looks at all that is out, and time goes on while a script runs. Thousands of deliveries
+that expire at once may expire again before they are all delivered.
 """
 
 import asyncio
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Transport:
-    """Stands for the transport that a fake connection does not have: the store writes to it and is told the replies."""
+    """Stands for the transport that a fake connection does not have: the store writes to it and gets the replies."""
 
     def __init__(self, connection: "Connection") -> None:
         self.connection = connection
@@ -278,8 +279,8 @@ async def test_the_fake_server_of_a_port(tcp: str) -> None:
         assert data((await broker.next("c")).deliveries) == [1]
 
 
-# The gaps are another project's: one that is mended is reported as XPASS and fails nothing. Then take it out of the list above, and the
-# mark off its test. What fails in another way than a gap does still fails.
+# The gaps are another project's: one that is mended is reported as XPASS and fails nothing. Then take it out of the
+# list above, and the mark off its test. What fails in another way than a gap does still fails.
 
 
 @pytest.mark.xfail(strict=False, raises=AttributeError, reason="a fake connection has no transport")

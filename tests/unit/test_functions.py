@@ -48,7 +48,7 @@ def test_no_two_files_define_the_same_name_nor_too_many() -> None:
 
 @pytest.mark.parametrize("text", [prelude(), *(read(f"shared/{part}") for part in SHARED)], ids=["prelude", *SHARED])
 def test_nothing_is_remembered_from_call_to_call(text: str) -> None:
-    """A script begins anew at each call, a library does not: what it has at its top are functions and constants."""
+    """A script starts fresh at each call, a library does not: its top level has only functions and constants."""
     for is_function, name in top_level(text):
         assert is_function or name == name.upper(), name
     assert not re.search(r"\b(KEYS|ARGV)\b", re.sub(r"--.*", "", text)), "functions have no such globals"

@@ -20,7 +20,7 @@ class Call:
 
 @dataclass
 class Store:
-    """Answers a round when it is told to, with the names of its calls in capitals."""
+    """Answers a round on demand, with the names of its calls in capitals."""
 
     rounds: list[list[str]] = field(default_factory=list)
     answers: list[asyncio.Future[None]] = field(default_factory=list)

@@ -10,7 +10,7 @@ from broker.commands.scripts import LUA, key_texts, read
 
 README = (LUA / "README.md").read_text(encoding="utf-8")
 ROOT = LUA.parent
-# What a key's text looks like where code puts it behind another one.
+# The text of a key where code appends it to another one.
 _IN_LUA = re.compile(r"\.\. *':[a-z-]{2,}:?'")
 _IN_PYTHON = re.compile(r"""["']broker:[a-z{]|\) \+ f?["']:|[})]:[a-z-]+["']""")
 _PYTHON = sorted(path for package in ("broker", "http_api") for path in (ROOT / package).rglob("*.py") if path.name != "keys.py")

@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# The rooms, each a folder or a single module. A room may import those in the lines above its own, and nothing beside or below
-# it. Within a room modules import each other, but never in a circle.
+# The rooms, each a folder or a single module. A room may import those in the lines above its own, and nothing beside or
+# below it. Within a room modules import each other, but never in a circle.
 ROOMS = [
     # The library.
     "broker.errors broker.keys",

@@ -1,4 +1,4 @@
-"""What a call of the API takes, the command for it takes too: every field of its body and every query parameter (C48)."""
+"""Each command has an option for every body field and query parameter of its API call (C48)."""
 
 from typing import Annotated, Any, Literal
 
@@ -31,7 +31,8 @@ COMMANDS: dict[str, str | None] = {
     "access": None, "live": None, "ready": None, "metrics": None, "openapi": None,
 }  # fmt: skip
 PAGES = {"after", "limit"}
-# What a command has no option for: aliases; fields that cannot be changed; the pages and the counts of lists, which are whole.
+# What a command has no option for: aliases; fields that cannot be changed; the pages and the counts of lists, which are
+# whole.
 LEFT_OUT = {
     "publish": {"messages"},  # the file
     "consumer create": {"ack_wait"},

@@ -31,7 +31,7 @@ def on_a_terminal(cli: Cli, *args: str, answer: str = "") -> tuple[int, list[str
 
 @pytest.fixture
 def worked(cli: Cli, stream: str) -> str:
-    """A stream with three events, of which its consumer has one out, one dead and one pending; it starts at the second."""
+    """A stream of three events and a consumer with one out, one dead and one pending; it starts at the second."""
     cli.ok("publish", stream, "-", stdin=b"\n".join(events([1, 2, 3])))
     path = f"{cli.url}/v1/http-consumers/{stream}"
     httpx.delete(path).raise_for_status()

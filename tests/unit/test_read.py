@@ -215,7 +215,7 @@ async def test_a_token_is_stale_once_a_plain_client_has_claimed_its_message(brok
     assert (settled.count, settled.stale, await out(store)) == (1, [taken.ack_token], 1)
 
 
-async def test_reset_and_deletion_leave_nothing_behind(broker: Broker, store: Store) -> None:
+async def test_reset_and_deletion_leave_no_rows(broker: Broker, store: Store) -> None:
     await begin(broker)
     old = (await broker.next("c", 4)).deliveries
     await broker.consumers.reset("c", "all")

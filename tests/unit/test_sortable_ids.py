@@ -59,8 +59,8 @@ async def test_a_zset_has_them_in_stream_order(store: Store) -> None:
     members = await each(store, "sortable", [text_of(id_) for id_ in found])
     await store.call("ZADD", "zset", *(part for member in reversed(members) for part in (0, member)))
     assert [member.decode() for member in await store.call("ZRANGE", "zset", 0, -1)] == members
-    behind = await store.call("ZRANGEBYLEX", "zset", f"({members[3]}", "+", "LIMIT", 0, 2)
-    assert [member.decode() for member in behind] == members[4:6]
+    after = await store.call("ZRANGEBYLEX", "zset", f"({members[3]}", "+", "LIMIT", 0, 2)
+    assert [member.decode() for member in after] == members[4:6]
 
 
 async def test_the_spelling_of_the_wire_contract(store: Store) -> None:

@@ -44,7 +44,10 @@ def sleeps(tree: ast.Module) -> Iterator[int]:
 
 
 def test_tests_wait_for_conditions_and_do_not_sleep() -> None:
-    """A sleep is too short on a busy machine and too long on any other. `until` waits, and tests/support/clock.py moves time."""
+    """A sleep is too short on a busy machine and too long on any other.
+
+    `until` waits, and tests/support/clock.py moves time.
+    """
     found = {file: lines for file, tree in TREES.items() if not file.startswith("support/") and (lines := list(sleeps(tree)))}
     assert {file: lines for file, lines in found.items() if not file.startswith(tuple(SLEEPERS))} == {}
     assert [sleeper for sleeper in SLEEPERS if not any(file.startswith(sleeper) for file in found)] == []

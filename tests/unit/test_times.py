@@ -106,6 +106,6 @@ def test_only_the_units_that_are_asked_for() -> None:
 
 @pytest.mark.parametrize("ms", [0, 1, LAST_MS, LAST_MS + 1, (1 << 64) - 1])
 def test_a_plain_entry_with_any_id_can_be_delivered(ms: int) -> None:
-    # XADD of a plain client may give an id of its own: one that cannot be shown would block every consumer behind it.
+    # A plain client's XADD may choose the id: one that cannot be shown would block every consumer.
     message = msgspec.json.decode(complete("events", [f"{ms}-0".encode()], [b"1 plain"], [b'["collection_id","a:b","data","1"]'])[0])
     assert message["data"] == 1

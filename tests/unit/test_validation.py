@@ -58,7 +58,7 @@ def test_paths(body: bytes, path: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("body", "path"), [(b"[]", "line[3]"), (b'{"color":1}', "line[3].color"), (b'{"rows":[{}]}', "line[3].rows[0].number")]
 )
-def test_paths_behind_a_prefix(body: bytes, path: str) -> None:
+def test_paths_after_a_prefix(body: bytes, path: str) -> None:
     assert errors(body, "line[3]").keys() == {path}
 
 

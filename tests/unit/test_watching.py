@@ -18,11 +18,11 @@ USERS = {"allowed": ["+@all"], "no unblock": ["+@all", "-client|unblock"], "no c
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "not yet known"])
-async def test_a_connection_lost_between_two_reads_asks_to_look_anew(store: Store, redis_server: Embedded, known: bool) -> None:
+async def test_a_connection_lost_between_two_reads_asks_to_look_again(store: Store, redis_server: Embedded, known: bool) -> None:
     await store.call("XADD", "grows", "*", "n", "1")
     watch = Watch(store, {"grows": "0-0"})
     try:
-        assert await watch.growth() is None  # what was before the connection is not told by it
+        assert await watch.growth() is None  # a new connection does not report earlier growth
         assert "grows" in (await watch.growth() or ())
         with redis.Redis.from_url(redis_server.url) as other:  # the event loop stands still: it cannot learn of the loss
             other.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")

@@ -131,8 +131,8 @@ async def campaign(
 ) -> Figures:
     """Rounds for so many seconds of load in all, each with faults. RuntimeError: the clock was set.
 
-    Redis' files lie in `directory`, by default in memory: behind a disk that does not keep up, an append-only file that is
-    synced every second loses what was answered just before a kill (docs/faults.md).
+    Redis' files lie in `directory`, by default in memory. On a slow disk, an append-only file that is synced every
+    second loses answered writes just before a kill (docs/faults.md).
     """
     figures, played = Figures(), 0.0
     async with stage(binary, seed, directory) as (scene, recorder):

@@ -18,9 +18,9 @@ def violations(courses: Courses) -> Iterator[Violation]:
         if counts is None:
             yield Violation("C47 drained", f"{rules.name} was not")
             continue
-        told = (counts.num_pending, counts.num_ack_pending, counts.num_redelivered, counts.num_dead)
-        if told != (0, 0, 0, len(letters)):
-            yield Violation("C28 counts in the end", f"{rules.name}: {told}, and {len(letters)} dead letters are listed")
+        reported = (counts.num_pending, counts.num_ack_pending, counts.num_redelivered, counts.num_dead)
+        if reported != (0, 0, 0, len(letters)):
+            yield Violation("C28 counts in the end", f"{rules.name}: {reported}, and {len(letters)} dead letters are listed")
 
 
 def _lost(courses: Courses, rules: Rules, dead: set[str]) -> Iterator[Violation]:

@@ -72,7 +72,7 @@ class Stage:
         return [
             self._kill_server, self._restart_server, self._halt_server,
             self._kill_redis, self._kill_redis, self._restart_redis, self._halt_redis, self._halt_redis,
-            self._cut_all, self._cut_all, self._cut_behind, self._cut_before, self._flush_scripts,
+            self._cut_all, self._cut_all, self._cut_after, self._cut_before, self._flush_scripts,
         ]  # fmt: skip
 
     def _note(self, kind: str, *lanes: str) -> None:
@@ -123,11 +123,11 @@ class Stage:
         await asyncio.to_thread(until, lambda: self.valkey.pid != pid, "Redis is started again")
 
     async def _cut_all(self) -> None:
-        """Every connection to Redis, in the middle of whatever it carries."""
+        """Every connection to Redis, in the middle of traffic."""
         self._note("all connections to Redis cut")
         await self._tell("CLIENT", "KILL", "TYPE", "normal")
 
-    async def _cut_behind(self) -> None:
+    async def _cut_after(self) -> None:
         await self._cut(deliver=True)
 
     async def _cut_before(self) -> None:

@@ -89,14 +89,14 @@ def _held(courses: Courses, stream: str, held: list[Held]) -> Iterator[Violation
 
 
 def _accepted(courses: Courses, stream: str, held: list[Held]) -> Iterator[Violation]:
-    """C47: an event that was accepted is there, under the id that the answer told."""
+    """C47: an event that was accepted is there, under the id that the answer reported."""
     by_n = {h.n: h for h in held}
     for n, p in courses.published.items():
         if p.stream != stream:
             continue
-        told = {row.message_id for _, row in p.tries if row is not None and row.message_id and row.status in STORED}
-        if p.sure and (n not in by_n or (told and by_n[n].message_id not in told)):
-            yield Violation("C47 accepted is kept", f"{stream}: {p.message.id} ({n}) told as {told}, held: {by_n.get(n)}")
+        reported = {row.message_id for _, row in p.tries if row is not None and row.message_id and row.status in STORED}
+        if p.sure and (n not in by_n or (reported and by_n[n].message_id not in reported)):
+            yield Violation("C47 accepted is kept", f"{stream}: {p.message.id} ({n}) reported as {reported}, held: {by_n.get(n)}")
 
 
 def _versions(courses: Courses, stream: str, held: list[Held]) -> Iterator[Violation]:

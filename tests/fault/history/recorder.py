@@ -42,8 +42,8 @@ class Recorder:
         """Publish in one call."""
         began = time.time()
         outcome, answer, error = await attempt(self.apis[lane].publish(stream, [published(m, kind) for m in messages]))
-        told = rows(answer) if answer else []
-        return self._note(Publish, lane, began, outcome, error, stream=stream, messages=[*messages], rows=told)
+        reported = rows(answer) if answer else []
+        return self._note(Publish, lane, began, outcome, error, stream=stream, messages=[*messages], rows=reported)
 
     async def add(self, stream: str, message: Message) -> Publish:
         """XADD."""

@@ -148,7 +148,7 @@ class Load:
             await self.recorder.settle(self.lane(), rules, "ack", tokens)
 
     async def _misuse(self, rules: Rules, deliveries: Sequence[Delivery]) -> None:
-        """Tokens that were used before, and those of another consumer: of messages that are out here too, if there are some."""
+        """Used tokens, and tokens of another consumer, preferably of messages that are out here too."""
         other = self.random.choice([c for c in self.consumers if c.stream == rules.stream and c is not rules])
         mine, foreign = [*self.old.get(rules.name, ())], [*self.old.get(other.name, ())]
         out = {d.token.rpartition(".")[0] for d in deliveries}
