@@ -1,4 +1,4 @@
-"""What is looked at in a random history, and must be as the model has it: counts, what is out, retried or dead, each message."""
+"""What a random history compares with the model: counts, what is out, retried or dead, and each message."""
 
 import msgspec
 from hypothesis import strategies as st

@@ -102,7 +102,7 @@ class Consumers(DeadLetters):
     @precondition(lambda self: self.consumers)
     @rule(data=st.data(), times=st.integers(1, 2), left=st.integers(1, 2))
     def fewer_deliveries(self, data: st.DataObject, times: int, left: int) -> None:
-        """What has expired unseen, or was seen to have, and has used up the fewer deliveries is dead at the next look."""
+        """What has expired and has used up the fewer deliveries is dead at the next look, seen before or not."""
         model = self.one(data)
         for _ in range(times):
             self.deliver(model, 3)

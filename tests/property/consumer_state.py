@@ -24,8 +24,9 @@ class Delivered:
 class Out:
     """A delivery that is out. `token` is None for a plain client's.
 
-    `began`: when its ack wait began, and the delay before a redelivery added. None: a first delivery, of which Redis alone knows how
-    long it is out. It forgets that in a step back: then it is out since the step was noticed, at `noticed`.
+    `began`: when its ack wait began, and the delay before a redelivery added. None: a first delivery, of which Redis
+    alone knows how long it is out. It forgets that in a step back: then it is out since the step was noticed, at
+    `noticed`.
     """
 
     token: str | None
@@ -120,7 +121,7 @@ class ConsumerState:
             self.busy[key], self.held[message_id] = message_id, key
 
     def start(self, policy: str, start_ms: int | None) -> None:
-        """Forget all, and begin by a deliver policy: all, new, last, or with what has come since `start_ms`, which may be to come."""
+        """Forget all, and begin by a deliver policy: all, new, last, or since `start_ms`, which may lie ahead."""
         for state in (self.out, self.retry, self.dead, self.busy, self.held, self.parked, self.put_aside, self.delivered):
             state.clear()
         self.policy, self.start_ms, self.steps, self.noticed_at = policy, start_ms or 0, self.stream.steps, 0

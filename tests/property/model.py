@@ -164,7 +164,7 @@ class ConsumerModel(ConsumerState):
 
 @dataclass
 class Redrive:
-    """A redrive by filter that is under way: which letters, those of them that it has not come by, and where it goes on."""
+    """A redrive by filter that is under way: its letters, those that it has not reached, and where it goes on."""
 
     model: ConsumerModel
     collection_id: str

@@ -1,4 +1,4 @@
-"""Rules of a random history by which messages are delivered and settled: of workers, and of plain clients that share their groups."""
+"""Rules of a random history: workers, and plain clients in their groups, take and settle messages."""
 
 from collections.abc import Sequence
 
@@ -74,7 +74,7 @@ class Settling(Checks):
     @precondition(lambda self: any(model.out for model in self.consumers.values()) and self.tokens)
     @rule(data=st.data(), how=st.sampled_from(["ack", "nack", "extend", "next ack", "next nack"]), own=st.booleans())
     def foreign_tokens(self, data: st.DataObject, how: str, own: bool) -> None:
-        """Tokens of other consumers and of other lives for the very messages that are out: all stale, and nothing changes (C24)."""
+        """Tokens of other consumers and other lives for messages that are out: all stale, and nothing changes (C24)."""
         model = self.one(data, *(name for name, model in self.consumers.items() if model.out))
         live = [out.token for out in model.out.values() if out.token]
         tails = dict.fromkeys(token.partition(".")[2] for _, token in self.tokens[-40:])
@@ -83,7 +83,8 @@ class Settling(Checks):
         strangers = [token for token in dict.fromkeys((*given, *made)) if token not in live]
         if not strangers:
             return
-        # How many there are goes by which messages of several streams were appended in one millisecond: not for Hypothesis to see.
+        # How many there are goes by which messages of several streams were appended in one millisecond: not for
+        # Hypothesis to see.
         places = data.draw(st.lists(st.integers(0, 99), min_size=1, max_size=8), label="places")
         tokens = [*dict.fromkeys(strangers[place % len(strangers)] for place in places), *live[: int(own)]]
         if how == "extend":

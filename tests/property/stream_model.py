@@ -1,7 +1,7 @@
 """A stream as a small Python model, and its time.
 
-Times are in ms. `wall` is Redis' clock, which the machine alone moves, forward and back. What waits for a time span goes by
-the time of its stream, which never goes back (StreamModel.open). Ids are Redis entry ids, compared as numbers.
+Times are in ms. `wall` is Redis' clock, which the machine alone moves, forward and back. What waits for a time span
+goes by the time of its stream, which never goes back (StreamModel.open). Ids are Redis entry ids, compared as numbers.
 """
 
 import math
@@ -76,7 +76,10 @@ class StreamModel:
             self.append(late.event)
 
     def look(self, wall: int) -> None:
-        """A call brings the stream up to date. Times to live are over: what was never delivered is not delivered any more."""
+        """A call brings the stream up to date.
+
+        Times to live are over: what was never delivered is not delivered any more.
+        """
         self.release(wall)
         for message in self.log.values():
             if message.lapses_at <= self.now and message.id not in self.lapsed:

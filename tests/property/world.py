@@ -1,4 +1,4 @@
-"""What a random history plays in: its streams and consumers, the calls of a broker whose clock is moved, and what time does.
+"""The world of a random history: streams, consumers, the calls of a broker with a movable clock, and time.
 
 The clock steps back as well as forward.
 """
@@ -16,8 +16,9 @@ from tests.property.model import ConsumerModel, Redrive
 from tests.property.stream_model import StreamModel
 from tests.support.clock import advance
 
-# Steps of time are so long that the test's own time does not count. All that waits waits for so many times 100 s; what is over
-# the hundreds in the steps keeps their sums off these, and makes up for what a step back costs: the clock is kept every 10 ms.
+# Steps of time are so long that the test's own time does not count. All that waits waits for so many times 100 s; what
+# is over the hundreds in the steps keeps their sums off these, and makes up for what a step back costs: the clock is
+# kept every 10 ms.
 ACK_WAIT = 1_000_000
 DEDUPE = 2_000_000
 STEPS = (1_100, 400_200, 1_100_200)
@@ -114,7 +115,7 @@ class World(RuleBasedStateMachine):
 
     @rule(ms=st.sampled_from(STEPS_BACK))
     def step_back(self, ms: int) -> None:
-        """Redis' clock is put back: nothing comes early, and what waits for a time span waits for one more at most (C22)."""
+        """Redis' clock steps back: nothing comes early, and what waits for a span waits for one more at most (C22)."""
         self.run(advance(self.store, -ms))
         self.now -= ms
         self.backs += 1
