@@ -33,7 +33,8 @@ def address_of(found: object) -> Address:
 
 def problem_of(refusal: BrokerError) -> bytes:
     """The problem response to an unreadable request, which has no usable request id or Accept header."""
-    body = msgspec.json.encode(Problem(refusal.code, refusal.summary))
+    body = msgspec.json.encode(Problem(refusal.code, refusal.summary)) + b"
+"
     lines = (
         b"content-type: application/json",
         b"content-length: %d" % len(body),

@@ -52,6 +52,7 @@ class Answer:
         problem = self.json
         assert {"code", "summary"} <= set(problem) <= {"code", "summary", "validation_errors"}
         assert self.headers["x-request-id"]
+        assert self.body.endswith(b"\n")
         return str(problem["code"])
 
 
