@@ -33,8 +33,7 @@ def address_of(found: object) -> Address:
 
 def problem_of(refusal: BrokerError) -> bytes:
     """The problem response to an unreadable request, which has no usable request id or Accept header."""
-    body = msgspec.json.encode(Problem(refusal.code, refusal.summary)) + b"
-"
+    body = msgspec.json.encode(Problem(refusal.code, refusal.summary)) + b"\n"
     lines = (
         b"content-type: application/json",
         b"content-length: %d" % len(body),
