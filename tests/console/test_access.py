@@ -7,7 +7,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.console.broker_api import Seeder, world
 from tests.console.conftest import Sight, watched
-from tests.console.test_screens import SCREENS
+from tests.console.screens import SCREENS
 from tests.support.processes import serving
 
 

@@ -16,7 +16,7 @@ from http_api.monitoring.logs import _Json
 from http_api.routes import AUDITED, OPERATIONS
 from http_api.settings import Settings
 from tests.contract.helpers import event, refused
-from tests.contract.test_metrics import rows
+from tests.support.exposition import rows
 
 pytestmark = pytest.mark.anyio
 

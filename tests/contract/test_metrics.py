@@ -4,7 +4,6 @@ HTTP only.
 """
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,25 +18,13 @@ from http_api.app import create_app
 from http_api.monitoring.scraping import CONSUMERS, KEPT_S, Scraper
 from http_api.settings import Settings
 from tests.contract.helpers import event, plain_add, record, refused
+from tests.support.exposition import rows
 
 pytestmark = pytest.mark.anyio
 
 C = "/v1/http-consumers/c"
 SETTLED = ("broker_settled_total", "consumer=c")
 GAUGES = {"pending": "num_pending", "ack_pending": "num_ack_pending", "retrying": "num_retrying", "dead": "num_dead"}
-_ROW = re.compile(r"(\w+)(?:{(.*)})? (\S+)")
-
-
-def rows(text: str) -> dict[tuple[str, ...], float]:
-    """The rows of an exposition: the name, then the labels as `name=value`, sorted."""
-    found = {}
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            match = _ROW.fullmatch(line)
-            assert match is not None, line
-            labels = sorted(label.replace('"', "") for label in (match[2] or "").split(",") if label)
-            found[(match[1], *labels)] = float(match[3])
-    return found
 
 
 async def scraped(http: httpx.AsyncClient) -> dict[tuple[str, ...], float]:

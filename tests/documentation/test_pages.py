@@ -9,12 +9,11 @@ import msgspec
 import pytest
 
 from http_api.routes import OPERATIONS
+from tests.documentation.pages import PAGES, SCENES
 from tests.support.processes import serving
 from tests.support.walkthrough import agrees, steps, walk
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "docs" / "start.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
-SCENES = Path(__file__).parent / "scenes"
 TOOLS = ("bash", "curl", "redis-cli")
 
 

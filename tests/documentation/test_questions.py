@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documentation.test_pages import PAGES, SCENES
+from tests.documentation.pages import PAGES, SCENES
 from tests.support.walkthrough import steps
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "troubleshooting.md"

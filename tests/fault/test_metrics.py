@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from http_api.monitoring.scraping import KEPT_S
-from tests.contract.test_metrics import rows
+from tests.support.exposition import rows
 from tests.support.processes import serving
 from tests.support.redis_processes import until
 from tests.support.servers import BACKENDS, running

@@ -9,17 +9,23 @@ TREES = {path.relative_to(TESTS).as_posix(): ast.parse(path.read_text(encoding="
 
 
 def imports(tree: ast.Module) -> Iterator[str]:
-    """The modules that a file imports, anywhere in its text."""
+    """What a file imports, anywhere in its text: modules, and names of modules."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def test_no_test_imports_a_benchmark() -> None:
     """What both need lies in tests/support: benchmarks come and go, and may need packages that the tests lack."""
     assert [file for file, tree in TREES.items() if any(name.partition(".")[0] == "benchmarks" for name in imports(tree))] == []
+
+
+def test_no_module_of_tests_imports_another() -> None:
+    """What both need lies in a module beside them, or in tests/support: else a test that moves breaks others."""
+    found = {file: [name for name in imports(tree) if name.startswith("tests.") and ".test_" in name] for file, tree in TREES.items()}
+    assert {file: names for file, names in found.items() if names} == {}
 
 
 # A loop that looks whether something has happened may rest so long, in seconds.
