@@ -8,7 +8,7 @@ from tests.support.api import Api, Json
 FILTERS: list[Json] = [{}, {"provider": "crm"}]
 STREAMS = ["events", "records"]
 NOTHING: Json = {"data": [], "info": {"num_pending": 0, "num_ack_pending": 0}}
-WAIT = 1000
+WAIT = 10_000
 
 
 async def consumer(api: Api, **fields: Any) -> None:

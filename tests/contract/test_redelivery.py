@@ -36,7 +36,7 @@ async def test_c22_an_unsettled_delivery_is_delivered_again_when_its_ack_wait_is
     await consumer(api)
     await api.publish("events", [{"collection_id": "a:b", "data": 1}])
     first = await api.next("c", 10)
-    await clock.advance(999 - 500)
+    await clock.advance(WAIT - 501)
     assert (await api.next("c", 10))["data"] == []
     await clock.advance(501)
     second = await api.next("c", 10)
