@@ -57,7 +57,7 @@ class RedriveRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Dead letters to redrive: by id, or by filter."""
 
     ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MOST)] | None = None
-    collection_id: str | None = None
+    collection_id: Annotated[str, msgspec.Meta(min_length=1)] | None = None
     reason: Literal["max_deliver", "rejected"] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
     dry_run: bool | None = False

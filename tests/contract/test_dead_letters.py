@@ -149,6 +149,12 @@ async def test_c37_a_wrong_id_of_a_dead_letter_is_told_where_ids_come_from(http:
     assert "use a cursor that the list gave" in (await http.get(path, params={"after": wrong})).json()["summary"]
 
 
+async def test_c37_an_empty_collection_is_not_every_collection(http: httpx.AsyncClient) -> None:
+    await http.post("/v1/http-consumers", json={"name": "c", "stream_id": "events"})
+    reply = await http.post("/v1/http-consumers/c/dead-letters/redrive", json={"collection_id": ""})
+    assert (reply.status_code, list(reply.json()["validation_errors"])) == (422, ["collection_id"])
+
+
 # Times that tell what happened
 
 
