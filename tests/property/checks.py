@@ -33,7 +33,7 @@ class Checks(World):
     @precondition(lambda self: self.consumers)
     @rule(data=st.data())
     def inspect(self, data: st.DataObject) -> None:
-        """Counts, what is out, what is dead; and peek foretells the next batch without changing anything."""
+        """Counts, what is out, what is dead; and peek shows the next batch without changing anything."""
         self.inspect_one(self.one(data))
 
     def inspect_one(self, model: ConsumerModel) -> None:
@@ -54,8 +54,8 @@ class Checks(World):
                 assert self.is_time_of(since, rfc3339(microseconds(row.expires_at) // 1000 - model.ack_wait_ms)), f"{row} {model}"
         self.look_at_dead(model)
         self.inspect_message(model)
-        foretold = [(p.id, p.deliver_count) for p in self.run(self.broker.deliveries.peek(name, 3))]
-        assert foretold == model.peek(3, self.now)
+        peeked = [(p.id, p.deliver_count) for p in self.run(self.broker.deliveries.peek(name, 3))]
+        assert peeked == model.peek(3, self.now)
 
     def inspect_message(self, model: ConsumerModel) -> None:
         """What is retried, and what some message of the stream is to each of its consumers."""
@@ -71,8 +71,8 @@ class Checks(World):
             _, states = self.run(self.broker.inspection.message(name, message_id))
             for consumer in stream.consumers:
                 consumer.look(self.now)
-            told = {s.consumer: s.state for s in states}
-            assert told == {c.name: c.state(message_id) for c in stream.consumers}, f"{message_id} {stream}"
+            found = {s.consumer: s.state for s in states}
+            assert found == {c.name: c.state(message_id) for c in stream.consumers}, f"{message_id} {stream}"
 
     def check_counts(self, model: ConsumerModel, info: ConsumerInfo) -> None:
         """They are exact."""
@@ -80,8 +80,8 @@ class Checks(World):
         wall_ms = self.run(self.real_ms()) + self.now
         idle = model.idle_because(self.now, wall_ms)
         expected = (*model.counts(), len(model.dead), redelivered, len(model.retrying()), len(model.blocked()), idle)
-        told = msgspec.structs.astuple(info)
-        assert (*told[:6], info.idle_because) == expected, f"{info} {expected} {model}"
+        counted = msgspec.structs.astuple(info)
+        assert (*counted[:6], info.idle_because) == expected, f"{info} {expected} {model}"
         oldest = model.oldest_pending()
         assert info.oldest_pending_at == (None if oldest is None else rfc3339(oldest)), f"{info} {model}"
         assert (info.oldest_ack_pending_at is None) == (not model.out)

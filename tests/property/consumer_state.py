@@ -135,7 +135,7 @@ class ConsumerState:
         self.new = [m.id for m in held if m.id not in self.stream.lapsed and order(m.id)[0] >= self.start_ms]
 
     def backoff(self, count: int) -> int:
-        """The delay before the redelivery behind delivery number `count`; nothing delays a death."""
+        """The delay before the redelivery after delivery number `count`; nothing delays a death."""
         if self.exhausted(count):
             return 0
         return self.backoff_ms[min(count, len(self.backoff_ms)) - 1] if self.backoff_ms else 0

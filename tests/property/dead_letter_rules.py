@@ -77,7 +77,7 @@ class DeadLetters(Publishing, Settling):
     @precondition(lambda self: self.redriving)
     @rule(limit=st.sampled_from([1, 1, 2, 100]))
     def go_on_redriving(self, limit: int) -> None:
-        """A redrive by filter puts back what was dead when it began, whatever has died since."""
+        """A redrive by filter puts back what was dead when it began, not what has died since."""
         redrive = self.redriving
         assert redrive is not None
         arguments = (limit, redrive.collection_id, redrive.reason, redrive.position, redrive.until)

@@ -37,8 +37,8 @@ class ConsumerModel(ConsumerState):
                     continue
                 count = last.count + 1
                 # Of a message that was parked when the clock stepped back the engine tells when it noticed that.
-                told = at if message_id in self.delivered or not self.noticed_at else Delivered(at.wall, -1)
-                self.out[message_id] = Out(None, count, told, now + self.backoff(count), now, last.reason)
+                delivered = at if message_id in self.delivered or not self.noticed_at else Delivered(at.wall, -1)
+                self.out[message_id] = Out(None, count, delivered, now + self.backoff(count), now, last.reason)
                 given.append((message_id, count))
             if not dropped:
                 break

@@ -117,7 +117,7 @@ class Settling(Checks):
     @precondition(lambda self: self.consumers and self.tokens)
     @rule(data=st.data())
     def extend(self, data: st.DataObject) -> None:
-        """Ack waits begin anew; stale tokens change nothing."""
+        """Ack waits begin again; stale tokens change nothing."""
         model = self.one(data)
         own = list(dict.fromkeys(token for name, token in self.tokens[-8:] if name == model.name))
         if not own:
