@@ -83,7 +83,7 @@ class DeadLetters:
             )
             (position, until), rows = parse_reply(reply, LettersHead, LetterRows)
             found += _dead_letters(stream, rows)
-            room -= room_of(rows.head, rows.body)
+            room -= room_of(rows.head, rows.body) + 6 * sum(map(len, rows.last_nack_reason))
             if not position or len(found) >= limit or position == before:
                 return found, position.decode() or None
 

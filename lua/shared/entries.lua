@@ -104,11 +104,13 @@ local function note_size(s, bytes)
   redis.call('HSET', s.key, 'largest', bytes)
 end
 
--- An entry's size as JSON, in bytes, at most. Each character of a plain client's field may be escaped with six bytes.
+-- An entry's size as JSON, in bytes, at most. Each character of a plain client's field, and of a dead letter's
+-- last_nack_reason, may be escaped with six bytes.
 local function size_of(entry)
   local bytes, f = 0, entry[2]
   for _, text in ipairs(f) do bytes = bytes + #text end
-  return f[1] == 'head' and bytes or 6 * (bytes + #f)
+  if f[1] ~= 'head' then return 6 * (bytes + #f) end
+  return f[11] == 'last_nack_reason' and bytes + 5 * #f[12] or bytes
 end
 
 -- Whether an event's time to live is over: it is not delivered for the first time.

@@ -103,6 +103,14 @@ async def listed(api: HttpApi, path: str) -> list[str]:
             return found
 
 
+async def test_c54_the_reasons_of_dead_letters_count(api: HttpApi) -> None:
+    await consumer(api)
+    ids = [row["message_id"] for row in (await api.publish("events", [event(n) for n in range(60)]))["data"]]
+    while out := tokens(await api.next("c", 60)):
+        await api.nack_each("c", [{"ack_token": token, "outcome": "reject", "reason": "\x01" * 1000} for token in out])
+    assert await listed(api, "/http-consumers/c/dead-letters") == ids
+
+
 async def test_c54_a_page_of_what_is_retried_holds_what_fits(api: HttpApi) -> None:
     await consumer(api)
     ids = [row["message_id"] for row in (await api.publish("events", [event(n) for n in range(60)]))["data"]]
