@@ -107,7 +107,7 @@ class Counts(msgspec.Struct):
 
 
 class NextAnswer(msgspec.Struct, omit_defaults=True):
-    """A batch; `settled` comes where the call settled."""
+    """A batch; `settled` comes if the call settled something."""
 
     data: list[DeliveryObject]
     info: Counts
