@@ -34,6 +34,8 @@ NDJSON_NAMES = ("application/x-ndjson", "application/ndjson")
 _TAKEN = f"Send {JSON} or {MSGPACK_NAMES[0]}, or to publish also {NDJSON_NAMES[0]}."
 # A body that is buffered whole must arrive faster than this, in bytes/s, after a first span: it occupies memory.
 _SLOWEST_S, _SLOWEST_RATE = 30.0, 1 << 16
+# Time for a body that counts for nothing, in s; a stall ends it sooner.
+_SMALL_S = 600.0
 
 
 class UnsupportedMediaType(BrokerError):
@@ -125,10 +127,11 @@ async def _whole_body(request: Request, limit: int) -> bytes:
     if not more and len(first) <= limit:
         return first
     size = int(declared) if declared.isdigit() else limit
+    seconds = _SMALL_S
     if size > FREE:
         await request.scope["context"].room.take(size)
         request.scope["room"] = size
-    seconds = _SLOWEST_S + size / _SLOWEST_RATE
+        seconds = _SLOWEST_S + size / _SLOWEST_RATE
     try:
         async with asyncio.timeout(seconds):
             return await _rest_of_body(request, first, limit)
@@ -264,13 +267,16 @@ def milliseconds(value: object, name: str, high: int) -> int:
 
 
 def query(request: Request, name: str) -> str | None:
-    """A query value, None if it is absent or empty."""
-    return request.query_params.get(name) or None
+    """A query value, None if it is absent. InvalidRequest: it is empty, which must not select everything (C4)."""
+    value = request.query_params.get(name)
+    if value == "":
+        raise InvalidRequest(f"{name} must not be empty; leave it out to select everything.")
+    return value
 
 
 def page_query(request: Request, default: int = 100) -> tuple[str | None, int]:
     """The parameters `after` and `limit` of a list."""
-    return query(request, "after"), integer(request.query_params.get("limit", default), "limit", 1, 1000)
+    return request.query_params.get("after") or None, integer(request.query_params.get("limit", default), "limit", 1, 1000)
 
 
 def truth(request: Request, name: str) -> bool:

@@ -72,6 +72,22 @@ async def test_c4_an_unknown_query_parameter_is_named_by_every_other_call_and_no
     assert (await http.get("/v1/http-consumers/c")).status_code == (await http.get("/v1/streams/events")).status_code == 200
 
 
+FILTERS = {
+    "/streams/events/messages": ["collection_id", "id", "upstream_id", "resource_id", "key", "contains", "from", "to"],
+    "/http-consumers": ["stream_id", "metadata"],
+    "/http-consumers/c/dead-letters": ["collection_id", "reason"],
+}
+
+
+@one_server
+@pytest.mark.parametrize(("path", "name"), [(path, name) for path, names in FILTERS.items() for name in names])
+async def test_c4_a_filter_that_is_empty_does_not_answer_with_everything(http: httpx.AsyncClient, path: str, name: str) -> None:
+    await http.post("/v1/http-consumers", json={"name": "c", "stream_id": "events"})
+    reply = await http.get(f"/v1{path}", params={name: ""})
+    refused(reply, 400, "INVALID_REQUEST")
+    assert reply.json()["summary"] == f"{name} must not be empty; leave it out to select everything."
+
+
 # C17
 
 
