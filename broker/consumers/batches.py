@@ -39,7 +39,8 @@ class DeliveryList(Sequence[Delivery]):
     def share(self, start: int, stop: int) -> "DeliveryList":
         """The deliveries from `start` up to `stop`."""
         part = slice(start, stop)
-        messages = [column[part] for column in self.messages]
+        numbers, fillings, bodies = self.messages
+        messages = numbers[part], fillings[part], bodies[part]
         return DeliveryList(self.stream, self.label, self.ids[part], self.tails[part], self.counts[part], messages)
 
     def __len__(self) -> int:

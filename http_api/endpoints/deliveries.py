@@ -110,7 +110,8 @@ async def next_(request: Request) -> Response:
         raise Unauthenticated("The access token was revoked or has expired while the call waited.")
     metrics.delivered(name, len(batch.deliveries))
     metrics.settled(name, "ack", batch.settled.acked)
-    _count_nacks(name, nack, batch.settled.stale)
+    if nack:
+        _count_nacks(name, nack, batch.settled.stale)
     if (span := span_of(request)) is not None:
         span.received(batch, worker)
     text = batch_json(batch)
