@@ -94,14 +94,14 @@ def test_a_bar_says_that_redis_is_away_and_goes_when_it_is_back(context: Browser
 def test_many_consumers_are_shown_as_far_as_one_scrolls_those_first_that_hurt(sight: Sight, api: Seeder) -> None:
     api.stream("many")
     api.publish("many", {"data": 1})
-    for n in range(60):
+    for n in range(90):
         api.consumer(f"many-{n:02}", "many")
     api.reject("many-55", 1, "bad")
     page = sight.open("consumers?q=many")
     rows = page.get_by_role("table", name="Consumers").get_by_role("row")
-    expect(rows).to_have_count(51)
+    expect(rows).to_have_count(71)
     expect(rows.nth(1)).to_contain_text("many-55")
     rows.last.scroll_into_view_if_needed()
-    expect(rows).to_have_count(61)
+    expect(rows).to_have_count(91)
     page.get_by_label("Search by name").fill("many-59")
     expect(rows).to_have_count(2)

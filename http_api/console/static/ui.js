@@ -171,9 +171,11 @@ class Row extends Component {
   render({ row, columns }) { return html`<tr>${columns.map(([heading, show, number]) => html`<td class=${number ? "n" : ""} data-label=${heading}>${show(row)}</td>`)}</tr>`; }
 }
 
+// Rows before the first paint: a screen of them.
+const AT_ONCE = 20;
 /** A table that becomes a list of cards where the screen is narrow. `columns`: [heading, show(row), is a number?]. */
 export function Table({ caption, columns, rows, keyOf, empty = "None.", first = 50 }) {
-  const [shown, setShown] = useState(first);
+  const [shown, setShown] = useState(AT_ONCE);
   const end = useRef(null);
   useEffect(() => {
     if (!end.current) return undefined;
