@@ -248,7 +248,8 @@ async def test_c21_a_waiting_call_outlives_a_restart_of_redis(backend: str) -> N
     with running(backend, "--appendonly", "yes") as server:
         async with serving(server.url) as client:
             await client.post("/v1/http-consumers", json={"name": "c", "stream_id": "events"})
-            before = await _blocked(server)
+            while not (before := await _blocked(server)):  # the read of changed tokens
+                pass
             waiting = asyncio.ensure_future(client.get("/v1/http-consumers/c/next", params={"wait_for": "20s"}))
             while await _blocked(server) == before:  # a look that is cut is answered 504: it may have delivered something
                 pass
