@@ -2,7 +2,7 @@
 -- uses: filters entries holding ordering due forgetting schedule upkeep durable
 -- KEYS[1]  broker:{S}
 -- ARGV     7 per event: dedupe key ('' = none), collection_id, resource_id ('' = none), lacks, body (see
---          shared/entries.lua), deliver at in ms ('' = now), time to live in ms from then on ('' = for ever)
+--          shared/entries.lua), deliver at in ms ('' = now), time to live in ms from then on ('' = no limit)
 -- returns  [again = 1]: nothing is stored, call again; else two per event: status (created, duplicate), message id (for
 --          a duplicate that of the first one; '' = delayed); then, if the stream waits for replicas or the disk,
 --          [replicas, fsync, mark] (shared/durable.lua)

@@ -27,7 +27,7 @@ class _Batch(msgspec.Struct):
 @click.command()
 @CONSUMER
 @click.option("--no-ack", is_flag=True, help="Leave the messages to be delivered again (default: ack them).")
-@click.option("--follow", is_flag=True, help="Wait for more, for ever (default: end when there is no more).")
+@click.option("--follow", is_flag=True, help="Keep waiting for messages. Default: exit when there are none left.")
 @click.option("--deliveries", is_flag=True, help="Print id, ack token and deliver count too (default: only the record or the event).")
 @at_server
 def consume(client: Client, consumer: str, no_ack: bool, follow: bool, deliveries: bool) -> None:

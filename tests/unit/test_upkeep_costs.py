@@ -81,7 +81,7 @@ async def test_an_index_is_built_in_bounded_steps(plain: Broker, store: Store) -
 
 
 async def test_a_large_filter_costs_its_own_patterns_only(plain: Broker, store: Store) -> None:
-    """Whatever other filters there are, and a publish that matches few costs the same."""
+    """The cost does not depend on other filters. A publish that matches few patterns costs the same too."""
     await plain.streams.create(StreamSpec(name="s", kind="events"))
 
     async def create(n: int) -> int:

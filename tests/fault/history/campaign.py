@@ -29,7 +29,7 @@ from tests.support.library_api import LibraryApi
 from tests.support.processes import ServeProcess, free_port
 
 MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a directory of its own is made there
-# Told of each round that is over.
+# Called after each round.
 Judged = Callable[[History, list[str]], None]
 
 
