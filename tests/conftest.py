@@ -1,5 +1,6 @@
 """Fixtures: a private Redis a session, an empty broker a test, over the library, over functions and over HTTP."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +21,9 @@ from tests.support.servers import BACKENDS, PrivateServer, running
 
 # `httpx.get` and its like read all certificates of the system, 23 ms of CPU for each call. One reading serves all.
 httpx._transports.default.create_ssl_context = lru_cache(httpx.create_ssl_context)  # type: ignore[attr-defined]
+
+# Containers and CI set it, users do not: it hides output that comes late or in the wrong order.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The command `broker` (C48). Exit status: 0, 1 for a refused request, 2 for wrong usage."""
 
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -62,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
     nowhere = _complete_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # in a pipe too, so that notes on standard error come where they belong
     # Commands report an error as one line; only `serve` logs.
     logging.getLogger("broker").addHandler(logging.NullHandler())
     with contextlib.suppress(ValueError):  # not in the main thread

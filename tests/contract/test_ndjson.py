@@ -79,7 +79,7 @@ async def test_bad_lines_keep_no_turn_from_those_who_come_after(http: httpx.Asyn
     gc.disable()
     try:
         for _ in range(40):
-            reply = await http.post(EVENTS, content=b"{", headers=NDJSON)
+            reply = await http.post(EVENTS, content=b"{\n" * 2, headers=NDJSON)  # the turn is taken, and the first line is bad
             assert reply.status_code == 422
     finally:
         gc.enable()

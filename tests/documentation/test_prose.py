@@ -23,7 +23,9 @@ WIDE_TABLES = ("lua/README.md", "http_api/console/static/vendor/README.md", "tes
 # Words that the project once used for many things. "behind" remains for servers and their load balancer,
 # and for consumers with a backlog.
 VAGUE = re.compile(r"anew|parted|behind|whatever |in place of|told ", re.IGNORECASE)
-BEHIND = re.compile(r"behind[\s_]+(?:a load balancer|a_balancer|any balancer|haproxy)|how far behind|is behind|^## .*Behind$", re.IGNORECASE | re.MULTILINE)
+BEHIND = re.compile(
+    r"behind[\s_]+(?:a load balancer|a_balancer|any balancer|haproxy)|how far behind|is behind|ConsumerBehind", re.IGNORECASE
+)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"`((?:broker|http_api|lua|tests|docs|benchmarks|examples|\.ci)/[\w./-]+|[A-Z]{4,}\.md|\w+\.(?:toml|yaml|txt))`")

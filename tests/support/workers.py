@@ -21,7 +21,7 @@ BATCH = 10
 
 @dataclass
 class Delivered:
-    """One delivery: the earliest and latest times at which it can have been made, and at which it can have been settled."""
+    """A delivery: the earliest and latest times at which it was made, and those at which it was settled."""
 
     count: int
     made: tuple[float, float]
