@@ -86,7 +86,7 @@ class RedisProcess:
         self.hangs = True
 
     def cut_off(self) -> None:
-        """Part it from its replicas and sentinels; clients that are connected go on, as in a network that is split."""
+        """Cut it off from its replicas and sentinels. Connected clients stay connected, as in a split network."""
         self.run("CONFIG", "SET", "requirepass", "split")
         for client in self.client.client_list():
             if "S" in client["flags"] or client["name"].startswith("sentinel"):

@@ -96,8 +96,9 @@ async def test_streams_that_share_a_read_are_all_waited_for(woken: Broker, store
     calls = await begin(woken, early)
     late = [f"late{n}" for n in range(20)]
     calls += await begin(woken, late)
-    assert await connections(store) - before <= watch.READS < 8
     async with asyncio.timeout(20):
+        while await connections(store) - before > watch.READS:  # Redis lists a closed connection until it reads its end
+            await store.call("PING")
         for name, call in zip(early + late, calls, strict=True):
             await woken.publish(name, [{"collection_id": "a:b", "data": name}])
             assert len((await call).deliveries) == 1
