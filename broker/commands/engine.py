@@ -1,7 +1,8 @@
 """Engine: runs a command on one stream, and looks up the stream of a consumer."""
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -13,12 +14,15 @@ from broker.messages.names import is_name
 from broker.store.client import Store
 from broker.store.connection import Argument
 
+T = TypeVar("T")
 # The reply of a command that only made a bounded step of upkeep.
 AGAIN = [1]
 # The streams that the first start creates, and their kinds.
 FIRST_STREAMS: dict[str, Literal["records", "events"]] = {"records": "records", "events": "events"}
 # The most bytes that a message adds to an answer besides its body.
 MESSAGE_BYTES = 640
+# How many rows of a list are read in one round trip.
+ROWS_AT_ONCE = 16
 
 
 class Engine:
@@ -96,6 +100,21 @@ async def page_of_names(store: Store, registry: str, after: str | None, limit: i
     names = sorted(name.decode() for name in await store.call("HKEYS", registry))
     rest = [name for name in names if after is None or name > after]
     return rest[:limit], rest[limit - 1] if len(rest) > limit else None
+
+
+async def rows_of(names: Sequence[str], read: Callable[[str], Awaitable[T]], missing: type[BrokerError]) -> AsyncIterator[T]:
+    """Read the rows of a list in order, ROWS_AT_ONCE per round trip. Rows that `read` finds `missing` are left out."""
+
+    async def row(name: str) -> T | None:
+        try:
+            return await read(name)
+        except missing:
+            return None
+
+    for start in range(0, len(names), ROWS_AT_ONCE):
+        for found in await asyncio.gather(*map(row, names[start : start + ROWS_AT_ONCE])):
+            if found is not None:
+                yield found
 
 
 def room_of(heads: Sequence[bytes], bodies: Sequence[bytes]) -> int:

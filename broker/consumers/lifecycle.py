@@ -2,13 +2,14 @@
 
 import contextlib
 import secrets
+from functools import partial
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
 from broker import keys
-from broker.commands.engine import MESSAGE_BYTES, Engine, flatten, pairs, size_of
+from broker.commands.engine import MESSAGE_BYTES, Engine, flatten, pairs, rows_of, size_of
 from broker.commands.replies import ConsumerInfoHead, FieldRows, parse_reply
 from broker.consumers.fields import (
     Consumer,
@@ -148,13 +149,10 @@ class Consumers:
         """A page of consumers by name and the next cursor. `stream_id` and `metadata` select some of them."""
         registry = dict(pairs(await self._engine.store.call("HGETALL", keys.CONSUMERS)))
         found, room = list[Consumer](), self._engine.scripts.max_answer_bytes - MESSAGE_BYTES
-        for name in sorted(registry):
-            if (after is not None and name <= after) or (stream_id is not None and registry[name] != stream_id):
-                continue
-            try:
-                consumer = await self.get(name, exact=exact)
-            except ConsumerNotFound:
-                continue
+        names = [
+            name for name in sorted(registry) if (after is None or name > after) and (stream_id is None or registry[name] == stream_id)
+        ]
+        async for consumer in rows_of(names, partial(self.get, exact=exact), ConsumerNotFound):
             if metadata is not None and not _contains(consumer.metadata, metadata):
                 continue
             room -= size_of(consumer)

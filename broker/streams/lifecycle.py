@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broker import keys
-from broker.commands.engine import AGAIN, FIRST_STREAMS, MESSAGE_BYTES, Engine, flatten, page_of_names, size_of
+from broker.commands.engine import AGAIN, FIRST_STREAMS, MESSAGE_BYTES, Engine, flatten, page_of_names, rows_of, size_of
 from broker.commands.replies import FieldRows, StreamInfoHead, parse_reply
 from broker.errors import RecordNotFound, StoreFull, StreamNotFound, ValidationFailed, after_a_change
 from broker.messages.incoming import Kind
@@ -184,11 +184,7 @@ class Streams:
         if not names and after is None and await self.make_first():
             names, cursor = await page_of_names(self._engine.store, keys.STREAMS, after, limit)
         streams, room = list[Stream](), self._engine.scripts.max_answer_bytes - MESSAGE_BYTES
-        for name in names:
-            try:
-                stream = await self.get(name)
-            except StreamNotFound:
-                continue
+        async for stream in rows_of(names, self.get, StreamNotFound):
             room -= size_of(stream)
             if streams and room < 0:
                 return streams, streams[-1].id
