@@ -13,13 +13,13 @@ from tests.support.servers import BACKENDS, PrivateServer, binary_of, running
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """On the cluster the library is tried by what stands on it, HTTP and functions: a minute less."""
+    """Only on the embedded Valkey is the library tried by itself: HTTP and functions, which stand on it, run on all."""
     items[:] = [item for item in items if not _is_spared(item)]
 
 
 def _is_spared(item: pytest.Item) -> bool:
     params = item.callspec.params if hasattr(item, "callspec") else {}
-    return (params.get("redis_server"), params.get("api")) == ("cluster", "library")
+    return params.get("redis_server") in ("cluster", "redis") and params.get("api") == "library"
 
 
 @pytest.fixture(scope="session", params=[*BACKENDS, "cluster"])

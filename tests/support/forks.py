@@ -22,6 +22,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from http_api.cli.main import COMMANDS
+
 MODULE = "http_api.cli.main"
 
 
@@ -113,7 +115,8 @@ def _become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    for module in (MODULE, "httpcore"):  # the latter is imported by httpx at its first request
+    # httpx imports httpcore at its first request, and `broker` imports a command when it is called.
+    for module in (MODULE, "httpcore", *(f"http_api.cli.{module}" for module, _ in COMMANDS.values())):
         __import__(module)
     gc.freeze()
     _serve(socket.socket(fileno=int(sys.argv[1])))
