@@ -1,6 +1,7 @@
 """Validation: decodes JSON to typed values, with errors that name the field (C3)."""
 
 import re
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,6 +12,8 @@ from broker.messages.wording import fields_of, reason, unknown
 T = TypeVar("T")
 
 METADATA_BYTES = 4096
+# Reading the fields of a type takes msgspec 0.15 ms.
+_fields = cache(msgspec.structs.fields)
 
 _AT = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
 # An escape: a surrogate pair, half of one, or another escape.
@@ -76,7 +79,7 @@ def _holding(value: Any, mark: str, escape: bytes, path: str = "") -> str | None
     elif isinstance(value, dict):
         parts = [("", key) for key in value] + [(f".{key}", part) for key, part in value.items()]
     elif isinstance(value, msgspec.Struct):
-        parts = [(f".{field.encode_name}", getattr(value, field.name)) for field in msgspec.structs.fields(value)]
+        parts = [(f".{field.encode_name}", getattr(value, field.name)) for field in _fields(type(value))]
     else:
         return None
     return next((found for name, part in parts if (found := _holding(part, mark, escape, path + name)) is not None), None)
@@ -100,7 +103,7 @@ def nulls_are_absent(value: msgspec.Struct, *but: str) -> None:
 
     `but`: fields to leave alone.
     """
-    for field in msgspec.structs.fields(value):
+    for field in _fields(type(value)):
         if getattr(value, field.name) is None and field.name not in but and field.default is not None:
             factory = field.default_factory
             setattr(value, field.name, field.default if factory is msgspec.NODEFAULT else factory())

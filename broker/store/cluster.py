@@ -117,9 +117,6 @@ class Cluster:
         await self._nodes.aclose("startup_nodes")
 
 
-# redis-py's CLIENT SETINFO. Without this, each new connection reads the package's version from disk.
-
-
 def _key(args: Sequence[Argument]) -> str | None:
     command = args[0]
     if command in ("EVALSHA", "EVAL", "FCALL"):
