@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 import click
 
-from http_api.cli.client import Client
+from http_api.cli.client import Client, at_server
 from http_api.cli.fields import given
-from http_api.cli.options import Run, at_server
+from http_api.cli.options import Run
 from http_api.cli.tables import flat, show, show_rows
 
 Adds = Callable[[Run], Run]

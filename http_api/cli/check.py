@@ -4,7 +4,7 @@ import click
 
 from broker.store.client import Store
 from broker.store.guarantees import examine
-from http_api.cli.options import at_store
+from http_api.cli.store import at_store
 
 
 @click.command()

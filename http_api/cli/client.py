@@ -4,6 +4,7 @@ import re
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ import click
 import httpx
 import msgspec
 
+from http_api.cli.options import Run, settings_of
 from http_api.cli.proxies import proxy_of
 from http_api.settings import WrongSetting, load_as, setting, token
 
@@ -128,3 +130,15 @@ class ClientSettings:
 
     url: str = setting("http://127.0.0.1:8080", "--url", "BROKER_URL", "The server.", _url)
     token: str | None = setting(None, "--token", "BROKER_TOKEN", "An access token.", token)
+
+
+def at_server(work: Run) -> Run:
+    """A command on a server. Its first argument is a client of the server."""
+
+    @settings_of(ClientSettings)
+    @wraps(work)
+    def run(url: str | None, token: str | None, **options: Any) -> int | None:
+        with client(url, token) as found:
+            return work(found, **options)
+
+    return run

@@ -5,8 +5,8 @@ import sys
 import click
 import msgspec
 
-from http_api.cli.client import Client
-from http_api.cli.options import CONSUMER, at_server
+from http_api.cli.client import Client, at_server
+from http_api.cli.options import CONSUMER
 
 _BATCH = 100
 _WAIT = "30s"

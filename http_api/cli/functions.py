@@ -11,7 +11,7 @@ from broker.commands.functions import load as load_into
 from broker.errors import StoreFault
 from broker.store.client import Store
 from http_api.cli.client import Refused
-from http_api.cli.options import at_store
+from http_api.cli.store import at_store
 
 
 @click.group()

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from http_api.cli.calls import call, in_path
-from http_api.cli.client import Client
-from http_api.cli.options import STREAM, at_server, limit
+from http_api.cli.client import Client, at_server
+from http_api.cli.options import STREAM, limit
 from http_api.cli.reading import AT_LEAST_1
 from http_api.cli.tables import show, show_rows
 

@@ -1,16 +1,12 @@
-"""Options that commands share: row limit, settings, and the server or store to use."""
+"""Options that commands share: names, row limit, and settings."""
 
-import os
-from collections.abc import Awaitable, Callable
-from functools import wraps
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
 from http_api.cli import reading
-from http_api.cli.client import ClientSettings, client
-from http_api.cli.store import on_redis, shown
-from http_api.settings import SOURCES, OneOf, Settings, load, sources
+from http_api.settings import OneOf, sources
 
 # A command returns its exit status, or None for 0.
 Run = Callable[..., int | None]
@@ -52,29 +48,3 @@ def settings_of(kind: type, *names: str) -> Callable[[Command], Command]:
         return command
 
     return add
-
-
-def at_server(work: Run) -> Run:
-    """A command on a server. Its first argument is a client of the server."""
-
-    @settings_of(ClientSettings)
-    @wraps(work)
-    def run(url: str | None, token: str | None, **options: Any) -> int | None:
-        with client(url, token) as found:
-            return work(found, **options)
-
-    return run
-
-
-def at_store(work: Callable[..., Awaitable[int | None]]) -> Run:
-    """A command on a Redis. Its first arguments are the store, and the store's name for messages."""
-
-    @settings_of(Settings, "redis_url", "data_dir")
-    @click.option("--create", is_flag=True, help="Make the data directory if there is none, even if it was not named.")
-    @wraps(work)
-    def run(create: bool, redis_url: str | None, data_dir: str | None, **options: Any) -> int | None:
-        settings = load({"redis_url": redis_url, "data_dir": data_dir})
-        named = data_dir or os.environ.get(SOURCES["data_dir"].variable)
-        return on_redis(settings, bool(create or named), lambda store: work(store, shown(settings), **options))
-
-    return run

@@ -13,8 +13,8 @@ from typing import IO
 import click
 import msgspec
 
-from http_api.cli.client import Client, Refused
-from http_api.cli.options import STREAM, at_server
+from http_api.cli.client import Client, Refused, at_server
+from http_api.cli.options import STREAM
 
 _CHUNK_LINES = 1000
 _CHUNK_BYTES = 4 << 20

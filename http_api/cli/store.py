@@ -2,16 +2,21 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TypeVar
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
 
 from broker.errors import StoreUnavailable
 from broker.store.client import Store
 from broker.store.data_directory import holds_a_store
 from broker.store.embedded import Embedded, is_running
 from http_api.cli.client import Refused
-from http_api.settings import Settings
+from http_api.cli.options import Run, settings_of
+from http_api.settings import SOURCES, Settings, load
 
 T = TypeVar("T")
 
@@ -58,3 +63,17 @@ def _redis_of(settings: Settings, may_create: bool) -> Iterator[str]:
         yield embedded.url
     finally:
         embedded.stop()
+
+
+def at_store(work: Callable[..., Awaitable[int | None]]) -> Run:
+    """A command on a Redis. Its first arguments are the store, and the store's name for messages."""
+
+    @settings_of(Settings, "redis_url", "data_dir")
+    @click.option("--create", is_flag=True, help="Make the data directory if there is none, even if it was not named.")
+    @wraps(work)
+    def run(create: bool, redis_url: str | None, data_dir: str | None, **options: Any) -> int | None:
+        settings = load({"redis_url": redis_url, "data_dir": data_dir})
+        named = data_dir or os.environ.get(SOURCES["data_dir"].variable)
+        return on_redis(settings, bool(create or named), lambda store: work(store, shown(settings), **options))
+
+    return run

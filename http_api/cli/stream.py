@@ -9,9 +9,9 @@ import click
 from broker.messages.times import duration_ms, rfc3339
 from broker.streams.lifecycle import StreamChanges, StreamSpec
 from http_api.cli.calls import call, rows
-from http_api.cli.client import Client
+from http_api.cli.client import Client, at_server
 from http_api.cli.fields import changes, options_of
-from http_api.cli.options import NAME, at_server, limit
+from http_api.cli.options import NAME, limit
 from http_api.cli.tables import MESSAGE, flat, show_rows
 
 _STREAMS, _STREAM = "/v1/streams", "/v1/streams/{name}"

@@ -10,7 +10,7 @@ from broker.access.tokens import AccessTokens
 from broker.errors import BrokerError
 from broker.store.client import Store
 from http_api.cli.fields import options_of
-from http_api.cli.options import at_store
+from http_api.cli.store import at_store
 from http_api.cli.tables import show_rows
 from http_api.shapes.requests import TokenRequest
 
