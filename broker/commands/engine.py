@@ -22,7 +22,7 @@ FIRST_STREAMS: dict[str, Literal["records", "events"]] = {"records": "records", 
 # The most bytes that a message adds to an answer besides its body.
 MESSAGE_BYTES = 640
 # How many rows of a list are read in one round trip.
-ROWS_AT_ONCE = 16
+ROWS_AT_ONCE = 8
 
 
 class Engine:

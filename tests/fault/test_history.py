@@ -18,7 +18,7 @@ from tests.fault.history.operations import History
 from tests.fault.history.rounds import play
 from tests.support.servers import BACKENDS, binary_of, running
 
-SECONDS = 10.0  # of faults on each server; `python -m benchmarks.history --minutes 30` for more
+SECONDS = 15.0  # of faults on each server; `python -m benchmarks.history --minutes 30` for more
 MUTANT_SECONDS = 1.2
 TRIES = 8  # rounds in which a broken engine must be caught
 AT_ONCE = 6  # rounds that are played beside each other, for they mostly wait for what expires
