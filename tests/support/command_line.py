@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import click
 
 from http_api.cli.main import broker
 from tests.support import forks
+from tests.support.processes import Process, by_name
 
 COMMAND = [sys.executable, "-m", "http_api.cli.main"]
 
@@ -25,6 +26,11 @@ def commands(of: click.Group = broker, path: str = "") -> dict[str, click.Comman
         typed = f"{path} {name}".strip()
         found |= commands(command, typed) if isinstance(command, click.Group) else {typed: command}
     return found
+
+
+def started(args: Sequence[str], environ: Mapping[str, str]) -> Process:
+    """A command that goes on: run by its name if it shall find its modules elsewhere."""
+    return by_name(args, environ) if "PYTHONPATH" in environ else forks.Server(args, environ)
 
 
 class Cli:

@@ -20,25 +20,73 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from http_api.cli.main import COMMANDS
 
 MODULE = "http_api.cli.main"
+# A fork's process id comes first on its socket, and its exit status at its end.
+PID_BYTES = 8
+
+
+class Fork:
+    """A running command, with the methods of `subprocess.Popen` that tests use."""
+
+    def __init__(self, args: Sequence[str], environ: Mapping[str, str], standard: Sequence[int]) -> None:
+        self.args, self.returncode = args, cast("int | None", None)
+        self._status, theirs = socket.socketpair()
+        with theirs:
+            request = {"args": list(args), "environ": dict(environ), "cwd": str(Path.cwd())}
+            _forker().start(request, [*standard, theirs.fileno()])
+        self.pid = int(self._status.recv(PID_BYTES))
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit status, below 0 for a signal. TimeoutError."""
+        if self.returncode is None:
+            self._status.settimeout(timeout)
+            self.returncode = int(self._status.recv(16))
+            self._status.close()
+        return self.returncode
+
+    def poll(self) -> int | None:
+        """The exit status, None while it runs."""
+        with contextlib.suppress(BlockingIOError):
+            self.wait(0)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        with contextlib.suppress(ProcessLookupError):  # its end may have yet to be reported
+            if self.poll() is None:
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Server(Fork):
+    """A command that goes on, whose standard error is read as text."""
+
+    def __init__(self, args: Sequence[str], environ: Mapping[str, str]) -> None:
+        ours, err = os.pipe()
+        self.stderr = os.fdopen(ours)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        super().__init__(args, environ, [nothing, 1, err])
+        os.close(nothing)
+        os.close(err)
 
 
 def run(args: Sequence[str], stdin: bytes, environ: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[bytes]:
     """Run a command to its end, as `subprocess.run` with `capture_output` does. TimeoutError."""
-    ours, theirs = socket.socketpair()
     (in_, our_in), (our_out, out), (our_err, err) = (os.pipe() for _ in range(3))
-    with ours, theirs, ThreadPoolExecutor(3) as pool:
-        _forker().start({"args": list(args), "environ": dict(environ), "cwd": str(Path.cwd())}, [in_, out, err, theirs.fileno()])
+    with ThreadPoolExecutor(3) as pool:
+        fork = Fork(args, environ, [in_, out, err])
         for descriptor in (in_, out, err):
             os.close(descriptor)
         pool.submit(_write, our_in, stdin)
         found = [pool.submit(_read, descriptor) for descriptor in (our_out, our_err)]
-        ours.settimeout(timeout)
-        status = int(ours.recv(16))
+        status = fork.wait(timeout)
     return subprocess.CompletedProcess(args, status, *(one.result() for one in found))
 
 
@@ -96,6 +144,7 @@ def _serve(control: socket.socket) -> None:
                 return
             for descriptor in descriptors[:3]:
                 os.close(descriptor)
+            os.write(descriptors[3], b"%*d" % (PID_BYTES, command))
             _, status = os.waitpid(command, 0)
             os.write(descriptors[3], b"%d" % os.waitstatus_to_exitcode(status))
             os._exit(0)
@@ -116,7 +165,7 @@ def _become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
 
 if __name__ == "__main__":
     # httpx imports httpcore at its first request, and `broker` imports a command when it is called.
-    for module in (MODULE, "httpcore", *(f"http_api.cli.{module}" for module, _ in COMMANDS.values())):
+    for module in (MODULE, "httpcore", "http_api.server.serve", *(f"http_api.cli.{module}" for module, _ in COMMANDS.values())):
         __import__(module)
     gc.freeze()
     _serve(socket.socket(fileno=int(sys.argv[1])))

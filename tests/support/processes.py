@@ -9,15 +9,46 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO, Protocol
 
 import httpx
 import redis
 
 
+class Process(Protocol):
+    """What is used of `subprocess.Popen`."""
+
+    pid: int
+
+    @property
+    def stderr(self) -> IO[str] | None:
+        """Its standard error."""
+
+    def poll(self) -> int | None:
+        """The exit status, None while it runs."""
+
+    def wait(self, timeout: float | None = None, /) -> int:
+        """The exit status."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal, unless it has ended."""
+
+    def kill(self) -> None:
+        """kill -9."""
+
+
+def by_name(args: Sequence[str], environ: Mapping[str, str]) -> Process:
+    """Start `broker` as users do."""
+    return subprocess.Popen([sys.executable, "-m", "http_api.cli.main", *args], stderr=subprocess.PIPE, text=True, env=environ)
+
+
 class ServeProcess:
     """A running `broker serve`."""
+
+    # Tests start it as a fork (tests/conftest.py).
+    start: Callable[[Sequence[str], Mapping[str, str]], Process] = staticmethod(by_name)
 
     def __init__(self, *options: str, environ: dict[str, str] | None = None) -> None:
         self._options = options
@@ -25,9 +56,8 @@ class ServeProcess:
         self.process = self._spawn()
         self.greeting, self.url = self._greeted()
 
-    def _spawn(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "http_api.cli.main", "serve", "--log-level", "error", *self._options]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=self._environ)
+    def _spawn(self) -> Process:
+        return self.start(["serve", "--log-level", "error", *self._options], self._environ)
 
     def _greeted(self) -> tuple[str, str]:
         assert self.process.stderr is not None
