@@ -12,6 +12,7 @@ import urllib.request
 from typing import Any
 
 SERVER = os.environ.get("BROKER_URL", "http://127.0.0.1:8080")
+TOKEN = os.environ.get("BROKER_TOKEN", "")
 UPSERT = """
 INSERT INTO records (id, idx, deleted, data) VALUES (:id, :updated_idx, :deleted, :data)
 ON CONFLICT (id) DO UPDATE SET idx = :updated_idx, deleted = :deleted, data = :data WHERE idx < :updated_idx
@@ -21,7 +22,8 @@ ON CONFLICT (id) DO UPDATE SET idx = :updated_idx, deleted = :deleted, data = :d
 def fetch(consumer: str, acks: list[str]) -> list[dict[str, Any]]:
     """Settle the last batch and fetch the next one, in one call."""
     body = json.dumps({"batch_size": 100, "wait_for": "1s", "ack": acks}).encode()
-    request = urllib.request.Request(f"{SERVER}/v1/http-consumers/{consumer}/next", body, {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {TOKEN}"} if TOKEN else {})
+    request = urllib.request.Request(f"{SERVER}/v1/http-consumers/{consumer}/next", body, headers)
     with urllib.request.urlopen(request, timeout=30) as answer:
         deliveries: list[dict[str, Any]] = json.load(answer)["data"]
         return deliveries
@@ -42,4 +44,6 @@ def sync(consumer: str, path: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3 or sys.argv[1].startswith("-"):
+        sys.exit("usage: python sync_to_sqlite.py CONSUMER FILE")
     sync(sys.argv[1], sys.argv[2])

@@ -1,18 +1,20 @@
 """A robust worker that needs only the standard library: `python worker.py CONSUMER`."""
 
+import http.client
 import json
 import os
 import random
 import signal
 import sys
-import time
+import threading
 import urllib.error
 import urllib.request
 from typing import Any
 
 SERVER = os.environ.get("BROKER_URL", "http://127.0.0.1:8080")
 TOKEN = os.environ.get("BROKER_TOKEN", "")
-WAIT = os.environ.get("WORKER_WAIT", "20s")  # it stops no later than this after SIGTERM
+WAIT_S = float(os.environ.get("WORKER_WAIT_S", "20"))  # how long a call waits for messages
+TIMEOUT_S = WAIT_S + 10  # it stops no later than this after SIGTERM, plus the current batch's work
 
 
 class Worker:
@@ -21,17 +23,17 @@ class Worker:
     def __init__(self, consumer: str) -> None:
         self.address = f"{SERVER}/v1/http-consumers/{consumer}"
         self.name = f"{os.uname().nodename}-{os.getpid()}"
-        self.stopping = False
+        self.stopping = threading.Event()
 
     def stop(self, *_: object) -> None:
         """Finish the current batch, then end."""
-        self.stopping = True
+        self.stopping.set()
 
     def run(self) -> None:
         """Fetch, work, settle. The call that fetches a batch settles the previous one."""
         settled: dict[str, Any] = {}
-        while not self.stopping:
-            wanted = {"batch_size": 10, "wait_for": WAIT, "worker": self.name}
+        while not self.stopping.is_set():
+            wanted = {"batch_size": 10, "wait_for": int(WAIT_S * 1000), "worker": self.name}
             settled = self.work(self.call("/next", wanted | settled)["data"])
         if settled.get("ack"):
             self.call("/ack", {"ack_tokens": settled["ack"]})
@@ -43,7 +45,7 @@ class Worker:
         acks, nacks = [], []
         for delivery in batch:
             try:
-                if self.stopping:
+                if self.stopping.is_set():
                     nacks.append({"ack_token": delivery["ack_token"], "outcome": "release"})
                     continue
                 handle(delivery.get("record") or delivery["event"])
@@ -53,21 +55,24 @@ class Worker:
         return {"ack": acks, "nack": nacks}
 
     def call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a POST. Every call here may be repeated, so retry until the server answers."""
+        """The answer to a POST. Any call here may be repeated, so it is, until an answer or a signal comes."""
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {TOKEN}"} if TOKEN else {})
         pause = 0.5
         while True:
             request = urllib.request.Request(self.address + path, json.dumps(body).encode(), headers)
             try:
-                with urllib.request.urlopen(request, timeout=30) as answer:
+                with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
                     found: dict[str, Any] = json.load(answer)
                     return found
             except urllib.error.HTTPError as exc:
+                trouble = f"{exc.code} {exc.reason}"
                 if exc.code != 429 and exc.code < 500:
                     raise SystemExit(f"{exc.code}: {exc.read().decode()}") from exc
-            except OSError as exc:
-                print(f"no answer: {exc}", file=sys.stderr)
-            time.sleep(pause * random.uniform(0.5, 1.5))
+            except (OSError, http.client.HTTPException) as exc:
+                trouble = f"no answer: {exc}"
+            print(trouble, file=sys.stderr, flush=True)
+            if self.stopping.wait(pause * random.uniform(0.5, 1.5)):
+                raise SystemExit("stopped; messages that are not settled are delivered again after their ack wait")
             pause = min(2 * pause, 30)
 
 
@@ -77,7 +82,7 @@ def handle(message: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit("usage: python worker.py CONSUMER")
     worker = Worker(sys.argv[1])
     signal.signal(signal.SIGTERM, worker.stop)

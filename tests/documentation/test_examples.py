@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 
-from tests.support.processes import ServeProcess
+from tests.support.processes import ServeProcess, free_port
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -28,7 +29,7 @@ def post(server: ServeProcess, path: str, body: object) -> None:
 def test_the_worker_handles_settles_and_stops(server: ServeProcess) -> None:
     post(server, "http-consumers", {"name": "lasting", "stream_id": "events"})
     post(server, "streams/events/messages", {"messages": [{"collection_id": "a:b", "id": f"e-{n}", "data": n} for n in range(25)]})
-    worker = started(server, "worker.py", "lasting", WORKER_WAIT="500ms")
+    worker = started(server, "worker.py", "lasting", WORKER_WAIT_S="0.5")
     assert worker.stdout is not None
     handled = [worker.stdout.readline() for _ in range(25)]
     worker.send_signal(signal.SIGTERM)
@@ -43,6 +44,22 @@ def test_the_worker_ends_where_the_call_is_refused(server: ServeProcess) -> None
     worker = started(server, "worker.py", "nobody")
     assert "CONSUMER_NOT_FOUND" in worker.communicate(timeout=30)[1]
     assert worker.returncode == 1
+
+
+def test_the_worker_says_that_nobody_answers_and_stops(server: ServeProcess) -> None:
+    worker = started(server, "worker.py", "lasting", BROKER_URL=f"http://127.0.0.1:{free_port()}")
+    assert worker.stderr is not None
+    assert "Connection refused" in worker.stderr.readline()
+    worker.send_signal(signal.SIGTERM)
+    assert "stopped; messages that are not settled" in worker.communicate(timeout=30)[1]
+    assert worker.returncode == 1
+
+
+@pytest.mark.parametrize("example", ["worker.py", "sync_to_sqlite.py"])
+@pytest.mark.parametrize("args", [[], ["--help"]])
+def test_an_example_says_how_it_is_used(server: ServeProcess, example: str, args: list[str]) -> None:
+    process = started(server, example, *args)
+    assert process.communicate(timeout=30)[1].startswith(f"usage: python {example} CONSUMER")
 
 
 def test_the_copy_in_sqlite_is_the_newest_version_of_each_record(server: ServeProcess, tmp_path: Path) -> None:
