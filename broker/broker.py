@@ -60,7 +60,7 @@ class Broker:
 
     @classmethod
     def from_url(cls, url: str, *, max_message_bytes: int = MAX_MESSAGE_BYTES, max_answer_bytes: int = MAX_ANSWER_BYTES) -> "Broker":
-        """A broker over the Redis at `redis://`, `rediss://` or `unix://`. ValueError: another URL."""
+        """A broker over the Redis at a URL, as `broker serve --redis` takes it. ValueError: another URL."""
         return cls(Store.from_url(url), max_message_bytes=max_message_bytes, max_answer_bytes=max_answer_bytes)
 
     async def start(self) -> None:

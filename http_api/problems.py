@@ -93,7 +93,7 @@ _HEADERS: dict[int, dict[str, str]] = {
     503: {"Retry-After": "1"},
 }
 _LONGEST, _LONGEST_PATH = 1000, 200  # characters of a text, and of a field's path
-_FAULT = BrokerError("The server made a mistake; its log says which.")
+_FAULT = BrokerError("Internal error; the server's log has the cause.")
 
 
 def _short(text: str, longest: int) -> str:

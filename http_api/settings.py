@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from broker.errors import BrokerError
 from broker.store.client import Store
 from broker.store.urls import SCHEMES, WrongUrl
 
@@ -111,7 +112,7 @@ _REDIS_URLS = (
     "without it an embedded Valkey runs in the data directory."
 )
 _METRICS = "Who may read /metrics: open = all, token = tokens of scope read or admin, off = nobody."
-_ANSWER = "Largest answer with messages, though with one at least."
+_ANSWER = "Largest answer with messages; one message always fits."
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +123,9 @@ class Settings:
     port: int = setting(8080, "--port", "BROKER_PORT", "Port to listen on, 0 = any.", integer(0, 65535))
     redis_url: str | None = setting(None, "--redis", "BROKER_REDIS_URL", _REDIS_URLS, redis_url)
     data_dir: Path = setting(_DATA_DIR, "--data-dir", "BROKER_DATA_DIR", "Directory of the embedded Valkey.", directory)
-    workers: int = setting(1, "--workers", "BROKER_WORKERS", "Processes that serve, one a core.", integer(1, 256))
+    workers: int = setting(1, "--workers", "BROKER_WORKERS", "Worker processes, one per core.", integer(1, 256))
     log_level: str = setting("info", "--log-level", "BROKER_LOG_LEVEL", "How much to log.", _LEVEL)
-    log_format: str = setting("text", "--log-format", "BROKER_LOG_FORMAT", "As text, or an object a line.", _FORMAT)
+    log_format: str = setting("text", "--log-format", "BROKER_LOG_FORMAT", "Text, or JSON with one object per line.", _FORMAT)
     metrics: str = setting("open", "--metrics", "BROKER_METRICS", _METRICS, OneOf("open", "token", "off"))
     admin_token: str | None = setting(None, "", "BROKER_ADMIN_TOKEN", "Accepted as an admin token.", token)
     max_message_bytes: int = setting(_MB, "--max-message-bytes", "BROKER_MAX_MESSAGE_BYTES", "Largest message.", _BYTES)
@@ -143,6 +144,10 @@ class Settings:
             return f"--data-dir {self.data_dir}"
         parts = urlsplit(self.redis_url)
         return f"--redis {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def at_redis(self, error: BrokerError) -> BrokerError:
+        """The same error with the Redis in use and the cause."""
+        return type(error)(f"{self.redis_source}: {error.summary} {error.__cause__ or ''}".rstrip())
 
 
 def is_loopback(host: str) -> bool:

@@ -149,8 +149,7 @@ class Store:
         """Log why calls are refused, once a second."""
         if now >= self._warned + WARN_S:
             self._warned = now
-            reason, _, _ = str(refusal.__cause__ or refusal).partition(" : ")  # redis-py lists its sentinels with all their settings
-            logger.warning("Redis cannot be reached, or takes no commands: %s", reason)
+            logger.warning("Redis cannot be reached, or takes no commands: %s", refusal.__cause__ or refusal)
 
     async def _redirected(self, commands: Sequence[Sequence[Argument]], at: str | None) -> Any:
         for _ in range(REDIRECTIONS):

@@ -5,7 +5,7 @@ from collections.abc import Sequence, Set
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.exceptions import AskError, MovedError, RedisError
 
 from broker import keys
@@ -15,16 +15,22 @@ from broker.store.topology import PATIENCE_S
 
 
 class Sentinels(Sentinel):
-    """redis-py's Sentinel with a lock. It reorders its list of sentinels, and two concurrent calls can lose one."""
+    """redis-py's Sentinel with a lock and a short error.
+
+    It reorders its list of sentinels, and two concurrent calls can lose one. Its error lists them with all settings.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)  # type: ignore[no-untyped-call]
         self._asking = asyncio.Lock()
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
-        """The host and port of the primary. MasterNotFoundError."""
+        """The host and port of the primary. MasterNotFoundError: no sentinel answers and names one."""
         async with self._asking:
-            return await super().discover_master(service_name)  # type: ignore[no-any-return]
+            try:
+                return await super().discover_master(service_name)  # type: ignore[no-any-return]
+            except MasterNotFoundError:
+                raise MasterNotFoundError(f"No sentinel answers and names a primary of {service_name!r}.") from None
 
 
 class SingleServer:

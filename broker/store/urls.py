@@ -30,11 +30,13 @@ class WrongUrl(ValueError):
 
 
 def from_url(url: str, timeout: float) -> Topology:
-    """The servers of `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`.
+    """The servers of a URL, whose scheme is one of SCHEMES.
 
-    The last two take a list of addresses: `redis+sentinel://host:port,host:port/service/db`.
+    Sentinel and Cluster take a list of addresses: `redis+sentinel://host:port,host:port/service/db`.
     ValueError, WrongUrl.
     """
+    if urlsplit(url).scheme not in SCHEMES:
+        raise WrongUrl(f"the URL must begin with one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
     options: dict[str, Any] = {"protocol": 2, "socket_timeout": None, "driver_info": _DRIVER}
     if not url.startswith("unix://"):
         options |= {"socket_connect_timeout": timeout, "socket_keepalive": True}

@@ -258,12 +258,12 @@ def integer(value: object, name: str, low: int, high: int) -> int:
 
 def milliseconds(value: object, name: str, high: int) -> int:
     """A number of ms, or a duration such as 500ms, 30s or 5m. InvalidRequest."""
-    if isinstance(value, str) and value[-1:].isalpha():
-        try:
+    try:
+        if isinstance(value, str) and value[-1:].isalpha():
             value = duration_ms(value, "ms|s|m")
-        except ValueError as exc:
-            raise InvalidRequest(f"{name} must be a number of ms up to {high}, or such as 500ms, 30s or 5m.") from exc
-    return integer(value, name, 0, high)
+        return integer(value, name, 0, high)
+    except (ValueError, InvalidRequest) as exc:
+        raise InvalidRequest(f"{name} must be a number of ms from 0 to {high}, or such as 500ms, 30s or 5m.") from exc
 
 
 def query(request: Request, name: str) -> str | None:

@@ -11,7 +11,7 @@ from http_api.cli.store import at_store
 @click.option("--strict", is_flag=True, help="Status 1 where there is a warning: data may be lost (default: status 0).")
 @at_store
 async def check(store: Store, where: str, strict: bool) -> int:
-    """Print what the Redis at hand promises."""
+    """Show how durable this Redis is."""
     found = await examine(store)
     print("\n".join([*found.lines(), f"store        {where}", *(f"warning: {warning}" for warning in found.warnings)]))
     return 1 if strict and found.warnings else 0

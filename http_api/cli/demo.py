@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import click
+import msgspec
 
 from http_api.cli.client import Client, Refused
 
@@ -21,7 +22,7 @@ _WORKERS = 4
 
 @click.command()
 def demo() -> None:
-    """Take a guided tour on sample data, in under a minute.
+    """Take a guided tour on sample data, in some seconds.
 
     It publishes, consumes with parallel workers, nacks, lets a delivery expire, and looks at a dead letter.
     """
@@ -32,7 +33,7 @@ def demo() -> None:
         _workers(client)
         _redelivery(client)
         _dead_letters(client)
-        _say("That was the main job. `broker serve` keeps a server; docs/start.md has the same calls with curl.")
+        _say("To go on: `broker serve` runs a server, and docs/start.md shows its calls with curl.")
 
 
 @contextlib.contextmanager
@@ -77,7 +78,7 @@ def _records(client: Client) -> None:
     path = "/v1/streams/records/messages"
     for title, plan in (("30 customers", "free"), ("the same again", "free"), ("the same, changed", "paid")):
         answer = client.json("POST", path, json={"messages": [_customer(i, plan) for i in range(_CUSTOMERS)]})
-        _did(f"POST {path}: {title} -> {answer['info']}")
+        _did(f"POST {path}: {title} -> {_json(answer['info'])}")
 
 
 def _workers(client: Client) -> None:
@@ -104,7 +105,7 @@ def _workers(client: Client) -> None:
         thread.join()
     for number in range(_WORKERS):
         _did(f"worker {number}: acked {handled[number]}, nacked {nacked[number]}")
-    _did(f"together {sum(handled.values())} acked of {_CUSTOMERS}; the consumer says {_counts(client, 'demo')}")
+    _did(f"together {sum(handled.values())} acked of {_CUSTOMERS}; the consumer says {_json(_counts(client, 'demo'))}")
 
 
 def _redelivery(client: Client) -> None:
@@ -112,12 +113,12 @@ def _redelivery(client: Client) -> None:
     client.json("POST", "/v1/streams/records/messages", json={"messages": [_customer(900, "free")]})
     path = "/v1/http-consumers/demo"
     first = client.json("GET", path + "/next")["data"][0]
-    _did(f"delivered, deliver_count {first['deliver_count']}; the worker dies")
+    _did(f"delivered, deliver_count {first['deliver_count']}; the worker crashes")
     second = client.json("GET", path + "/next", params={"wait_for": "5s"})["data"][0]
     _did(f"delivered again, deliver_count {second['deliver_count']}")
     stale = client.json("POST", path + "/ack", json={"ack_tokens": [first["ack_token"]]})
     _did(f"the first token is stale: acked {stale['acked']}, stale {len(stale['stale'])}")
-    _did(f"the second one counts: {client.json('POST', path + '/ack', json={'ack_tokens': [second['ack_token']]})}")
+    _did(f"the second one counts: {_json(client.json('POST', path + '/ack', json={'ack_tokens': [second['ack_token']]}))}")
 
 
 def _dead_letters(client: Client) -> None:
@@ -129,7 +130,12 @@ def _dead_letters(client: Client) -> None:
         _did(f"delivered, deliver_count {batch[0]['deliver_count']}; nacked")
         client.json("POST", path + "/nack", json={"ack_tokens": [batch[0]["ack_token"]]})
     letter = client.json("GET", path + "/dead-letters")["data"][0]
-    _did(f"dead letter {letter['id']}: {letter['reason']} after {letter['deliver_count']} deliveries, data {letter['event']['data']}")
+    what = f"{letter['reason']} after {letter['deliver_count']} deliveries, data {_json(letter['event']['data'])}"
+    _did(f"dead letter {letter['id']}: {what}")
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _counts(client: Client, consumer: str) -> dict[str, int]:

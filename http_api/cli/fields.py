@@ -67,7 +67,7 @@ def _parameter(kind: str, field: msgspec.structs.FieldInfo, default: str | None)
         case [inspect.LiteralType(values)]:
             settings = {"type": click.Choice(values)}
         case [inspect.IntType(), inspect.StrType()]:
-            settings = {"type": reading.SPAN, "metavar": "TIME"}
+            settings = {"type": reading.SPAN, "metavar": "DURATION"}
         case [inspect.DictType()]:
             settings = {"type": reading.OBJECT, "metavar": "JSON"}
         case [inspect.ListType(item_type=inspect.IntType())]:

@@ -38,7 +38,7 @@ def audit(client: Client, limit: int) -> None:
 @click.argument("id")
 @at_server
 def message(client: Client, stream: str, id: str) -> None:
-    """Print a message, and what it is to each consumer.
+    """Print a message, and its state for each consumer.
 
     ID is its message id, such as 1718000000000-0.
     """

@@ -16,12 +16,12 @@ import click
 # command -> its module in http_api.cli, and its help text (a test compares it with the command's own)
 COMMANDS = {
     "serve": ("serve", "Run a server until SIGTERM."),
-    "check": ("check", "Print what the Redis at hand promises."),
-    "demo": ("demo", "Take a guided tour on sample data, in under a minute."),
+    "check": ("check", "Show how durable this Redis is."),
+    "demo": ("demo", "Take a guided tour on sample data, in some seconds."),
     "publish": ("publish", "Publish a file to a stream."),
     "consume": ("consume", "Print a consumer's messages as NDJSON and ack them."),
     "record": ("looking", "Print the current version of a record."),
-    "message": ("looking", "Print a message, and what it is to each consumer."),
+    "message": ("looking", "Print a message, and its state for each consumer."),
     "top": ("looking", "Show a live table of consumers: backlog, rates, ages."),
     "audit": ("looking", "Print who changed what, newest first."),
     "stream": ("stream", "Create, list, show, change or delete streams, or print their messages."),

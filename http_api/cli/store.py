@@ -47,7 +47,7 @@ def _redis_of(settings: Settings, may_create: bool) -> Iterator[str]:
         try:
             yield settings.redis_url
         except StoreUnavailable as exc:
-            raise StoreUnavailable(f"{settings.redis_source}: {exc.summary}") from exc
+            raise settings.at_redis(exc) from exc
         return
     embedded = Embedded(settings.data_dir)
     if is_running(settings.data_dir):
@@ -69,7 +69,7 @@ def at_store(work: Callable[..., Awaitable[int | None]]) -> Run:
     """A command on a Redis. Its first arguments are the store, and the store's name for messages."""
 
     @settings_of(Settings, "redis_url", "data_dir")
-    @click.option("--create", is_flag=True, help="Make the data directory if there is none, even if it was not named.")
+    @click.option("--create", is_flag=True, help="Create the data directory if it does not exist, even the default one.")
     @wraps(work)
     def run(create: bool, redis_url: str | None, data_dir: str | None, **options: Any) -> int | None:
         settings = load({"redis_url": redis_url, "data_dir": data_dir})

@@ -31,7 +31,7 @@ _HEADINGS = {
     415: "The content type is not supported.",
     422: "A field is wrong; `validation_errors` names it.",
     429: "Too many calls wait.",
-    500: "The server made a mistake.",
+    500: "Internal error; the server's log has the cause.",
     503: "Redis cannot be reached or refuses; nothing happened.",
     504: "The connection to Redis was lost; it may have happened.",
     507: "Redis is at its memory limit; nothing happened.",

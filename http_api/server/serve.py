@@ -161,7 +161,7 @@ def serve(settings: Settings) -> None:
         try:
             guarantees, access = asyncio.run(_look(url, settings))
         except BrokerError as exc:
-            raise type(exc)(f"{settings.redis_source}: {exc.summary} {exc.__cause__ or ''}") from exc
+            raise settings.at_redis(exc) from exc
         logs.begin(settings.log_level, settings.log_format)
         if access != "token" and not settings.on_loopback:
             raise WrongSetting(
