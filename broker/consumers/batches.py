@@ -1,4 +1,4 @@
-"""Types of delivery: batches, deliveries, nacks, pending and peeked messages (sections 6 and 7)."""
+"""Types of delivery: batches, deliveries, nacks, pending and peeked messages (C20-C36)."""
 
 from collections.abc import Sequence
 from typing import Literal, overload

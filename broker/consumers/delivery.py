@@ -1,4 +1,4 @@
-"""Delivery: next, ack, nack, extend, release, peek and pending (sections 6 and 7)."""
+"""Delivery: next, ack, nack, extend, release, peek and pending (C20-C36, C60)."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Fields of a consumer: as requested, as stored, and as the API shows them (section 5)."""
+"""Fields of a consumer: as requested, as stored, and as the API shows them (C18)."""
 
 import re
 from typing import Annotated, Any, Literal

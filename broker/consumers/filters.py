@@ -1,4 +1,4 @@
-"""Filters: which messages a consumer gets (section 5)."""
+"""Filters: which messages a consumer gets (C18, C32)."""
 
 import hashlib
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Consumers: create, read, list, change, reset, pause and delete (section 5)."""
+"""Consumers: create, read, list, change, reset, pause and delete (C18, C38, C39)."""
 
 import contextlib
 import secrets

@@ -1,4 +1,4 @@
-"""Streams: create, read, list, change and delete (section 3)."""
+"""Streams: create, read, list, change and delete (C8-C11)."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""Publishing: parses a request's bytes and stores the messages (section 4)."""
+"""Publishing: parses a request's bytes and stores the messages (C12-C17)."""
 
 import asyncio
 from codecs import BOM_UTF8

@@ -74,7 +74,7 @@ OPERATION_WORDS: dict[str, Words] = {
         "What the stream holds, without a consumer: oldest first, or newest first with `order=desc`. A call looks at 10,000 messages and "
         "8 MiB at most; a search goes on from `next`.",
     ),
-    "getMessage": Words("streams", "Get a message", "One message, and what it is to each consumer of its stream."),
+    "getMessage": Words("streams", "Get a message", "One message, and its state for each consumer of its stream."),
     "listScheduled": Words("streams", "List scheduled events", "Events that wait for their `deliver_at`, in its order."),
     "cancelScheduled": Words("streams", "Cancel a scheduled event", "It will not be delivered. Its id may be published again."),
     "getRecord": Words("streams", "Get a record", "The current version of one record."),

@@ -1,4 +1,4 @@
-"""Endpoints of consumers (section 5)."""
+"""Endpoints of consumers (C18)."""
 
 import msgspec
 from starlette.requests import Request

@@ -1,4 +1,4 @@
-"""Endpoints of delivery: next, ack, nack, extend, release, peek, pending, retrying (sections 6 and 7)."""
+"""Endpoints of delivery: next, ack, nack, extend, release, peek, pending, retrying (C20-C36, C60)."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Endpoints without a token: health, metrics and the API description (section 9)."""
+"""Endpoints without a token: health, metrics and the API description (C45, C63)."""
 
 from starlette.requests import Request
 from starlette.responses import Response

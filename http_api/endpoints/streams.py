@@ -1,4 +1,4 @@
-"""Endpoints of streams, their messages, and publishing (sections 3 and 4)."""
+"""Endpoints of streams, their messages, and publishing (C8-C17)."""
 
 from collections import Counter
 from collections.abc import AsyncIterator

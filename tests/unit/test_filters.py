@@ -1,4 +1,4 @@
-"""Filters: one canonical form for what means the same (section 5)."""
+"""Filters: one canonical form for what means the same (C18)."""
 
 import msgspec
 import pytest
