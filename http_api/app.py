@@ -22,9 +22,9 @@ from broker.errors import InvalidRequest, NotFound, OutcomeUnknown
 from http_api import console, problems
 from http_api.auditing import audited
 from http_api.auth import authenticate
+from http_api.bodies.bounded_cache import cached
 from http_api.bodies.codec import WHOLE
-from http_api.bodies.remembering import remembered
-from http_api.bodies.room import Room
+from http_api.bodies.memory_budget import MemoryBudget
 from http_api.context import Context, caller_of
 from http_api.description.openapi import describe
 from http_api.monitoring import logs, metrics
@@ -61,7 +61,7 @@ def create_app(
         await broker.close()
 
     context = Context(
-        broker, tokens, settings, description=msgspec.json.encode(describe()) + b"\n", room=Room(settings.max_body_bytes),
+        broker, tokens, settings, description=msgspec.json.encode(describe()) + b"\n", room=MemoryBudget(settings.max_body_bytes),
         pages=asyncio.Semaphore(_PAGES), uploads=asyncio.Semaphore(_UPLOADS), scraper=Scraper(broker),
         spans=spans,
     )  # fmt: skip
@@ -75,7 +75,7 @@ class _Addresses:
         self._lifespan = lifespan
         served: dict[str, ASGIApp] = {o.path: _Methods(o.path) for o in OPERATIONS} | console.ADDRESSES
         self._endpoints = [(_pattern(path), endpoint) for path, endpoint in served.items()]
-        self._find = remembered(self._match)
+        self._find = cached(self._match)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from broker.access.tokens import AccessTokens
 from broker.broker import Broker
 from broker.messages.trace_context import trace_context
-from http_api.bodies.room import Room
+from http_api.bodies.memory_budget import MemoryBudget
 from http_api.monitoring.scraping import Scraper
 from http_api.settings import Settings
 
@@ -26,7 +26,7 @@ class Context:
     tokens: AccessTokens
     settings: Settings
     description: bytes
-    room: Room
+    room: MemoryBudget
     pages: asyncio.Semaphore  # bounds concurrent reads of pages
     uploads: asyncio.Semaphore  # bounds concurrent NDJSON uploads
     scraper: Scraper

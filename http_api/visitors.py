@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 
 from broker.errors import Forbidden
-from http_api.bodies.remembering import remembered
+from http_api.bodies.bounded_cache import cached
 
 _OPEN = "Without access tokens the server"
 _OWN_PAGES = (b"same-origin", b"none")
@@ -19,7 +19,7 @@ class Visitors:
 
     def __init__(self, host: str) -> None:
         self._bound_to = host.lower()
-        self._is_here = remembered(self._names_this_machine)
+        self._is_here = cached(self._names_this_machine)
 
     def check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Forbidden: the Host header names another machine, or a page of another origin sent the request."""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from broker.errors import InvalidRequest, ValidationFailed
-from broker.messages.wording import fields_of, reason, unknown
+from broker.messages.error_wording import fields_of, reason, unknown
 
 T = TypeVar("T")
 

@@ -16,9 +16,9 @@ from starlette.types import Receive, Scope, Send
 from broker.errors import BrokerError, InvalidRequest, PayloadTooLarge
 from broker.messages.times import duration_ms
 from broker.streams.publishing import PAUSE
-from http_api.bodies.accepting import JSON, MSGPACK_NAMES, accepted
+from http_api.bodies.memory_budget import FREE, MemoryBudget
+from http_api.bodies.negotiation import JSON, MSGPACK_NAMES, accepted
 from http_api.bodies.packing import pack
-from http_api.bodies.room import FREE, Room
 from http_api.bodies.unpacking import json_of
 from http_api.refusals import RequestTimeout
 
@@ -170,7 +170,7 @@ async def read_json(request: Request, limit: int) -> bytes:
     return body.removeprefix(BOM_UTF8)
 
 
-async def lines(chunks: AsyncIterator[bytes], limit: int, room: Room, turns: asyncio.Semaphore) -> AsyncGenerator[bytes, None]:
+async def lines(chunks: AsyncIterator[bytes], limit: int, room: MemoryBudget, turns: asyncio.Semaphore) -> AsyncGenerator[bytes, None]:
     """Split a body into lines. PAUSE: store the lines so far without waiting for more.
 
     `turns` bounds how many bodies are read at a time; a slow body gives up its turn. A line of more than `limit` bytes

@@ -9,7 +9,7 @@ from broker.consumers.fields import ConsumerChanges, ConsumerSpec
 from http_api.cli.calls import call, rows
 from http_api.cli.client import Client, at_server
 from http_api.cli.fields import changes, given, options_of
-from http_api.cli.looking import explanation
+from http_api.cli.inspection import explanation
 from http_api.cli.options import NAME, limit
 from http_api.cli.tables import MESSAGE, flat, show, show_rows
 from http_api.settings import WrongSetting

@@ -9,7 +9,7 @@ from http_api.cli.calls import call, rows
 from http_api.cli.client import Client, at_server
 from http_api.cli.fields import given, options_of
 from http_api.cli.options import CONSUMER
-from http_api.cli.reading import AT_LEAST_1
+from http_api.cli.parsers import AT_LEAST_1
 from http_api.cli.tables import MESSAGE, show, show_rows
 from http_api.shapes.requests import RedriveRequest
 

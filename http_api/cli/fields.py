@@ -8,7 +8,7 @@ import click
 import msgspec
 from msgspec import NODEFAULT, UNSET, inspect
 
-from http_api.cli import reading
+from http_api.cli import parsers
 from http_api.description.words import words_of
 from http_api.settings import WrongSetting
 
@@ -61,23 +61,23 @@ def _parameter(kind: str, field: msgspec.structs.FieldInfo, default: str | None)
         case [inspect.BoolType()]:
             option, settings = f"{option}/--no-{option[2:]}", {"default": None}
         case [inspect.IntType()]:
-            settings = {"type": reading.NUMBER_OR_NONE if null else int, "metavar": "N"}
+            settings = {"type": parsers.NUMBER_OR_NONE if null else int, "metavar": "N"}
         case [inspect.StrType()]:
             pass
         case [inspect.LiteralType(values)]:
             settings = {"type": click.Choice(values)}
         case [inspect.IntType(), inspect.StrType()]:
-            settings = {"type": reading.SPAN, "metavar": "DURATION"}
+            settings = {"type": parsers.SPAN, "metavar": "DURATION"}
         case [inspect.DictType()]:
-            settings = {"type": reading.OBJECT, "metavar": "JSON"}
+            settings = {"type": parsers.OBJECT, "metavar": "JSON"}
         case [inspect.ListType(item_type=inspect.IntType())]:
-            settings = {"type": reading.NUMBERS, "metavar": "N,N,..."}
+            settings = {"type": parsers.NUMBERS, "metavar": "N,N,..."}
         case [inspect.ListType(item_type=inspect.StrType())]:
             option, settings = option.removesuffix("s"), {"multiple": True}
         case [inspect.StructType(cls=part, fields=fields)]:
             words += f" {words_of(part.__name__, fields[0].name)[0].replace('`', '')}"
             keys = "|".join(key.name for key in fields if key.name not in _ALIASES)
-            reads = {"type": reading.PAIR, "callback": reading.by_key}
+            reads = {"type": parsers.PAIR, "callback": parsers.by_key}
             option, settings = option.removesuffix("s"), {"multiple": True, "metavar": f"{keys}=PATTERN", **reads}
         case other:
             raise TypeError(f"{kind}.{field.name} is of a type that no option is: {other}")

@@ -5,16 +5,16 @@ from typing import Any, TypeVar
 
 import click
 
-from http_api.cli import reading
+from http_api.cli import parsers
 from http_api.settings import OneOf, sources
 
 # A command returns its exit status, or None for 0.
 Run = Callable[..., int | None]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-NAME = click.argument("name", type=reading.NAME)
-STREAM = click.argument("stream", type=reading.NAME)
-CONSUMER = click.argument("consumer", type=reading.NAME)
+NAME = click.argument("name", type=parsers.NAME)
+STREAM = click.argument("stream", type=parsers.NAME)
+CONSUMER = click.argument("consumer", type=parsers.NAME)
 
 
 class _Setting(click.Option):
@@ -29,7 +29,7 @@ class _Setting(click.Option):
 
 def limit(default: int) -> Callable[[Command], Command]:
     """Add the option `--limit`: how many rows to print."""
-    return click.option("--limit", type=reading.AT_LEAST_1, metavar="N", default=default, show_default=True, help="How many at most.")
+    return click.option("--limit", type=parsers.AT_LEAST_1, metavar="N", default=default, show_default=True, help="How many at most.")
 
 
 def settings_of(kind: type, *names: str) -> Callable[[Command], Command]:

@@ -13,8 +13,8 @@ from uvicorn.server import ServerState
 
 from broker.errors import BrokerError
 from http_api.edge.exchange import Exchange
-from http_api.edge.held import FREE, Held
 from http_api.edge.limits import DEFAULT, Limits
+from http_api.edge.memory_limit import FREE, MemoryLimit
 from http_api.edge.requests import Head, Requests
 from http_api.edge.scope import Scope, address_of, problem_of, scope_of
 from http_api.edge.stream import Stream
@@ -27,13 +27,13 @@ class Connection(Stream):
 
     def __init__(
         self, config: Config, server_state: ServerState, app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None, *, limits: Limits = DEFAULT, held: Held | None = None,
+        _loop: asyncio.AbstractEventLoop | None = None, *, limits: Limits = DEFAULT, held: MemoryLimit | None = None,
     ) -> None:  # fmt: skip
         if not config.loaded:
             config.load()
         super().__init__(_loop or asyncio.get_running_loop(), limits)
         self._app, self._server = config.loaded_app, server_state
-        self._all_held = held or Held(limits.held_bytes)
+        self._all_held = held or MemoryLimit(limits.held_bytes)
         self._requests = Requests(self, limits)
         self._current: Exchange | None = None  # being answered
         self._incoming: Exchange | None = None  # its body is arriving; it may be answered already

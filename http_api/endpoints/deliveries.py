@@ -19,8 +19,8 @@ from broker.errors import InvalidAckToken, InvalidRequest, Unauthenticated, Vali
 from broker.messages.validation import decode
 from http_api.auth import require
 from http_api.bodies.batch import batch_json
+from http_api.bodies.bounded_cache import cached
 from http_api.bodies.codec import answer, disconnect, integer, milliseconds, page_query, read_json, while_there
-from http_api.bodies.remembering import remembered
 from http_api.context import context, span_of
 from http_api.monitoring import metrics
 from http_api.shapes.answers import Acked, Extended, Nacked, PendingPage, Released, RetryingPage
@@ -87,7 +87,7 @@ def _limits(asked: Mapping[str, Any]) -> tuple[int, int, int, str]:
     return batch_size, min_batch, milliseconds(asked.get("wait_for", 0), "wait_for", MAX_WAIT_MS), worker
 
 
-@remembered
+@cached
 def _limits_of(query: bytes) -> tuple[int, int, int, str]:
     """The same from a query string, cached, because workers repeat theirs."""
     return _limits(_query(query))

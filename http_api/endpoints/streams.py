@@ -17,8 +17,8 @@ from broker.streams.publishing import count_by_status
 from broker.streams.search import Search, StoredMessage
 from http_api.auth import require
 from http_api.bodies import codec
-from http_api.bodies.accepting import JSON, accepted
 from http_api.bodies.codec import answer, page_query, query, read_json, truth, while_there
+from http_api.bodies.negotiation import JSON, accepted
 from http_api.bodies.overflow import Overflow
 from http_api.context import context, made, span_of, trace_of
 from http_api.monitoring import metrics

@@ -25,8 +25,8 @@ from broker.store.embedded import Embedded
 from broker.store.guarantees import Guarantees, examine, loaded
 from http_api.app import create_app
 from http_api.edge.connection import Connection
-from http_api.edge.held import Held
 from http_api.edge.limits import DEFAULT
+from http_api.edge.memory_limit import MemoryLimit
 from http_api.monitoring import logs, metrics, tracing
 from http_api.server.supervisor import BEAT_S, beat, supervise
 from http_api.settings import SHORTEST_ADMIN_TOKEN, Settings, WrongSetting
@@ -75,7 +75,8 @@ def serve_worker(settings: Settings, listener: socket.socket, open_mode: OpenMod
         tokens = AccessTokens(broker.store, settings.admin_token, open_mode)
         app = create_app(broker, tokens, settings, owns_calls=True, spans=spans)
         config = uvicorn.Config(
-            app, http=partial(Connection, held=Held(DEFAULT.held_bytes)), ws="none", log_config=None, access_log=False, lifespan="on",  # type: ignore[arg-type]
+            app, http=partial(Connection, held=MemoryLimit(DEFAULT.held_bytes)),  # type: ignore[arg-type]
+            ws="none", log_config=None, access_log=False, lifespan="on",
             timeout_graceful_shutdown=GRACE_S, backlog=_BACKLOG, proxy_headers=False,
         )  # fmt: skip
         showing = None

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from http_api.bodies.remembering import remembered
-from http_api.bodies.room import FREE as SMALL
-from http_api.bodies.room import Room
-from http_api.edge.held import FREE, Held
+from http_api.bodies.bounded_cache import cached
+from http_api.bodies.memory_budget import FREE as SMALL
+from http_api.bodies.memory_budget import MemoryBudget
+from http_api.edge.memory_limit import FREE, MemoryLimit
 
 pytestmark = pytest.mark.anyio
 UNIT = FREE + 1
@@ -22,7 +22,7 @@ class Holder:
 
 
 def test_beyond_the_limit_those_are_cut_that_something_was_held_for_longest() -> None:
-    held, holders = Held(4 * UNIT), [Holder() for _ in range(6)]
+    held, holders = MemoryLimit(4 * UNIT), [Holder() for _ in range(6)]
     for holder in holders[:4]:
         held.note(holder, UNIT)
     held.note(holders[0], 0)  # is done
@@ -36,7 +36,7 @@ def test_beyond_the_limit_those_are_cut_that_something_was_held_for_longest() ->
 
 
 def test_one_that_is_alone_is_not_cut() -> None:
-    held, holder = Held(UNIT), Holder()
+    held, holder = MemoryLimit(UNIT), Holder()
     held.note(holder, 9 * UNIT)
     assert not holder.is_cut
 
@@ -49,14 +49,14 @@ def test_only_short_keys_are_remembered(kind: type) -> None:
         asked.append(len(key))
         return len(key)
 
-    found = remembered(look)
+    found = cached(look)
     for size in (5, 256, 257, 30_000) * 2:
         assert found("x" * size if kind is str else b"x" * size) == size  # type: ignore[arg-type]
     assert asked == [5, 256, 257, 30_000, 257, 30_000]
 
 
 async def test_who_finds_no_room_waits_in_line() -> None:
-    room = Room(100 << 20)
+    room = MemoryBudget(100 << 20)
     await room.take(60 << 20)
     large = asyncio.create_task(room.take(50 << 20))
     gone = asyncio.create_task(room.take(1 << 20))

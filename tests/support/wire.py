@@ -16,8 +16,8 @@ from broker import Broker
 from broker.access.tokens import AccessTokens, OpenMode
 from http_api.app import create_app
 from http_api.edge.connection import Connection
-from http_api.edge.held import Held
 from http_api.edge.limits import DEFAULT, Limits
+from http_api.edge.memory_limit import MemoryLimit
 from http_api.settings import Settings
 
 PATIENCE_S = 10.0
@@ -163,7 +163,7 @@ async def edge(broker: Broker, limits: Limits = DEFAULT, *, is_open: bool = True
     tokens = AccessTokens(broker.store, open_mode=OpenMode() if is_open else None)
     await tokens.start()
     config = uvicorn.Config(create_app(broker, tokens, Settings()), lifespan="off", ws="none", log_config=None)
-    state, held = ServerState(), Held(limits.held_bytes)
+    state, held = ServerState(), MemoryLimit(limits.held_bytes)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(partial(Connection, config, state, {}, limits=limits, held=held), "127.0.0.1", 0)
     if buffer is not None:  # connections have what their listener has

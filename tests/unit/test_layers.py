@@ -44,7 +44,7 @@ PACKAGES = {
     "httptools": {"http_api.edge.requests"},
     "msgspec": {"broker.*", "http_api.*"},
     "starlette": {
-        "http_api.bodies.accepting", "http_api.app", "http_api.auditing", "http_api.auth", "http_api.bodies.codec", "http_api.console",
+        "http_api.bodies.negotiation", "http_api.app", "http_api.auditing", "http_api.auth", "http_api.bodies.codec", "http_api.console",
         "http_api.context", "http_api.endpoints.*", "http_api.problems", "http_api.routes",
     },
     "uvicorn": {"http_api.edge.connection", "http_api.server.serve"},

@@ -8,7 +8,7 @@ FREE = 1 << 16
 _ALL = 40 << 20
 
 
-class Room:
+class MemoryBudget:
     """Bounds the bytes of bodies that are read at a time. A body without room waits in line, which slows its client."""
 
     def __init__(self, largest: int) -> None:

@@ -14,7 +14,7 @@ class Holder(Hashable, Protocol):
 FREE = 4096  # bytes; less than this is not counted
 
 
-class Held:
+class MemoryLimit:
     """Bounds the memory over all connections: beyond the limit, the connection that has held some longest is cut.
 
     Each connection has its own bound, but there may be thousands of them.

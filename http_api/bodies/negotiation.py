@@ -2,7 +2,7 @@
 
 from starlette.requests import Request
 
-from http_api.bodies.remembering import remembered
+from http_api.bodies.bounded_cache import cached
 
 JSON = "application/json"
 # The registered name, and the one in use before it.
@@ -22,7 +22,7 @@ def accepted(request: Request) -> str:
     return _choose(found[:_READ])
 
 
-@remembered
+@cached
 def _choose(accept: bytes) -> str:
     """The available type of the highest quality. Among equals: one that is named explicitly, then the first.
 

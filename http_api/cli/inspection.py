@@ -11,7 +11,7 @@ import click
 from http_api.cli.calls import call, in_path
 from http_api.cli.client import Client, at_server
 from http_api.cli.options import STREAM, limit
-from http_api.cli.reading import AT_LEAST_1
+from http_api.cli.parsers import AT_LEAST_1
 from http_api.cli.tables import show, show_rows
 
 _STATE_COLUMNS = {

@@ -9,7 +9,7 @@ Value = TypeVar("Value")
 _LONGEST = 256
 
 
-def remembered(look: Callable[[Key], Value]) -> Callable[[Key], Value]:
+def cached(look: Callable[[Key], Value]) -> Callable[[Key], Value]:
     """The function with a cache for short keys. Clients repeat theirs."""
     known = lru_cache(maxsize=1024)(look)
 
