@@ -12,7 +12,7 @@ from tests.conftest import Clock
 from tests.contract.asking import consumer, get, info, post, publish, settle, take
 from tests.contract.helpers import event, plain_read
 from tests.support.api import Json
-from tests.support.wire import until
+from tests.support.polling import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -66,7 +66,7 @@ async def test_c60_a_waiting_call_gets_what_is_released(http: httpx.AsyncClient,
     [message] = await publish(http, event(1))
     await take(http)
     waiting = asyncio.create_task(take(http, wait_for="20s"))
-    await until(lambda: broker.waiting.count == 1)
+    await eventually(lambda: broker.waiting.count == 1)
     await post(http, RELEASE, {"ids": [message]})
     assert len(await asyncio.wait_for(waiting, 5)) == 1
 

@@ -9,7 +9,7 @@ import pytest
 from broker import Broker, ConsumerSpec, Store
 from tests.conftest import Clock
 from tests.contract.helpers import event, plain_read
-from tests.support.wire import until
+from tests.support.polling import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -63,7 +63,7 @@ async def test_c59_a_redelivery_belongs_to_who_took_it_last(http: httpx.AsyncCli
 async def test_c59_a_waiting_call_takes_with_its_name(http: httpx.AsyncClient, broker: Broker) -> None:
     await begin(http, 0)
     waiting = [asyncio.create_task(take(http, name, wait_for="5s")) for name in ("anna", None, "ben")]
-    await until(lambda: broker.waiting.count == 3)
+    await eventually(lambda: broker.waiting.count == 3)
     await http.post("/v1/streams/events/messages", json={"messages": [event(i) for i in range(3)]})
     assert [len(tokens) for tokens in await asyncio.gather(*waiting)] == [1, 1, 1]
     assert sorted(map(str, await workers(http))) == ["None", "anna", "ben"]

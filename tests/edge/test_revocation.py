@@ -6,7 +6,8 @@ import pytest
 
 from broker import Broker
 from broker.access.tokens import AccessTokens
-from tests.support.wire import Edge, edge, until
+from tests.support.polling import eventually
+from tests.support.wire import Edge, edge
 
 pytestmark = pytest.mark.anyio
 
@@ -50,6 +51,6 @@ async def test_c2_another_tokens_end_ends_nothing(broker: Broker) -> None:
         call = asyncio.create_task(server.call("GET", "/http-consumers/c/next?wait_for=5m", None, admin))
         await server.waiting(1)
         await server.tokens.revoke("other")
-        await until(lambda: len(server.tokens._known) == 1)
+        await eventually(lambda: len(server.tokens._known) == 1)
         await server.call("POST", "/streams/events/messages", {"messages": [{"collection_id": "a:b", "data": 1}]}, admin)
         assert len((await call).json["data"]) == 1

@@ -1,20 +1,11 @@
 """Calls of publishers and workers that wait for their answers, one by one or side by side in threads."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
-
-
-def until(true: Callable[[], bool], seconds: float = 5) -> None:
-    """Return when it is so."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def call(method: str, url: str, **options: Any) -> Any:

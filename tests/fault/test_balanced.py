@@ -13,9 +13,10 @@ import redis
 
 from broker.access.tokens import AccessTokens
 from broker.store.client import Store
-from tests.fault.calling import answered, call, data, fetch, make, publish, until
+from tests.fault.calling import answered, call, data, fetch, make, publish
 from tests.support.balanced import killing, run, three_servers, within
 from tests.support.balancer import BINARY, balancing
+from tests.support.polling import until
 from tests.support.processes import ServeProcess
 from tests.support.slow_clients import slow
 
@@ -148,13 +149,13 @@ async def test_c2_c51_an_access_token_holds_at_once_on_every_server_and_so_does_
             tokens = AccessTokens(store)
             root = await tokens.create("root", ["admin"])
             other = await tokens.create("other", ["admin"])
-            until(lambda: statuses(root) == statuses(other) == [200] * 3, 1)
+            until(lambda: statuses(root) == statuses(other) == [200] * 3, seconds=1)
             assert statuses("unknown") == [401] * 3
             await tokens.revoke("other")
-            until(lambda: statuses(other) == [401] * 3, 1)
+            until(lambda: statuses(other) == [401] * 3, seconds=1)
             assert statuses(root) == [200] * 3
             await tokens.revoke("root")
-            until(lambda: statuses(root) == [401] * 3, 1)
+            until(lambda: statuses(root) == [401] * 3, seconds=1)
             assert statuses(None) == [401] * 3
         finally:
             await store.close()
@@ -241,7 +242,7 @@ def test_c3_workers_drain_a_full_redis_through_the_balancer(servers: Servers) ->
         try:
             before = [checks(url) for url in servers.urls]
             # Twice refused, a server would be taken out.
-            until(lambda: all(checks(url) > count + 2 for url, count in zip(servers.urls, before, strict=True)), 15)
+            until(lambda: all(checks(url) > count + 2 for url, count in zip(servers.urls, before, strict=True)), seconds=15)
             batch = fetch(servers.url, path, batch_size=3)
             assert data(batch) == [1, 2, 3]
             tokens = [row["ack_token"] for row in batch["data"]]

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from tests.support.command_line import COMMAND
+from tests.support.polling import until
 from tests.support.processes import ServeProcess, await_ready, valkey_pid
-from tests.support.redis_processes import until
 
 CANARY = "canary-7f3a"
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"

@@ -12,6 +12,7 @@ from broker.errors import OutcomeUnknown
 from broker.store.embedded import Embedded
 from tests.support.clock import advance, shifted_scripts
 from tests.support.cutting import Proxy, proxy
+from tests.support.polling import eventually
 
 pytestmark = pytest.mark.anyio
 EVENT = {"collection_id": "a:b", "data": 1}
@@ -25,20 +26,13 @@ async def cut_off(server: Embedded) -> AsyncIterator[tuple[Broker, Proxy]]:
         yield broker, between
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Each look is a call of Redis, which takes its time."""
-    async with asyncio.timeout(10):
-        while not await condition():
-            pass
-
-
 async def blocked(store: Store) -> None:
     """Returns when a waiting read stands in Redis."""
 
     async def waits() -> bool:
         return b"blocked_clients:1" in await store.call("INFO", "clients")
 
-    await until(waits)
+    await eventually(waits)
 
 
 @pytest.mark.parametrize("fields", [{}, {"ordering": "key"}], ids=["read", "script"])
@@ -132,7 +126,7 @@ async def test_what_a_caller_that_went_away_was_given_is_given_back_over_a_lost_
             info = (await broker.consumers.get("c")).info
             return (info.num_pending, info.num_ack_pending, info.num_dead) == (1, 0, 0)
 
-        await until(given_back)
+        await eventually(given_back)
         await advance(store, 60_000)
         [delivery] = (await broker.next("c")).deliveries
         assert delivery.deliver_count == 1

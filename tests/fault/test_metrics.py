@@ -9,8 +9,8 @@ import pytest
 
 from http_api.monitoring.scraping import KEPT_S
 from tests.support.exposition import rows
+from tests.support.polling import until
 from tests.support.processes import serving
-from tests.support.redis_processes import until
 from tests.support.servers import BACKENDS, running
 from tests.support.serving import serving as serving_here
 

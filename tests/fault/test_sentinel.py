@@ -8,7 +8,7 @@ import pytest
 
 from broker import Broker, Store
 from tests.support import failover
-from tests.support.redis_processes import until
+from tests.support.polling import until
 from tests.support.replicated import SERVICE, Fault, Guarded, guarded
 from tests.support.servers import BACKENDS, binary_of
 from tests.support.serving import serving

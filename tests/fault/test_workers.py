@@ -19,8 +19,8 @@ from broker.store.embedded import Embedded
 from http_api.server.serve import OPEN_MODE_MARK
 from http_api.server.supervisor import Worker
 from tests.support.balanced import run, within
+from tests.support.polling import until
 from tests.support.processes import await_ready, free_port, serving
-from tests.support.redis_processes import until
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds worker processes in /proc")
 

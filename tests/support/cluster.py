@@ -9,7 +9,8 @@ from typing import Literal
 
 from redis.crc import key_slot
 
-from tests.support.redis_processes import RedisProcess, data_server, free_ports, until
+from tests.support.polling import until
+from tests.support.redis_processes import RedisProcess, data_server, free_ports
 
 NODE_TIMEOUT_MS = 1000
 SLOTS = 16384

@@ -4,8 +4,6 @@ import contextlib
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-
-def until(condition: Callable[[], bool], what: str = "it is so", seconds: float = 30) -> None:
-    """Return when a condition holds. AssertionError: it did not in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        with contextlib.suppress(redis.RedisError, OSError):
-            if condition():
-                return
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
+from tests.support.polling import until
 
 
 def free_ports(count: int) -> list[int]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tests.support.redis_processes import RedisProcess, data_server, free_ports, until
+from tests.support.polling import until
+from tests.support.redis_processes import RedisProcess, data_server, free_ports
 
 SERVICE = "broker"
 # What happens to the primary: it is killed; it is stopped with its connections open; or only its replicas and the

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,18 +19,10 @@ from http_api.edge.connection import Connection
 from http_api.edge.limits import DEFAULT, Limits
 from http_api.edge.memory_limit import MemoryLimit
 from http_api.settings import Settings
+from tests.support.polling import eventually
 
 PATIENCE_S = 10.0
 PUBLISH = "POST /v1/streams/events/messages HTTP/1.1\nHost: localhost\nContent-Type: application/json\n"
-
-
-async def until(met: Callable[[], bool]) -> None:
-    """Return when it is so. TimeoutError."""
-    for _ in range(int(PATIENCE_S * 100)):
-        if met():
-            return
-        await asyncio.sleep(0.01)
-    raise TimeoutError
 
 
 @dataclass
@@ -141,11 +133,11 @@ class Edge:
 
     async def all_closed(self) -> None:
         """Return when no connection is left, and nothing is done for one."""
-        await until(lambda: not self.state.connections and not self.state.tasks)
+        await eventually(lambda: not self.state.connections and not self.state.tasks)
 
     async def waiting(self, calls: int) -> None:
         """Return when so many calls wait."""
-        await until(lambda: self.broker.waiting.count == calls)
+        await eventually(lambda: self.broker.waiting.count == calls)
 
     async def token(self, name: str, scope: str = "admin") -> str:
         """Make an access token that the server knows; gives the header."""
@@ -174,5 +166,5 @@ async def edge(broker: Broker, limits: Limits = DEFAULT, *, is_open: bool = True
         server.close()
         for connection in tuple(state.connections):
             connection.cut()  # type: ignore[union-attr] # it is ours
-        await until(lambda: not state.tasks)
+        await eventually(lambda: not state.tasks)
         await tokens.close()

@@ -11,7 +11,7 @@ from broker.consumers.batches import Batch
 from broker.store import watch
 from broker.store.embedded import Embedded
 from broker.store.watch import Watch
-from tests.support.wire import until
+from tests.support.polling import eventually
 
 pytestmark = pytest.mark.anyio
 USERS = {"allowed": ["+@all"], "no unblock": ["+@all", "-client|unblock"], "no client": ["+@all", "-client"]}
@@ -27,7 +27,7 @@ async def test_a_connection_lost_between_two_reads_asks_to_look_again(store: Sto
         with redis.Redis.from_url(redis_server.url) as other:  # the event loop stands still: it cannot learn of the loss
             other.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         if known:
-            await until(lambda: not watch._store.connected)
+            await eventually(lambda: not watch._store.connected)
         async with asyncio.timeout(5):
             assert await watch.growth() is None
         await store.call("XADD", "grows", "*", "n", "2")

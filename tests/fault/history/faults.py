@@ -13,8 +13,8 @@ import redis
 
 from broker.store.embedded import Embedded
 from tests.support.cutting import Proxy
+from tests.support.polling import until
 from tests.support.processes import ServeProcess
-from tests.support.redis_processes import until
 
 # A Redis that stands still for longer than its clients' time limit, 5 s, now and then.
 HALTS_S = (0.2, 0.5, 1.0, 2.0)
