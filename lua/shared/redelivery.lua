@@ -73,10 +73,12 @@ local function expired_in_order(s, c, limit)
   local rows, gap = { run = true }, false
   if s.now < c.sweep_at then return rows end
   local wait, position, looked, ask = c.ack_wait_ms + redelivery_delay(c, 1), c.sweep, 0, limit + 1
-  local any_deadlines, dying = redis.call('EXISTS', c.deadlines) == 1, exhausted(c, 1)
+  local any_firsts, dying = redis.call('EXISTS', c.firsts) == 1, exhausted(c, 1)
   repeat
     local pending, scores = redis.call('XPENDING', s.log, c.name, '(' .. position, '+', ask), {}
-    if any_deadlines and #pending > 0 then
+    local any_deadlines = any_firsts and #pending > 0
+    for _, p in ipairs(pending) do any_deadlines = any_deadlines or p[4] > 1 end
+    if any_deadlines then
       for i, p in ipairs(pending) do scores[i] = sortable(p[1]) end
       scores = redis.call('ZMSCORE', c.deadlines, unpack(scores))
     end
@@ -85,7 +87,7 @@ local function expired_in_order(s, c, limit)
       local own = scores[i]
       if not own and p[4] > 1 then -- a plain client has claimed it
         set_deadline(s, c, position, s.now - p[3], p[4])
-        own, any_deadlines = true, true
+        own = true
       end
       if own then
         if #rows == 0 then c.sweep = position end
@@ -117,7 +119,6 @@ end
 local function redeliverable(s, c, limit, places)
   local rows = expired_in_order(s, c, limit)
   if redis.call('EXISTS', c.deadlines, c.retry) == 0 then return rows end
-  for _, row in ipairs(rows) do row.member = sortable(row.id) end
   local own = #rows
   local members = redis.call('ZRANGEBYSCORE', c.deadlines, 0, 0, 'LIMIT', 0, limit)
   local ids = {}
@@ -133,6 +134,7 @@ local function redeliverable(s, c, limit, places)
     end
   end
   if own < #rows then
+    for i = 1, own do rows[i].member = sortable(rows[i].id) end
     table.sort(rows, function(a, b) return a.member < b.member end)
     for i = #rows, 1, -1 do
       if i > limit or rows.bound and rows[i].member > rows.bound then rows[i] = nil end
