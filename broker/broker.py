@@ -76,7 +76,7 @@ class Broker:
     async def names(self) -> tuple[frozenset[str], frozenset[str]]:
         """The names of all streams and of all consumers."""
         streams, consumers = [await self.store.call("HKEYS", key) for key in (keys.STREAMS, keys.CONSUMERS)]
-        return frozenset(map(bytes.decode, streams)), frozenset(map(bytes.decode, consumers))
+        return frozenset(map(bytes.decode, filter(None, streams))), frozenset(map(bytes.decode, filter(None, consumers)))
 
     async def overview(self, most: int = 1000, timeout: float = 5.0) -> Overview:
         """Counts of all streams and of the first `most` consumers by name, as read within `timeout` seconds."""

@@ -5,7 +5,8 @@ import asyncio
 import msgspec
 
 from broker import keys
-from broker.commands.engine import Engine, pairs
+from broker.commands.engine import Engine
+from broker.commands.registry import rows
 from broker.commands.replies import CountRows, StreamCountsHead, parse_reply
 from broker.errors import StreamNotFound
 
@@ -55,10 +56,9 @@ async def look(engine: Engine, most: int, timeout: float) -> Overview:
     cut = False
     try:
         async with asyncio.timeout(timeout):
-            registered = sorted(pairs(await engine.store.call("HGETALL", keys.CONSUMERS)))
+            registered = [*(await rows(engine, keys.CONSUMERS)).items()]
             cut = len(registered) > most
-            for name in sorted(await engine.store.call("HKEYS", keys.STREAMS)):
-                stream = name.decode()
+            for stream in await rows(engine, keys.STREAMS):
                 names = [consumer for consumer, owner in registered[:most] if owner == stream]
                 try:
                     held, counts = await _counts(engine, stream, names)

@@ -1,7 +1,7 @@
 """Engine: runs a command on one stream, and looks up the stream of a consumer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -97,7 +97,7 @@ def _named(error: StreamNotFound | ConsumerNotFound, stream: str, args: Sequence
 
 async def page_of_names(store: Store, registry: str, after: str | None, limit: int) -> tuple[list[str], str | None]:
     """A page of a registry's names, sorted, and the cursor of the next page."""
-    names = sorted(name.decode() for name in await store.call("HKEYS", registry))
+    names = sorted(name.decode() for name in await store.call("HKEYS", registry) if name)
     rest = [name for name in names if after is None or name > after]
     return rest[:limit], rest[limit - 1] if len(rest) > limit else None
 
@@ -139,9 +139,3 @@ def fitting(rows: Sequence[msgspec.Struct], room: int) -> int:
 def flatten(rows: Iterable[Iterable[Argument]]) -> list[Argument]:
     """Rows of arguments as one flat list for a script."""
     return [argument for row in rows for argument in row]
-
-
-def pairs(flat: list[Any]) -> Iterator[tuple[str, str]]:
-    """A flat reply of names and values as text."""
-    for i in range(0, len(flat), 2):
-        yield flat[i].decode(), flat[i + 1].decode()

@@ -13,7 +13,15 @@ from broker.store.error_replies import from_reply
 
 async def run(store: Store, script: Script, key: str, args: Iterable[Argument]) -> Any:
     """Run a script on the keys of one stream and return its reply."""
-    rest = _arguments(store, key, args)
+    return await _run(store, script, _arguments(store, key, args))
+
+
+async def run_on_key(store: Store, script: Script, key: str, *args: Argument) -> Any:
+    """Run a script that uses one key only."""
+    return await _run(store, script, (1, key, *args))
+
+
+async def _run(store: Store, script: Script, rest: Sequence[Argument]) -> Any:
     try:
         return await store.call("EVALSHA", script.sha, *rest)
     except NoScriptError:

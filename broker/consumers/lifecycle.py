@@ -2,6 +2,7 @@
 
 import contextlib
 import secrets
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,9 @@ import msgspec
 from msgspec import UNSET
 
 from broker import keys
-from broker.commands.engine import MESSAGE_BYTES, Engine, flatten, pairs, rows_of, size_of
+from broker.commands import registry
+from broker.commands.engine import MESSAGE_BYTES, Engine, flatten, rows_of, size_of
+from broker.commands.registry import Taken
 from broker.commands.replies import ConsumerInfoHead, FieldRows, parse_reply
 from broker.consumers.fields import (
     Consumer,
@@ -26,7 +29,6 @@ from broker.errors import (
     ConsumerExists,
     ConsumerNotFound,
     InvalidRequest,
-    StoreFull,
     StreamNotFound,
     ValidationFailed,
     after_a_change,
@@ -34,6 +36,7 @@ from broker.errors import (
 from broker.messages import times
 from broker.messages.names import is_name
 from broker.messages.validation import checked
+from broker.store.connection import Argument
 
 
 class Consumers:
@@ -41,6 +44,7 @@ class Consumers:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._registry = registry.of_consumers(engine)
 
     async def create(self, spec: ConsumerSpec) -> tuple[Consumer, bool]:
         """Create a consumer. Returns it, and whether it is new (C18).
@@ -59,42 +63,42 @@ class Consumers:
         fields["epoch"] = secrets.token_hex(8)
         if not is_name(spec.stream_id):
             raise _no_such_stream(spec.stream_id)
-        claimed = await self._claim(name, spec.stream_id)
+        arguments = name, start, filter_id(canonical), canonical, *flatten(fields.items())
+        while True:
+            is_new = await self._create(name, spec.stream_id, arguments, fields["epoch"])
+            with contextlib.suppress(ConsumerNotFound):  # another caller has deleted it since: create it again
+                return await self._changed(name, exact=False), is_new
+
+    async def _create(self, name: str, stream: str, arguments: Sequence[Argument], epoch: str) -> bool:
+        """Create a consumer and its row in the registry. Returns whether it is new."""
         try:
-            reply = await self._engine.run_ready(
-                "consumer_create", spec.stream_id, name, start, filter_id(canonical), canonical, *flatten(fields.items())
-            )
+            await self._registry.claim(name, stream)
+            if await self._engine.run_ready("consumer_create", stream, *arguments) != b"created":
+                return False
+            with after_a_change():
+                await self._confirm(name, stream, epoch)
         except StreamNotFound as exc:
-            await self._engine.store.call("HDEL", keys.CONSUMERS, name)
-            raise _no_such_stream(spec.stream_id) from exc
+            await self._registry.release([name], stream)
+            raise _no_such_stream(stream) from exc
         except ConsumerExists as exc:
-            if await self._is_of(name, spec.stream_id):
+            if await self._engine.store.call("SISMEMBER", keys.consumers(stream), name):
                 raise
-            # A plain client created a consumer group of this name, so the registry must not list a consumer.
-            if claimed:
-                await self._engine.store.call("HDEL", keys.CONSUMERS, name)
+            await self._registry.release([name], stream)
             raise ConsumerExists(
-                f"A consumer group {name!r} that another Redis client made is on the stream {spec.stream_id!r}, and is no consumer here."
+                f"A consumer group {name!r} that another Redis client made is on the stream {stream!r}, and is no consumer here."
             ) from exc
-        return await self._changed(name, exact=False), reply == b"created"
+        except Taken as taken:
+            raise ConsumerExists(f"A consumer {name!r} exists on the stream {taken.value!r}.") from taken
+        return True
 
-    async def _is_of(self, name: str, stream: str) -> bool:
-        return bool(await self._engine.store.call("SISMEMBER", keys.consumers(stream), name))
-
-    async def _claim(self, name: str, stream: str) -> bool:
-        """Register the name, unless it belongs to a consumer of another stream. Returns whether it is new."""
+    async def _confirm(self, name: str, stream: str, epoch: str) -> None:
+        """Confirm the row of a new consumer. If another caller was faster, delete the consumer. Taken."""
         try:
-            if await self._engine.store.call("HSETNX", keys.CONSUMERS, name, stream):
-                return True
-        except StoreFull:
-            if not await self._engine.store.call("HEXISTS", keys.CONSUMERS, name):  # an existing one can still be returned
-                raise
-        owner = await self._engine.stream_of(name)
-        if owner is not None and owner != stream:
-            if await self._is_of(name, owner):
-                raise ConsumerExists(f"A consumer {name!r} exists on the stream {owner!r}.")
-            await self._engine.store.call("HSET", keys.CONSUMERS, name, stream)
-        return False
+            await self._registry.confirm(name, stream)
+        except Taken:
+            with contextlib.suppress(StreamNotFound, ConsumerNotFound):
+                await self._engine.run("consumer_delete", stream, name, epoch)
+            raise
 
     async def get(self, name: str, *, exact: bool = True) -> Consumer:
         """One consumer with its counts. ConsumerNotFound.
@@ -147,11 +151,9 @@ class Consumers:
         exact: bool = False,
     ) -> tuple[list[Consumer], str | None]:
         """A page of consumers by name and the next cursor. `stream_id` and `metadata` select some of them."""
-        registry = dict(pairs(await self._engine.store.call("HGETALL", keys.CONSUMERS)))
+        registered = await registry.rows(self._engine, keys.CONSUMERS)
         found, room = list[Consumer](), self._engine.scripts.max_answer_bytes - MESSAGE_BYTES
-        names = [
-            name for name in sorted(registry) if (after is None or name > after) and (stream_id is None or registry[name] == stream_id)
-        ]
+        names = [name for name, stream in registered.items() if (after is None or name > after) and stream_id in (None, stream)]
         async for consumer in rows_of(names, partial(self.get, exact=exact), ConsumerNotFound):
             if metadata is not None and not _contains(consumer.metadata, metadata):
                 continue
@@ -207,10 +209,7 @@ class Consumers:
         stream, _ = await self._engine.on_consumer("consumer_delete", name)
         self._engine.forget(name)
         with after_a_change():
-            await self._engine.store.call("HDEL", keys.CONSUMERS, name)
-            if await self._is_of(name, stream):
-                # Another caller has created it again meanwhile: the registry must list it.
-                await self._engine.store.call("HSETNX", keys.CONSUMERS, name, stream)
+            await self._registry.release([name], stream)
         await self._sweep(stream)
 
     async def _sweep(self, stream: str) -> None:

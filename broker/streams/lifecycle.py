@@ -1,14 +1,16 @@
 """Streams: create, read, list, change and delete (C8-C11)."""
 
+import contextlib
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from broker import keys
+from broker.commands import registry
 from broker.commands.engine import AGAIN, FIRST_STREAMS, MESSAGE_BYTES, Engine, flatten, page_of_names, rows_of, size_of
 from broker.commands.replies import FieldRows, StreamInfoHead, parse_reply
-from broker.errors import RecordNotFound, StoreFull, StreamNotFound, ValidationFailed, after_a_change
+from broker.errors import RecordNotFound, StreamNotFound, ValidationFailed, after_a_change
 from broker.messages.incoming import Kind
 from broker.messages.names import Name, is_name, message_id
 from broker.messages.outgoing import complete
@@ -106,6 +108,7 @@ class Streams:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._registry = registry.of_streams(engine)
         self._known: dict[str, Known] = {}
         engine.make_first = self.make_first
 
@@ -126,14 +129,13 @@ class Streams:
         _check_repeatable(spec.kind, spec.dedupe_window_ms, waited_for=bool(spec.replicas or spec.fsync))
         await self._check_fsync(spec.name, spec.fsync)
         fields = {"kind": spec.kind} | _stored(spec)
-        try:
-            await self._engine.store.call("HSET", keys.STREAMS, spec.name, "")
-        except StoreFull:
-            if not await self._engine.store.call("HEXISTS", keys.STREAMS, spec.name):  # an existing one can still be returned
-                raise
-        reply = await self._engine.run("stream_create", spec.name, *flatten(fields.items()))
-        with after_a_change():
-            return await self.get(spec.name), reply == b"created"
+        while True:
+            await self._registry.claim(spec.name, "")
+            is_new = await self._engine.run("stream_create", spec.name, *flatten(fields.items())) == b"created"
+            with after_a_change(), contextlib.suppress(StreamNotFound):  # another caller has deleted it since: create it again
+                if is_new:
+                    await self._registry.confirm(spec.name, "")
+                return await self.get(spec.name), is_new
 
     async def get(self, name: str) -> Stream:
         """One stream. StreamNotFound."""
@@ -222,10 +224,10 @@ class Streams:
         self.forget(name)
         names = [consumer.decode() for consumer in consumers]
         with after_a_change():
-            await self._engine.store.call("HDEL", keys.STREAMS, name)
+            await self._registry.release([name], "")
+            await registry.of_consumers(self._engine).release(names, name)
             for consumer in names:
                 self._engine.forget(consumer)
-                await self._engine.store.call("HDEL", keys.CONSUMERS, consumer)
         return names
 
     async def messages(

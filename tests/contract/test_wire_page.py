@@ -19,7 +19,7 @@ from tests.support.servers import BACKENDS, running
 
 EVENT = '{"collection_id":"github:issues","key":"9","id":"evt-9","provider":"github","data":{"number":9}}'
 PUBLISH = ("FCALL", "broker_v1_publish_events", "1", "broker:{demo}", "", "github:issues", "", "ruceabh", EVENT, "", "")
-LINES = [line for word in ("HSET", "HSETNX", "HGET", "FCALL") for line in lines(word)]
+LINES = lines("FCALL")
 
 
 @pytest.fixture(scope="module", params=BACKENDS)

@@ -111,7 +111,7 @@ def test_every_header_tells_purpose_keys_returns_errors_and_cost(command: str) -
     assert {"purpose", "KEYS[1]", "returns", "errors", "cost"} <= found.keys()
     assert (LUA / f"{command}.lua").read_text(encoding="utf-8").startswith(f"-- {command}: ")
     assert found["purpose"].endswith((".", ":"))
-    assert found["KEYS[1]"] == "broker:{S}"
+    assert found["KEYS[1]"] == ("a registry" if command == "register" else "broker:{S}")
     assert found["cost"].startswith("O(")
     assert ("ARGV" in found) == ("ARGV" in (LUA / f"{command}.lua").read_text(encoding="utf-8").partition("\nlocal ")[2])
 
