@@ -1,4 +1,4 @@
-"""The pictures of docs/console.md, taken of a small shop at work.
+"""The pictures of docs/guides/console.md, taken of a small shop at work.
 
 With CONSOLE_PICTURES=1 they are written to docs/pictures.
 """
@@ -83,5 +83,5 @@ def test_the_pictures_of_the_guide_can_be_taken(browser: Browser, tmp_path_facto
         picture("letters", "consumer/mail?tab=dead")
         picture("phone", "?q=mail", "dark", 360)
         assert sight.wrong == []
-    assert taken == set(re.findall(r"\((pictures/\S+)\)", (DOCS / "console.md").read_text()))
+    assert taken == set(re.findall(r"\(\.\./(pictures/\S+)\)", (DOCS / "guides" / "console.md").read_text()))
     assert all((DOCS / name).stat().st_size < 150_000 for name in taken)

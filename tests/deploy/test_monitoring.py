@@ -39,11 +39,11 @@ def test_the_rules_and_their_tests_pass() -> None:
 
 
 def test_each_alert_is_tested_quiet_and_firing_and_has_a_guide() -> None:
-    text, guide = (DEPLOY / "prometheus" / "alerts_test.yml").read_text(), (ROOT / "docs" / "alerts.md").read_text()
+    text, guide = (DEPLOY / "prometheus" / "alerts_test.yml").read_text(), (ROOT / "docs" / "guides" / "alerts.md").read_text()
     for alert in ALERTS:
         assert f"alertname: {alert}, eval_time" in text, f"{alert} is never seen quiet"
         assert f"- alertname: {alert}\n" in text, f"{alert} is never seen firing"
-        assert f"runbook: docs/alerts.md#{alert.lower()}\n" in RULES.read_text()
+        assert f"runbook: docs/guides/alerts.md#{alert.lower()}\n" in RULES.read_text()
         section = guide.partition(f"\n## {alert}\n")[2].partition("\n## ")[0]
         assert "**What it means.**" in section and "**What to do.**" in section, f"the guide says nothing of {alert}"
     assert set(re.findall(r"^## (Broker\w+)$", guide, re.MULTILINE)) == set(ALERTS)

@@ -102,3 +102,8 @@ def test_the_readme_fits_on_three_screens() -> None:
 @pytest.mark.parametrize("page", sorted((ROOT / "docs" / "decisions").glob("*.md")), ids=lambda page: page.stem)
 def test_a_decision_fits_on_one_page(page: Path) -> None:
     assert len(text_of(page).splitlines()) <= 60
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "guides").glob("*.md")), ids=lambda page: page.stem)
+def test_a_guide_says_who_it_is_for(page: Path) -> None:
+    assert re.match(r"# .+\n\nFor those ", text_of(page))
