@@ -103,7 +103,8 @@ def walk(page: str, directory: Path, url: str, timeout: float = 90, scene: str =
         timeout=timeout,
         env=environ | {"PATH": f"{Path(sys.executable).parent}:{environ['PATH']}", "BROKER_URL": url},
     )
-    parts = done.stdout.decode().replace(url, ADDRESS).replace(other, OTHER_PORT).split("\036")
+    printed_text = re.sub(rf"(?<!\d){other}(?!\d)", OTHER_PORT, done.stdout.decode().replace(url, ADDRESS))  # not within an id
+    parts = printed_text.split("\036")
     assert len(parts) == 2 * len(todo) + 1, f"the shell ended early: {parts[-1]}"
     return [Done(step, printed.strip(), int(status)) for step, printed, status in zip(todo, parts[::2], parts[1::2], strict=False)]
 
