@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _CUT_OFF = OutcomeUnknown("The server stopped before the call was done; it may have taken effect.")
 # How many pages are read, and how many NDJSON bodies are stored, at a time: either may take megabytes.
 _PAGES, _UPLOADS = 3, 8
+_SLASH = "\ud800"  # a surrogate, which no decoded text contains
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
 
@@ -81,15 +82,22 @@ class _Addresses:
         if scope["type"] != "http":
             await self._lifespan(scope, receive, send)
             return
-        endpoint, scope["path_params"] = self._find(scope["path"])
+        endpoint, scope["path_params"] = self._find(_address(scope))
         await endpoint(scope, receive, send)
 
     def _match(self, path: str) -> tuple[ASGIApp, dict[str, str]]:
         for pattern, endpoint in self._endpoints:
             found = pattern.fullmatch(path)
             if found:
-                return endpoint, found.groupdict()
+                return endpoint, {name: text.replace(_SLASH, "/") for name, text in found.groupdict().items()}
         return _not_found, {}
+
+
+def _address(scope: Scope) -> str:
+    """The decoded path, in which _SLASH stands for a slash that was sent as `%2F`: it separates nothing."""
+    raw: bytes = scope.get("raw_path") or b""
+    path: str = scope["path"]
+    return _SLASH.join(map(unquote, re.split("%2[fF]", raw.decode("ascii")))) if b"%2" in raw else path
 
 
 def _pattern(path: str) -> re.Pattern[str]:

@@ -167,8 +167,10 @@ local rows = c.paused and {} or redeliverable(s, c, wanted, places)
 local bound = rows.bound
 local waiting = (c.index and not c.keyed or min_batch > 1) and num_new(s, c)
 if wanted > 0 and (min_batch <= 1 or #rows + math.min(waiting, math.max(0, places)) >= min_batch) then
+  local first, looks = n, 0
   while #rows > 0 and budget > 0 and not full do
     local from, expected = 1, delivered + #rows
+    looks = looks + 1
     while from <= #rows and not full do
       local upto = math.min(#rows, from - 1 + fitting(s, bytes, #rows))
       redeliver({ unpack(rows, from, upto) }, rows.run)
@@ -178,6 +180,7 @@ if wanted > 0 and (min_batch <= 1 or #rows + math.min(waiting, math.max(0, place
     rows = delivered < expected and not full and redeliverable(s, c, wanted, c.max_ack_pending - out) or {}
     bound = bound or rows.bound
   end
+  if looks > 1 then sort_rows(reply, first, 5) end -- earlier messages may have got the places of rows that are gone
   local more, got = waiting ~= 0 and not bound, nil
   while more and budget > 0 and not full and math.min(wanted, c.max_ack_pending - out) > 0 do
     got, more = deliver_new(math.min(wanted, c.max_ack_pending - out))

@@ -152,6 +152,12 @@ local function note_of(c, id)
   return tonumber(number), tonumber(given_back), reason, tonumber(delivered_at), tonumber(due_at)
 end
 
+local function write_note(c, id, number, given_back, delivered_at, due_at, reason)
+  -- The reason is not formatted: it may contain NUL.
+  local numbers = string.format('%.0f %.0f@%.0f,%.0f ', number, given_back, delivered_at, due_at)
+  redis.call('HSET', c.notes, id, numbers .. reason)
+end
+
 -- Wakes the servers' waiting reads: this consumer may have something to deliver that the log does not show.
 local function wake(s, name)
   redis.call('XADD', s.key .. KEY.wake, 'MAXLEN', '~', 100, '*', 'consumer', name)

@@ -1,5 +1,6 @@
 -- redrive: make dead letters of this consumer deliverable again; their deliver count starts again.
--- uses: entries holding ordering fence redelivery expiry nacks
+-- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry
+-- uses: nacks
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; dry_run: 1 = only count; how many message ids; the ids; or, after 0 ids, a filter: limit ('' =
 --          all), collection_id, reason ('' = any), after, a position ('' = from the first), up to, a position ('' = the
@@ -10,7 +11,7 @@
 -- cost     O(ids · log n), or what it looks at, as for dead_letters; it redrives 100 at most
 local s, c = enter(KEYS[1], ARGV[1])
 if not c then return redis.error_reply('CONSUMER_NOT_FOUND no such consumer') end
-if not expire(s, c) then return { 1 } end
+if not (ready(s, c) and expire(s, c)) then return { 1 } end
 local redriven, gone, seen = 0, 0, {}
 
 local function redrive(dead_id, f)

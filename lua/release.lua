@@ -30,7 +30,7 @@ local ids = {}
 for i, p in ipairs(rows) do
   ids[i] = p[1]
   local _, given_back, reason = note_of(c, p[1])
-  put_back(s, c, p[1], p[4], given_back + 1, s.wall - idle_of(s, c, p), reason, 0)
+  give_back(s, c, p, given_back + 1, 'release', 0, reason)
 end
 if not take_out(s, c, ids) then wake(s, c.name) end
 return { #ids, more }

@@ -20,15 +20,16 @@ _AT = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
 _ESCAPE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
 )
+_JSON_TYPES = {str: "str", int: "int", float: "float", bool: "bool", type(None): "null", list: "array", dict: "object"}
 _MARKS = ("\ue9a7", "\ue9a8", "\ue9a9")  # private-use characters, which bodies rarely contain
 _FIELD = re.compile(r"^Object (contains unknown|missing required) field `(.*)`$", re.DOTALL)
 
 
-def failure(error: msgspec.ValidationError, kind: Any, prefix: str = "") -> ValidationFailed:
+def failure(error: msgspec.ValidationError, kind: Any, prefix: str = "", body: bytes | memoryview = b"") -> ValidationFailed:
     """The failure under the path of its field, such as `messages[3].data`. `kind`: the expected type."""
     match = _AT.match(str(error))
     text, path = (match.group("reason"), match.group("path") or "$") if match else (str(error), "$")
-    path = path.replace("key in ", "").removeprefix("$")
+    path = _with_key(path.replace("key in ", "").removeprefix("$"), text, body)
     field = _FIELD.match(text)
     if field:
         said = unknown(field.group(2), kind, path) if "unknown" in field.group(1) else "required"
@@ -39,12 +40,27 @@ def failure(error: msgspec.ValidationError, kind: Any, prefix: str = "") -> Vali
     return ValidationFailed({path: [said.rstrip(".")]})
 
 
+def _with_key(path: str, text: str, body: bytes | memoryview) -> str:
+    """The path with the key for which msgspec writes `[...]`: the first whose value has the type that it got."""
+    before, cut, after = path.partition("[...]")
+    got = re.search(r"got `(\w+)`", text)
+    if not cut or not got:
+        return before + after
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):  # the rest of the body is not JSON
+        return before + after
+    for name, index in re.findall(r"\.?([^.\[\]]+)|\[(\d+)\]", before):
+        found = found[name or int(index)]
+    return f"{before}.{next(key for key, value in found.items() if _JSON_TYPES[type(value)] == got[1])}{after}"
+
+
 def decode(decoder: "msgspec.json.Decoder[T]", body: bytes | memoryview, prefix: str = "") -> T:
     """Decode JSON. InvalidRequest: it is not JSON. ValidationFailed: it has another type."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as exc:
-        raise failure(exc, decoder.type, prefix) from exc
+        raise failure(exc, decoder.type, prefix, body) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         if "surrogate" in str(exc) or "hex escape" in str(exc) or "truncated" in str(exc):
             _refuse_half_pairs(decoder, bytes(body), prefix)

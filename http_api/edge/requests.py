@@ -22,6 +22,10 @@ def _no_host() -> BrokerError:
     return InvalidRequest("The request must have one Host header.")
 
 
+def _coded() -> BrokerError:
+    return InvalidRequest("The only Transfer-Encoding that is understood is chunked.")
+
+
 # Bytes parsed at once if the end of the request is unknown. They may contain several small requests.
 _SMALL = 1024
 _HEADER_COST = 256  # bytes of memory per header, besides its text
@@ -163,6 +167,8 @@ class Requests:
         if name in _COUNTED:
             if name == b"host" and name in self._counted:
                 self._refuse(_no_host)
+            if name == b"transfer-encoding" and name in self._counted:
+                value = self._counted[name] + b", " + value
             self._counted[name] = value
         self._headers.append((name, value))
 
@@ -175,6 +181,8 @@ class Requests:
             return
         self.in_head, self._in_body = False, True
         size, self._size = self._size, 0
+        if counted.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
+            self._refuse(_coded)
         self._left = None if b"transfer-encoding" in counted else int(counted.get(b"content-length", b"0"))
         modern = self._version == "1.1"
         if modern and b"host" not in counted:

@@ -1,7 +1,6 @@
 """Endpoints of delivery: next, ack, nack, extend, release, peek, pending, retrying (C20-C36, C60)."""
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -36,7 +35,6 @@ from http_api.shapes.requests import (
     ReleaseRequest,
 )
 
-_WORKER = re.compile(r"[!-~]{1,64}")
 _NEXT, _TOKENS, _NACKS, _NACK = (frozenset(kind.__struct_fields__) for kind in (NextRequest, AckRequest, NackRequest, NackOne))
 _RELEASE = msgspec.json.Decoder(ReleaseRequest)
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
@@ -82,9 +80,13 @@ def _limits(asked: Mapping[str, Any]) -> tuple[int, int, int, str]:
     batch_size = integer(asked.get("batch_size", 1), "batch_size", 1, MOST)
     min_batch = integer(asked.get("min_batch", 1), "min_batch", 1, batch_size)
     worker = asked.get("worker", "")
-    if "worker" in asked and not (isinstance(worker, str) and _WORKER.fullmatch(worker)):
-        raise InvalidRequest("worker must be 1 to 64 visible ASCII characters.")
+    if "worker" in asked and not (isinstance(worker, str) and 1 <= len(worker) <= 64 and _is_visible(worker)):
+        raise InvalidRequest("worker must be 1 to 64 visible characters.")
     return batch_size, min_batch, milliseconds(asked.get("wait_for", 0), "wait_for", MAX_WAIT_MS), worker
+
+
+def _is_visible(text: str) -> bool:
+    return text.isprintable() and not any(map(str.isspace, text))
 
 
 @cached

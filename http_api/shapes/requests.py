@@ -34,7 +34,7 @@ class NextRequest(msgspec.Struct, forbid_unknown_fields=True):
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=MOST)] | None = 1
     wait_for: int | str | None = 0
     min_batch: Annotated[int, msgspec.Meta(ge=1, le=MOST)] | None = 1
-    worker: Annotated[str, msgspec.Meta(pattern="^[!-~]{1,64}$")] | None = None
+    worker: Annotated[str, msgspec.Meta(pattern="^\\S{1,64}$")] | None = None
     ack: Annotated[list[str], msgspec.Meta(max_length=MOST)] | None = []
     nack: Annotated[list[NackOne], msgspec.Meta(max_length=MOST)] | None = []
 

@@ -21,13 +21,15 @@ end
 -- Of due members of `deadlines`: buries those that are exhausted, forgets those that have left the PEL, and gives the
 -- others score 0. Returns how many were buried or forgotten.
 local function process_deadlines(s, c, members)
-  local ids, args, dead, gone = {}, {}, {}, 0
+  local ids, args, dead, gone, scores = {}, {}, {}, 0, {}
   for i, member in ipairs(members) do ids[i] = stream_id(member) end
   local rows = rows_of(s, c, ids)
+  if #ids > 0 then scores = redis.call('ZMSCORE', c.deadlines, unpack(members)) end
+  local noted = redis.call('EXISTS', c.notes) == 1
   for i, id in ipairs(ids) do
     local p = rows[id]
-    local _, given_back = 0, 0
-    if p and c.max_deliver > 0 then _, given_back = note_of(c, id) end
+    local _, given_back, reason = 0, 0, ''
+    if p and noted then _, given_back, reason = note_of(c, id) end
     if not p then
       forget_deadline(c, id)
       gone = gone + 1
@@ -37,6 +39,10 @@ local function process_deadlines(s, c, members)
       dead[#dead + 1] = { id = id, number = p[4], delivered_at = s.wall - p[3], worker = worker_of(p[2]) }
     else
       args[#args + 1], args[#args + 2] = 0, members[i]
+      local began, delivered_at = scores[i] - s.lead - redelivery_delay(c, p[4] - given_back), s.wall - idle_of(s, c, p)
+      if tonumber(scores[i]) > 0 and began > delivered_at + 50 then -- it was extended, which score 0 does not say
+        write_note(c, id, p[4], given_back, delivered_at, began + c.ack_wait_ms, reason)
+      end
     end
   end
   bury_rows(s, c, dead)

@@ -36,7 +36,11 @@ local function times_out(s, c, p, count, read_at)
   local began = tonumber(redis.call('ZSCORE', c.deadlines, sortable(p[1])) or -1)
   local since = began > 0 and began - s.lead - redelivery_delay(c, count) or delivered_at
   if math.abs(since - delivered_at) <= 50 then delivered_at = since end -- a script may run for some ms before it claims
-  return delivered_at, since + c.ack_wait_ms, began == 0 or since + c.ack_wait_ms <= s.wall
+  if began == 0 then -- an extended delivery that has expired has a note of its own number
+    local number, _, _, _, ended_at = note_of(c, p[1])
+    return delivered_at, number == p[4] and ended_at or since + c.ack_wait_ms, true
+  end
+  return delivered_at, since + c.ack_wait_ms, since + c.ack_wait_ms <= s.wall
 end
 
 -- Stores a message as a dead letter; the caller removes it from the PEL. A message that left the stream is not stored.
@@ -141,6 +145,18 @@ local function redeliverable(s, c, limit, places)
     end
   end
   return rows
+end
+
+-- Sorts the last values of a reply, after `from`, by stream order: `width` values per message, its id first.
+local function sort_rows(reply, from, width)
+  local rows = {}
+  for at = from + 1, #reply, width do
+    rows[#rows + 1] = { sortable(reply[at]), unpack(reply, at, at + width - 1) }
+  end
+  table.sort(rows, function(a, b) return a[1] < b[1] end)
+  for i, row in ipairs(rows) do
+    for k = 1, width do reply[from + width * (i - 1) + k] = row[k + 1] end
+  end
 end
 
 -- ms until something may come due by time alone, -1 = nothing will.

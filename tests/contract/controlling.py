@@ -1,4 +1,4 @@
-"""Shared by the tests of section 7: the API by HTTP, and a consumer `c` of events."""
+"""Shared by the tests of delivery control: the API by HTTP, and a consumer `c` of events."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the tests of section 6 share: a consumer with a short ack wait, and short publishes."""
+"""What the tests of delivery share: a consumer with a short ack wait, and short publishes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Section 2: a server without tokens is open, and once shut stays shut (C2). HTTP only."""
+"""A server without tokens is open, and once shut stays shut (C2). HTTP only."""
 
 import asyncio
 import time

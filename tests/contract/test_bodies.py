@@ -115,7 +115,7 @@ async def test_c3_an_address_with_a_line_end_is_another_one(http: httpx.AsyncCli
         assert (await http.get(path + end)).status_code == 404
 
 
-# Section 4
+# Publishing
 
 
 def test_c15_records_of_other_upstream_objects_have_other_ids() -> None:

@@ -1,4 +1,4 @@
-"""Section 5: consumers are created and deleted, and share out messages while they live (C18, C19)."""
+"""Consumers are created and deleted, and share out messages while they live (C18, C19)."""
 
 import asyncio
 

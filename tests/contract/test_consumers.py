@@ -1,4 +1,4 @@
-"""Section 5: the consumer as an object: its fields, changes and lists (C18)."""
+"""The consumer as an object: its fields, changes and lists (C18)."""
 
 import json
 

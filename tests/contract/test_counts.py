@@ -1,4 +1,4 @@
-"""Section 6: the counts are exact, whoever publishes, reads and trims (C28)."""
+"""The counts are exact, whoever publishes, reads and trims (C28)."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""Section 6: the counts are exact where thousands are out or wait for a retry (C28)."""
+"""The counts are exact where thousands are out or wait for a retry (C28)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Section 7: what is dead (C37)."""
+"""What is dead (C37)."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""Section 5: where a consumer starts, by its deliver policy."""
+"""Where a consumer starts, by its deliver policy."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime

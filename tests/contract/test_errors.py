@@ -1,4 +1,4 @@
-"""Section 2: what is wrong with a call, in one shape (C3). HTTP only."""
+"""What is wrong with a call, in one shape (C3). HTTP only."""
 
 from typing import Any
 

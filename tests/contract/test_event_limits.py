@@ -1,4 +1,4 @@
-"""Section 4: which events a stream remembers and keeps (C10, C12)."""
+"""Which events a stream remembers and keeps (C10, C12)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Section 7: a longer ack wait, and the outcomes of a nack (C27, C33, C34)."""
+"""A longer ack wait, and the outcomes of a nack (C27, C33, C34)."""
 
 from typing import Any
 
@@ -32,6 +32,50 @@ async def test_c33_an_extended_delivery_still_expires(api: HttpApi, clock: Clock
     await post(api, "extend", {"ack_tokens": tokens(await api.next("c"))})
     await clock.advance(WAIT)
     assert given(await api.next("c")) == [(1, 2)]
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_c36_an_extended_delivery_has_expired_when_it_would_have(api: HttpApi, clock: Clock, first: bool) -> None:
+    await consumer(api, backoff_ms=[1000, 2000])
+    await publish(api, 1)
+    batch = await api.next("c")
+    if not first:
+        await clock.advance(WAIT + 1000)
+        batch = await api.next("c")
+    await clock.advance(WAIT - 5000)
+    await post(api, "extend", {"ack_tokens": tokens(batch)})
+    [extended] = (await api.pending("c"))["data"]
+    await clock.advance(WAIT + 5000)
+    assert (await api.get_consumer("c"))["info"]["num_ack_pending"] == 1
+    [expired] = (await api.pending("c"))["data"]
+    assert expired == extended | {"expired": True}
+    state = await api.call("GET", f"/streams/events/messages/{extended['id']}")
+    assert state["consumers"][0]["expires_at"] == extended["expires_at"]
+    assert await api.ack("c", tokens(batch)) == {"acked": 1, "stale": []}
+
+
+async def test_c34_a_reason_is_kept_whole(api: HttpApi) -> None:
+    await consumer(api, max_deliver=2)
+    await publish(api, 1)
+    reason = "a\0b " + "é" * 50
+    await post(api, "nack", {"nacks": [{"ack_token": tokens(await api.next("c"))[0], "reason": reason}]})
+    assert (await api.call("GET", "/http-consumers/c/retrying"))["data"][0]["reason"] == reason
+    batch = await api.next("c")
+    assert (await api.pending("c"))["data"][0]["reason"] == reason
+    await api.nack("c", tokens(batch))
+    assert (await api.dead_letters("c"))["data"][0]["last_nack_reason"] == reason
+
+
+async def test_c27_a_release_of_what_a_lower_max_deliver_has_exhausted_is_its_death(api: HttpApi) -> None:
+    await consumer(api)
+    [message_id] = await publish(api, 1)
+    for _ in range(3):
+        await api.nack("c", tokens(await api.next("c")))
+    await api.next("c")
+    await api.call("PATCH", "/http-consumers/c", json={"max_deliver": 2})
+    assert await post(api, "pending/release", {"ids": [message_id]}) == {"released": 1}
+    assert await counts(api) == (0, 0, 1, 0)
+    assert (await api.dead_letters("c"))["data"][0]["deliver_count"] == 3
 
 
 async def test_c34_release_does_not_count_and_its_token_is_new(api: HttpApi) -> None:

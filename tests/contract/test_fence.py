@@ -1,4 +1,4 @@
-"""Section 6: a token settles the one delivery that it was made for, also after clock steps and restarts (C24)."""
+"""A token settles the one delivery that it was made for, also after clock steps and restarts (C24)."""
 
 from collections.abc import Awaitable, Callable
 

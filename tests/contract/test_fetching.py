@@ -1,4 +1,4 @@
-"""Section 6: next, what it gives, in which order, and how it waits (C20, C21)."""
+"""Next, what it gives, in which order, and how it waits (C20, C21)."""
 
 import asyncio
 from typing import Any

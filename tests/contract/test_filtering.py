@@ -1,4 +1,4 @@
-"""Section 5: filters of consumers: whom a message reaches."""
+"""Filters of consumers: whom a message reaches."""
 
 from typing import Any
 

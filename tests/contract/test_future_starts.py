@@ -1,4 +1,4 @@
-"""Section 5: starts that are still to come, and events that came due before a start."""
+"""Starts that are still to come, and events that came due before a start."""
 
 import asyncio
 from datetime import UTC, datetime

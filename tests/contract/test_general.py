@@ -1,4 +1,4 @@
-"""Section 2: fields, waits, names and headers of every call (C4-C7). HTTP only."""
+"""Fields, waits, names and headers of every call (C4-C7). HTTP only."""
 
 from typing import Any
 

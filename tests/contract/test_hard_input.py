@@ -67,3 +67,17 @@ async def test_c1_a_byte_order_mark_before_a_body_is_passed_over(http: httpx.Asy
     assert (await http.post(path, content=BOM, headers=NDJSON)).json()["info"] == {}
     inside = await http.post(path, content=b"%b\n%b%b" % (message, BOM, message), headers=NDJSON)
     assert (inside.status_code, list(inside.json()["validation_errors"])) == (422, ["line[2]"])
+
+
+@pytest.mark.parametrize("path", ["/v1%2Fstreams", "/health%2flive", "/v1/http-consumers%2Fc", "/v1/http-consumers/c%2Fpeek"])
+async def test_c6_an_encoded_slash_separates_nothing(http: httpx.AsyncClient, path: str) -> None:
+    await http.post("/v1/http-consumers", json={"name": "c", "stream_id": "events"})
+    assert (await http.get(path)).status_code == 404
+    published = await http.post("/v1/streams/events%2Fmessages", json={"messages": [{"collection_id": "a:b", "data": 1}]})
+    assert (published.status_code, (await http.get("/v1/streams/events/messages")).json()["data"]) == (405, [])
+
+
+async def test_c17_an_encoded_slash_is_a_part_of_a_records_id(http: httpx.AsyncClient) -> None:
+    await http.post("/v1/streams/records/messages", json={"messages": [{"collection_id": "a:b", "id": "a/b%2Fc", "data": 1}]})
+    for spelled in ("a%2Fb%252Fc", "a/b%252Fc"):
+        assert (await http.get(f"/v1/streams/records/records/{spelled}")).json()["id"] == "a/b%2Fc"

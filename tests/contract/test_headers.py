@@ -10,7 +10,7 @@ import pytest
 
 from broker import Store
 from http_api.settings import Settings
-from tests.contract.helpers import body, event, one_server, plain_add, record, tokens
+from tests.contract.helpers import body, event, one_server, plain_add, record, refused, tokens
 from tests.support.api import Api, Json, Refused
 
 pytestmark = pytest.mark.anyio
@@ -184,3 +184,12 @@ async def test_c62_a_trace_takes_no_room_that_a_message_needs(http: httpx.AsyncC
         for spare, expected in ((0, None), (1000, CALLER)):
             await publish_as(http, kind, "records", [record("a", "x" * (longest - spare))])
             assert await stored(http, "records") == [expected], (kind, spare)
+
+
+async def test_c3_a_header_that_is_no_string_is_named(http: httpx.AsyncClient) -> None:
+    messages = [event(1), event(2, headers={"ok": "x", "bad": 5})]
+    reply = await http.post("/v1/streams/events/messages", json={"messages": messages})
+    assert refused(reply, 422, "VALIDATION_FAILED") == {"messages[1].headers.bad": ["must be a string, not an integer"]}
+    lines = b"\n".join(map(msgspec.json.encode, messages))
+    reply = await http.post("/v1/streams/events/messages", content=lines, headers={"Content-Type": "application/x-ndjson"})
+    assert refused(reply, 422, "VALIDATION_FAILED") == {"line[2].headers.bad": ["must be a string, not an integer"]}

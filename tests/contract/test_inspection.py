@@ -1,4 +1,4 @@
-"""Section 7: what is out and what comes next (C36)."""
+"""What is out and what comes next (C36)."""
 
 import httpx
 import pytest

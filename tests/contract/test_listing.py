@@ -1,4 +1,4 @@
-"""Section 4: the order of a stream, and reading it without a consumer (C16, C17)."""
+"""The order of a stream, and reading it without a consumer (C16, C17)."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Section 6: the bound on what is out (C29)."""
+"""The bound on what is out (C29)."""
 
 import asyncio
 

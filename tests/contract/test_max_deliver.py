@@ -1,4 +1,4 @@
-"""Section 6: the last delivery of a message (C27)."""
+"""The last delivery of a message (C27)."""
 
 import pytest
 

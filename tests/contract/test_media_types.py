@@ -1,4 +1,4 @@
-"""Section 2: JSON, MessagePack and lines, in bodies and in answers (C1). HTTP only."""
+"""JSON, MessagePack and lines, in bodies and in answers (C1). HTTP only."""
 
 import json
 from typing import Any

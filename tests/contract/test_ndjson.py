@@ -1,4 +1,4 @@
-"""Section 4: publishing lines, which are stored as they come (C13, C14). HTTP only."""
+"""Publishing lines, which are stored as they come (C13, C14). HTTP only."""
 
 import gc
 import json

@@ -1,4 +1,4 @@
-"""Section 8: per-key order."""
+"""Per-key order."""
 
 import asyncio
 from typing import Any

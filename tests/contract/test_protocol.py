@@ -1,4 +1,4 @@
-"""Section 2: what HTTP itself asks of every call (C1, C3, C7). HTTP only."""
+"""What HTTP itself asks of every call (C1, C3, C7). HTTP only."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Section 4: publishing: the answer, and what is refused (C12-C14)."""
+"""Publishing: the answer, and what is refused (C12-C14)."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""Section 6: records that are updated while they wait or are out, and late consumers (C30, C31, C32)."""
+"""Records that are updated while they wait or are out, and late consumers (C30, C31, C32)."""
 
 from typing import Any
 
@@ -81,6 +81,17 @@ async def test_c30_both_versions_may_be_out_each_with_its_token(api: Api) -> Non
     assert await api.nack("c", new) == {"nacked": 1, "stale": []}
     assert await api.ack("c", old) == {"acked": 1, "stale": []}
     assert counted(await api.next("c", 9)) == [(2, 2)]
+
+
+async def test_c21_a_superseded_row_that_makes_room_changes_no_order(api: Api, clock: Clock) -> None:
+    await consumer(api, stream_id="records", max_ack_pending=2, ack_wait_ms=600)
+    await api.publish("records", [record(name, 1) for name in "abc"])
+    first = await api.next("c", 2)
+    await api.nack("c", tokens(first)[:1], delay_ms=300)
+    await api.next("c", 1)
+    await api.publish("records", [record("b", 2)])
+    await clock.advance(900)
+    assert [row["record"]["id"] for row in (await api.next("c", 2))["data"]] == ["a", "c"]
 
 
 async def test_c30_a_version_that_changes_nothing_does_not_reappear(api: Api) -> None:

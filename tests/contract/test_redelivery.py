@@ -1,4 +1,4 @@
-"""Section 6: what is not settled in time is delivered again, to one worker at a time (C22, C23)."""
+"""What is not settled in time is delivered again, to one worker at a time (C22, C23)."""
 
 import asyncio
 from typing import Any

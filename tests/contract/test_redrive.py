@@ -1,4 +1,4 @@
-"""Section 7: dead letters are put back or purged (C37)."""
+"""Dead letters are put back or purged (C37)."""
 
 import asyncio
 from typing import Any
@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from broker import Store
+from tests.conftest import Clock
 from tests.contract.controlling import by_http, consumer, counts, given, kill, post, publish, reject
 from tests.contract.helpers import tokens
 from tests.support.api import HttpApi, Json, Refused
@@ -47,6 +48,16 @@ async def test_c37_what_left_the_stream_is_gone_and_stays_a_dead_letter(api: Htt
     await api.update_stream("events", max_messages=1)
     assert await post(api, "dead-letters/redrive") == {"redriven": 1, "gone": 1}
     assert [row["event"]["data"] for row in (await api.dead_letters("c"))["data"]] == [1]
+
+
+@pytest.mark.parametrize("which", [{"ids": True}, {"reason": "max_deliver"}, {"reason": "max_deliver", "dry_run": True}])
+async def test_c37_what_is_too_old_is_gone_whoever_looks_first(api: HttpApi, clock: Clock, which: Json) -> None:
+    await api.update_stream("events", max_age_ms=1500)
+    await consumer(api, max_deliver=1)
+    ids = await kill(api, 1)
+    await clock.advance(1600)
+    assert await post(api, "dead-letters/redrive", which | ({"ids": ids} if "ids" in which else {})) == {"redriven": 0, "gone": 1}
+    assert await counts(api) == (0, 0, 1, 0)
 
 
 async def test_c37_what_is_gone_is_not_counted_against_the_limit(api: HttpApi) -> None:

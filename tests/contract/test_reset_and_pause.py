@@ -1,4 +1,4 @@
-"""Section 7: a consumer starts again, or stands still (C38, C39)."""
+"""A consumer starts again, or stands still (C38, C39)."""
 
 import asyncio
 

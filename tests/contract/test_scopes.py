@@ -1,4 +1,4 @@
-"""Section 2: what a call without a token, or with one of too small a scope, is refused (C2). HTTP only."""
+"""What a call without a token, or with one of too small a scope, is refused (C2). HTTP only."""
 
 from collections.abc import AsyncIterator
 

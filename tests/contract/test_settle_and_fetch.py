@@ -1,4 +1,4 @@
-"""Section 7: a `next` that settles what its worker has finished (C35)."""
+"""A `next` that settles what its worker has finished (C35)."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Section 6: ack and nack, and the tokens that they take (C24, C25, C26)."""
+"""Ack and nack, and the tokens that they take (C24, C25, C26)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Section 4: data keep the bytes that were published, and what is no JSON is refused (C13)."""
+"""Data keep the bytes that were published, and what is no JSON is refused (C13)."""
 
 import asyncio
 import json

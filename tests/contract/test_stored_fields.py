@@ -1,4 +1,4 @@
-"""Section 4: the fields of a message that was published, as it is delivered."""
+"""The fields of a message that was published, as it is delivered."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""Section 3: streams."""
+"""Streams."""
 
 import httpx
 import pytest

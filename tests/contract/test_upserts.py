@@ -1,4 +1,4 @@
-"""Section 4: which version of a record stands (C15)."""
+"""Which version of a record stands (C15)."""
 
 import itertools
 

@@ -95,7 +95,7 @@ async def test_c59_names_of_a_named_worker_do_not_make_it_a_plain_reader(http: h
     assert await take(http, "anna") == [tokens[0].replace(".1.", ".2.")]
 
 
-@pytest.mark.parametrize("worker", ["", "a b", "x" * 65, "ä", "a\n"])
+@pytest.mark.parametrize("worker", ["", "a b", "x" * 65, "a\u00a0b", "a\n", "\x7f", "\u200b"])
 async def test_c59_a_name_is_1_to_64_visible_characters(http: httpx.AsyncClient, worker: str) -> None:
     await begin(http, 1)
     for reply in (
@@ -105,6 +105,15 @@ async def test_c59_a_name_is_1_to_64_visible_characters(http: httpx.AsyncClient,
         assert (reply.status_code, reply.json()["code"]) == (400, "INVALID_REQUEST")
     assert (await http.post(f"{CONSUMER}/next", json={"worker": 7})).status_code == 400
     assert await workers(http) == []
+
+
+async def test_c59_a_visible_character_need_not_be_ascii(http: httpx.AsyncClient) -> None:
+    await begin(http, 2)
+    name = "ämter-" + "工" * 58
+    await take(http, name)
+    assert (await http.post(f"{CONSUMER}/next", json={"worker": name})).json()["data"]
+    assert await workers(http) == [name, name]
+    assert (await http.post(f"{CONSUMER}/pending/release", json={"worker": name})).json() == {"released": 2}
 
 
 async def test_c59_names_that_nobody_needs_any_more_are_forgotten(broker: Broker, store: Store) -> None:

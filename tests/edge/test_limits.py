@@ -76,6 +76,8 @@ async def test_c52_a_thousand_ids_have_room_in_an_address(server: Edge) -> None:
     "GET /v1/streams HTTP/1.1\nHost: localhost\nHost: evil.example\n\n",
     "GET /v1/streams HTTP/1.1\nHost: localhost\nContent-Length: 1\nTransfer-Encoding: chunked\n\n",
     "GET /v1/streams HTTP/1.1\nHost: localhost\nContent-Length: 1\nContent-Length: 2\n\n",
+    PUBLISH + "Transfer-Encoding: gzip, chunked\n\n0\n\n",
+    PUBLISH + "Transfer-Encoding: gzip\nTransfer-Encoding: chunked\n\n0\n\n",
     "GET /v1/streams HTTP/1.1\nHost: localhost\nContent-Length: -1\n\n",
     "GET /v1/streams HTTP/9.9\nHost: localhost\n\n",
     "GET /v1/str\x00eams HTTP/1.1\nHost: localhost\n\n",

@@ -1,4 +1,4 @@
-"""Redis at its memory limit: only publishing and creating are refused, and a server is ready (C3, section 9)."""
+"""Redis at its memory limit: only publishing and creating are refused, and a server is ready (C3)."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -48,7 +48,10 @@ def errors(body: bytes, prefix: str = "", decoder: "msgspec.json.Decoder[Any]" =
         (b'{"rows":[{"number":1},{"number":"2"}]}', "rows[1].number", "must be an integer, not a string"),
         (b'{"rows":[{}]}', "rows[0].number", "required"),
         (b'{"rows":[{"number":1},{"number":1,"a.b":2}]}', "rows[1].a.b", "unknown field; there are number, name"),
-        (b'{"table":{"a":"b"}}', "table[...]", "must be an integer, not a string"),
+        (b'{"table":{"a":"b"}}', "table.a", "must be an integer, not a string"),
+        (b'{"table":{"a":1,"b":{},"c":"d"}}', "table.b", "must be an integer, not an object"),
+        (b'{"table":{"a":1,"b":null}}', "table.b", "must be an integer, not null"),
+        (b'{"table":{"a":"b"},,}', "table", "must be an integer, not a string"),
     ],
 )
 def test_paths(body: bytes, path: str, reason: str) -> None:
