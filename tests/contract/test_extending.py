@@ -57,7 +57,7 @@ async def test_c36_an_extended_delivery_has_expired_when_it_would_have(api: Http
 async def test_c34_a_reason_is_kept_whole(api: HttpApi) -> None:
     await consumer(api, max_deliver=2)
     await publish(api, 1)
-    reason = "a\0b " + "é" * 50
+    reason = "a\0b é"
     await post(api, "nack", {"nacks": [{"ack_token": tokens(await api.next("c"))[0], "reason": reason}]})
     assert (await api.call("GET", "/http-consumers/c/retrying"))["data"][0]["reason"] == reason
     batch = await api.next("c")
