@@ -38,7 +38,8 @@ def at_the_bounds(name: str, schema: dict[str, Any]) -> Iterator[tuple[Any, bool
             yield "x" * kind["maxLength"], True
             yield "x" * (kind["maxLength"] + 1), False
         if "pattern" in kind:
-            yield from ((value, value == "w" * 64) for value in ("w" * 64, "w" * 65, "", "a b", "\u00e9"))
+            allowed = {"w" * 64, "\u00e9"}
+            yield from ((value, value in allowed) for value in (*allowed, "w" * 65, "", "a b"))
         if "enum" in kind:
             yield from ((value, value != "other") for value in [*kind["enum"], "other"])
         if kind == {"type": "null"}:
