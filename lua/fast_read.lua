@@ -29,7 +29,7 @@ if sync_due(s, c) then
   free_first(s)
   redis.call('HSET', c.key, 'synced_at', s.now)
 end
-if c.paused or upkeep_due(s)
+if c.paused or upkeep_due(s) or is_mixed(s)
   or not c.index and redis.call('ZCOUNT', s.key .. KEY.plain, c.position + 1, '+inf') > 0
   or redelivery_due(s, c) then return { 1 } end
 

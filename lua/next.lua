@@ -31,7 +31,7 @@ end
 local again = #ARGV > 4 and { 1, settled } or { 1 }
 if not expire(s, c) then return again end
 
-local reply = { 0, c.epoch, 0, 0, -1, c.max_waiting, s.seen, c.paused and 1 or 0, settled }
+local reply = { 0, c.epoch, 0, 0, -1, c.max_waiting, last_id(s), c.paused and 1 or 0, settled }
 local n, delivered, out, bytes = #reply, 0, num_ack_pending(s, c), MAX_ANSWER_BYTES
 local wanted = c.paused and 0 or batch
 local function deliver(entry, number, deliver_count)
@@ -82,7 +82,7 @@ local function redeliver(rows, run)
       redis.call('ZREM', s.key .. KEY.retrying, row.member .. ':' .. c.name)
     end
   end
-  local claimed = claim_again(rows, run)
+  local claimed = records_of(s, c, claim_again(rows, run))
   for _, row in ipairs(rows) do
     local entry, count = claimed[row.id], row.number - row.given_back
     if entry then
@@ -106,7 +106,7 @@ end
 
 -- Claims messages that the consumer has not reached yet. Returns nil if there are none.
 local function claim_new(count)
-  if not c.filtered then
+  if not c.filtered and not is_mixed(s) then
     local read = redis.call('XREADGROUP', 'GROUP', c.name, reader, 'COUNT', count, 'STREAMS', s.log, '>')
     if not read then
       c.position = s.idx

@@ -99,4 +99,4 @@ while looked < #ARGV - 1 and left > 0 do
   end
   looked, left = looked + 1, left - 30
 end
-return { 0, redis.call('XLEN', s.log), s.idx, looked, after or '', s.wall, unpack(rows) }
+return { 0, num_messages(s), s.idx, looked, after or '', s.wall, unpack(rows) }

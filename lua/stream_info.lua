@@ -1,5 +1,5 @@
 -- stream_info: a stream's fields and what it holds.
--- uses: filters entries holding ordering due forgetting schedule upkeep
+-- uses: filters entries holding ordering due forgetting schedule upkeep counts
 -- KEYS[1]  broker:{S}
 -- returns  [again = 1]: its limits drop more than one script may; else the reply. bytes: of memory; first_id, last_id:
 --          '' = none
@@ -10,7 +10,7 @@ local s = open_stream(KEYS[1])
 if not s then return redis.error_reply('STREAM_NOT_FOUND no such stream') end
 if not trim(s) then return { 1 } end
 up_to_date(s)
-local messages = redis.call('XLEN', s.log)
+local messages = num_messages(s)
 local first = redis.call('XRANGE', s.log, '-', '+', 'COUNT', 1)[1]
 local last = redis.call('XREVRANGE', s.log, '+', '-', 'COUNT', 1)[1]
 local bytes = messages > 0 and redis.pcall('MEMORY', 'USAGE', s.log) or 0

@@ -6,6 +6,27 @@ local function any_lapsed(s)
   return s.any_lapsed
 end
 
+-- Whether plain clients have added to the log of a record stream, or deleted from it. What they add is no record: it is
+-- not delivered, so consumers read what the index lists.
+local function is_mixed(s)
+  if s.mixed == nil then
+    s.mixed = s.kind == 'records' and redis.call('XLEN', s.log) ~= redis.call('ZCARD', s.key .. KEY.index_all)
+  end
+  return s.mixed
+end
+
+-- The last id of the log, from which a waiting reader continues.
+local function last_id(s)
+  local last = is_mixed(s) and redis.call('XREVRANGE', s.log, '+', '-', 'COUNT', 1)[1]
+  return last and last[1] or s.seen
+end
+
+-- Messages that the stream holds.
+local function num_messages(s)
+  local entries = redis.call('XLEN', s.log)
+  return s.kind == 'records' and math.min(entries, redis.call('ZCARD', s.key .. KEY.index_all)) or entries
+end
+
 -- Messages that the consumer has not reached. An unfiltered event consumer needs no index: idx has no gaps from its
 -- next entry to the last counted one, even after a trim.
 local function num_new(s, c)

@@ -147,6 +147,17 @@ local function redeliverable(s, c, limit, places)
   return rows
 end
 
+-- Claimed entries by id, without those of a record stream that are no records: a plain client has added and read them.
+local function records_of(s, c, claimed)
+  for id, entry in pairs(s.kind == 'records' and claimed or {}) do
+    if is_plain(s, entry) then
+      redis.call('XACK', s.log, c.name, id)
+      claimed[id] = nil
+    end
+  end
+  return claimed
+end
+
 -- Sorts the last values of a reply, after `from`, by stream order: `width` values per message, its id first.
 local function sort_rows(reply, from, width)
   local rows = {}

@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from broker import Store
-from tests.contract.helpers import body, data, event, plain_add, publish_each, take, tokens
+from tests.conftest import Clock
+from tests.contract.helpers import body, counts, data, event, plain_add, plain_read, publish_each, take, tokens
 from tests.support.api import Api, Json
 
 pytestmark = pytest.mark.anyio
@@ -106,3 +107,37 @@ async def test_a_plain_entry_in_a_record_stream_is_no_record(api: Api, store: St
     await plain_add(store, "message", "hello", stream="records")
     await api.publish("records", [event(2, id="two")])
     assert data(await api.messages("records")) == [1, 2]
+
+
+@pytest.mark.parametrize("filters", [{}, {"provider": "crm"}])
+@pytest.mark.parametrize("batch_size", [1, 9])
+async def test_a_plain_entry_in_a_record_stream_hides_no_record(
+    api: Api, store: Store, clock: Clock, filters: Json, batch_size: int
+) -> None:
+    await api.create_consumer(name="c", stream_id="records", filters=filters)
+    await api.publish("records", [event(1, id="one")])
+    await plain_add(store, "message", "hello", stream="records")
+    await plain_add(store, "message", "again", stream="records")
+    await api.publish("records", [event(n, id=str(n)) for n in (2, 3, 4)])
+    assert await counts(api, "c") == (4, 0, 0, 0)
+    batches = [await api.next("c", batch_size) for _ in range(6)]
+    assert [value for batch in batches for value in data(batch)] == [1, 2, 3, 4]
+    assert await counts(api, "c") == (0, 4, 0, 0)
+    await api.publish("records", [event(5, id="5")])
+    assert data(await api.next("c", 9)) == [5]
+    await clock.advance(30_000)
+    assert data(await api.next("c", 9)) == [1, 2, 3, 4, 5]
+    assert (await api.get_stream("records"))["info"]["messages"] == 5
+
+
+async def test_a_plain_entry_in_a_record_stream_that_a_plain_client_took_goes_to_nobody_else(api: Api, store: Store, clock: Clock) -> None:
+    await api.create_consumer(name="c", stream_id="records", max_deliver=2)
+    await plain_add(store, "message", "hello", stream="records")
+    await api.publish("records", [event(1, id="one")])
+    await plain_read(store, "c", 2, stream="records")
+    await clock.advance(30_000)
+    batch = await api.next("c", 9)
+    assert data(batch) == [1]
+    assert await counts(api, "c") == (0, 1, 0, 1)
+    assert await api.ack("c", tokens(batch)) == {"acked": 1, "stale": []}
+    assert await counts(api, "c") == (0, 0, 0, 0)

@@ -187,6 +187,14 @@ async def test_consumers_in_turn_do_not_ask_for_the_groups(plain: Broker, store:
     assert "xinfo|groups" not in await a_second_later(store, "events", in_turn)
 
 
+async def test_a_call_waits_quietly_over_a_plain_entry_in_a_record_stream(plain: Broker, store: Store) -> None:
+    """The entry is no record and is delivered to nobody, so it must not wake the call again and again."""
+    await plain.consumers.create(ConsumerSpec(name="c", stream_id="records"))
+    await store.call("XADD", "broker:{records}:log", "*", "message", "hello")
+    found = await cost(plain, store, lambda: plain.next("c", wait_ms=500))
+    assert found["evalsha"] < 8 and found.get("xread", 0) < 8, found
+
+
 @pytest.mark.parametrize("url", ["redis://h", "unix:///s", "redis+sentinel://h/s"])
 def test_a_connection_reads_no_file(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """redis-py asks the files of the package for its version, where it is not told."""
