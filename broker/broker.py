@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Self
 from broker import keys
 from broker.access.audit import Audit
 from broker.commands.engine import Engine
+from broker.commands.registry import rows
 from broker.commands.scripts import MAX_ANSWER_BYTES, Scripts
 from broker.consumers.batches import Batch, Nack, Settled
 from broker.consumers.dead_letters import DeadLetters
@@ -75,8 +76,8 @@ class Broker:
 
     async def names(self) -> tuple[frozenset[str], frozenset[str]]:
         """The names of all streams and of all consumers."""
-        streams, consumers = [await self.store.call("HKEYS", key) for key in (keys.STREAMS, keys.CONSUMERS)]
-        return frozenset(map(bytes.decode, filter(None, streams))), frozenset(map(bytes.decode, filter(None, consumers)))
+        streams, consumers = [await rows(self._engine, key) for key in (keys.STREAMS, keys.CONSUMERS)]
+        return frozenset(streams), frozenset(consumers)
 
     async def overview(self, most: int = 1000, timeout: float = 5.0) -> Overview:
         """Counts of all streams and of the first `most` consumers by name, as read within `timeout` seconds."""

@@ -1,7 +1,7 @@
 """Redis key names that Python uses. `lua/keys.lua` has all keys of a stream."""
 
-STREAMS = "broker:streams"  # hash: stream name -> ""; its version under "" (broker/commands/registry.py)
-CONSUMERS = "broker:consumers"  # hash: consumer name -> the name of its stream; its version under ""
+STREAMS = "broker:streams"  # hash: stream name -> ""; `:name` -> version (broker/commands/registry.py)
+CONSUMERS = "broker:consumers"  # hash: consumer name -> the name of its stream; `:name` -> version
 TOKENS = "broker:tokens"  # hash: SHA-256 of an access token -> its name and scopes
 TOKEN_CHANGES = "broker:token-changes"  # noqa: S105 - a key; stream: one entry per change of the table above
 AUDIT = "broker:audit"  # stream: one entry per change by an operator, the last 10,000

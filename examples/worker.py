@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import sys
-import threading
+import time
 import urllib.error
 import urllib.request
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 SERVER = os.environ.get("BROKER_URL", "http://127.0.0.1:8080")
 TOKEN = os.environ.get("BROKER_TOKEN", "")
 WAIT_S = float(os.environ.get("WORKER_WAIT_S", "20"))  # how long a call waits for messages
-TIMEOUT_S = WAIT_S + 10  # it stops no later than this after SIGTERM, plus the current batch's work
+TIMEOUT_S = WAIT_S + 10  # a call without an answer for so long has failed
 
 
 class Worker:
@@ -23,16 +23,16 @@ class Worker:
     def __init__(self, consumer: str) -> None:
         self.address = f"{SERVER}/v1/http-consumers/{consumer}"
         self.name = f"{os.uname().nodename}-{os.getpid()}"
-        self.stopping = threading.Event()
+        self.stopping = False
 
     def stop(self, *_: object) -> None:
         """Finish the current batch, then end."""
-        self.stopping.set()
+        self.stopping = True
 
     def run(self) -> None:
         """Fetch, work, settle. The call that fetches a batch settles the previous one."""
         settled: dict[str, Any] = {}
-        while not self.stopping.is_set():
+        while not self.stopping:
             wanted = {"batch_size": 10, "wait_for": int(WAIT_S * 1000), "worker": self.name}
             settled = self.work(self.call("/next", wanted | settled)["data"])
         if settled.get("ack"):
@@ -45,7 +45,7 @@ class Worker:
         acks, nacks = [], []
         for delivery in batch:
             try:
-                if self.stopping.is_set():
+                if self.stopping:
                     nacks.append({"ack_token": delivery["ack_token"], "outcome": "release"})
                     continue
                 handle(delivery.get("record") or delivery["event"])
@@ -71,7 +71,10 @@ class Worker:
             except (OSError, http.client.HTTPException) as exc:
                 trouble = f"no answer: {exc}"
             print(trouble, file=sys.stderr, flush=True)
-            if self.stopping.wait(pause * random.uniform(0.5, 1.5)):
+            until = time.monotonic() + pause * random.uniform(0.5, 1.5)
+            while time.monotonic() < until and not self.stopping:
+                time.sleep(0.1)
+            if self.stopping:
                 raise SystemExit("stopped; messages that are not settled are delivered again after their ack wait")
             pause = min(2 * pause, 30)
 

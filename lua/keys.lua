@@ -37,7 +37,7 @@ return {
   deadlines = ':deadlines:',           -- :C zset   deliveries out of order, score = when their ack wait began
   firsts = ':firsts:',                 -- :C set    ids of those of `deadlines` with a deliver count of 1
   fresh = ':fresh:',                   -- :C set    ids of those of `retry` and `parked` that were never delivered
-  notes = ':notes:',                   -- :C hash   id -> the last nack (note_of in prelude.lua)
+  notes = ':notes:',                   -- :C hash   id -> its last nack, or expiry (note_of in prelude.lua)
   busy = ':busy:',                     -- :C set    with ordering by key, as the next three (shared/holding.lua)
   held = ':held:',                     -- :C hash
   parked = ':parked:',                 -- :C hash

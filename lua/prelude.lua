@@ -114,9 +114,9 @@ local function open_settling(key, name)
     deadlines = key .. KEY.deadlines .. name, firsts = key .. KEY.firsts .. name, notes = key .. KEY.notes .. name }
 end
 
--- Every command begins with this, except those that store messages, streams or consumers. At its memory limit Redis
--- refuses a script's first write if it may use more memory, and lets the script go on if it frees some. So workers can
--- drain a full Redis.
+-- Every command begins with this, except those that store messages, streams, consumers or rows of a registry. At its
+-- memory limit Redis refuses a script's first write if it may use more memory, and lets the script go on if it frees
+-- some. So workers can drain a full Redis.
 local function free_first(s)
   if not s.frees_first then redis.call('HDEL', s.key, '') end
   s.frees_first = true
@@ -144,7 +144,8 @@ local function worker_of(reader)
 end
 
 -- What is kept of a nacked message until it is acked: its delivery number, how many deliveries do not count, the
--- reason, when it was delivered, and when it is due (both by Redis' clock).
+-- reason, when it was delivered, and when it is due (both by Redis' clock). The same is kept of a delivery that was
+-- extended and has expired; then it is the end of its ack wait.
 local function note_of(c, id)
   local note = redis.call('HGET', c.notes, id)
   if not note then return 0, 0, '' end

@@ -1,14 +1,22 @@
--- register: change rows of a registry, unless it has changed since the caller read it. Whether an object exists is
--- stored elsewhere, so a caller reads the rows, looks there, and then changes them (lua/README.md).
+-- register: change rows of a registry that have not changed since the caller read them. Whether an object exists is
+-- stored elsewhere, so a caller reads its row, looks there, and then changes the row (lua/README.md). The field `:name`
+-- is the version of the row `name`.
 -- KEYS[1]  a registry
--- ARGV     its version that the caller read, the row with the empty name ('' = none yet); a new one (random); then
---          set, name and value; or remove and 1 to 500 names
--- returns  1; 0 = the registry has changed: nothing was done, read again
+-- ARGV     set, value, name, the version that was read ('' = none), a new one (random); or remove, and two per row,
+--          500 at most: name and the version that was read
+-- returns  how many rows were changed; the others have changed meanwhile: read them again
 -- errors   none
--- cost     O(names)
-local version, new_version, change = ARGV[1], ARGV[2], ARGV[3]
-if (redis.call('HGET', KEYS[1], '') or '') ~= version then return 0 end
-if change == 'set' then redis.call('HSET', KEYS[1], ARGV[4], ARGV[5])
-else redis.call('HDEL', KEYS[1], unpack(ARGV, 4)) end
-redis.call('HSET', KEYS[1], '', new_version)
-return 1
+-- cost     O(rows)
+local change, count = ARGV[1], 0
+local function is_as_read(name, version)
+  return (redis.call('HGET', KEYS[1], ':' .. name) or '') == version
+end
+if change == 'set' then
+  if not is_as_read(ARGV[3], ARGV[4]) then return 0 end
+  redis.call('HSET', KEYS[1], ARGV[3], ARGV[2], ':' .. ARGV[3], ARGV[5])
+  return 1
+end
+for i = 2, #ARGV, 2 do
+  if is_as_read(ARGV[i], ARGV[i + 1]) then count = count + redis.call('HDEL', KEYS[1], ARGV[i], ':' .. ARGV[i]) end
+end
+return count

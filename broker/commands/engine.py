@@ -97,8 +97,8 @@ def _named(error: StreamNotFound | ConsumerNotFound, stream: str, args: Sequence
 
 async def page_of_names(store: Store, registry: str, after: str | None, limit: int) -> tuple[list[str], str | None]:
     """A page of a registry's names, sorted, and the cursor of the next page."""
-    names = sorted(name.decode() for name in await store.call("HKEYS", registry) if name)
-    rest = [name for name in names if after is None or name > after]
+    names = sorted(name.decode() for name in await store.call("HKEYS", registry))
+    rest = [name for name in names if is_name(name) and (after is None or name > after)]
     return rest[:limit], rest[limit - 1] if len(rest) > limit else None
 
 

@@ -60,22 +60,27 @@ class Consumers:
             spec, "max_deliver", "max_ack_pending", "max_waiting", "deliver_policy", "ordering", "backoff_ms", "metadata", "filters"
         )
         fields["ack_wait_ms"] = str(ack_wait_of(spec.ack_wait_ms, spec.ack_wait) or 30_000)
-        fields["epoch"] = secrets.token_hex(8)
         if not is_name(spec.stream_id):
             raise _no_such_stream(spec.stream_id)
         arguments = name, start, filter_id(canonical), canonical, *flatten(fields.items())
         while True:
-            is_new = await self._create(name, spec.stream_id, arguments, fields["epoch"])
-            with contextlib.suppress(ConsumerNotFound):  # another caller has deleted it since: create it again
-                return await self._changed(name, exact=False), is_new
+            is_new = await self._create(name, spec.stream_id, arguments)
+            with contextlib.suppress(ConsumerNotFound):
+                made = await self._changed(name, exact=False)
+                if made.stream_id == spec.stream_id:
+                    return made, is_new
+            # Another caller has deleted it since: create it again.
 
-    async def _create(self, name: str, stream: str, arguments: Sequence[Argument], epoch: str) -> bool:
+    async def _create(self, name: str, stream: str, arguments: Sequence[Argument]) -> bool:
         """Create a consumer and its row in the registry. Returns whether it is new."""
+        epoch = secrets.token_hex(8)  # of this life: a later one of the same call has another
         try:
             await self._registry.claim(name, stream)
-            if await self._engine.run_ready("consumer_create", stream, *arguments) != b"created":
-                return False
+            created = await self._engine.run_ready("consumer_create", stream, *arguments, "epoch", epoch) == b"created"
             with after_a_change():
+                if not created:
+                    await self._registry.claim(name, stream)
+                    return False
                 await self._confirm(name, stream, epoch)
         except StreamNotFound as exc:
             await self._registry.release([name], stream)

@@ -48,11 +48,12 @@ def _with_key(path: str, text: str, body: bytes | memoryview) -> str:
         return before + after
     try:
         found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):  # the rest of the body is not JSON
-        return before + after
-    for name, index in re.findall(r"\.?([^.\[\]]+)|\[(\d+)\]", before):
-        found = found[name or int(index)]
-    return f"{before}.{next(key for key, value in found.items() if _JSON_TYPES[type(value)] == got[1])}{after}"
+        for name, index in re.findall(r"\.?([^.\[\]]+)|\[(\d+)\]", before):
+            found = found[name or int(index)]
+        key = next((key for key, value in found.items() if _JSON_TYPES[type(value)] == got[1]), None)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError, AttributeError):
+        return before + after  # what follows is not JSON, or a name stands there twice
+    return before + after if key is None else f"{before}.{key}{after}"
 
 
 def decode(decoder: "msgspec.json.Decoder[T]", body: bytes | memoryview, prefix: str = "") -> T:

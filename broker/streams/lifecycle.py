@@ -10,7 +10,7 @@ from broker import keys
 from broker.commands import registry
 from broker.commands.engine import AGAIN, FIRST_STREAMS, MESSAGE_BYTES, Engine, flatten, page_of_names, rows_of, size_of
 from broker.commands.replies import FieldRows, StreamInfoHead, parse_reply
-from broker.errors import RecordNotFound, StreamNotFound, ValidationFailed, after_a_change
+from broker.errors import ConsumerNotFound, RecordNotFound, StreamInUse, StreamNotFound, ValidationFailed, after_a_change
 from broker.messages.incoming import Kind
 from broker.messages.names import Name, is_name, message_id
 from broker.messages.outgoing import complete
@@ -109,6 +109,7 @@ class Streams:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._registry = registry.of_streams(engine)
+        self._consumers = registry.of_consumers(engine)
         self._known: dict[str, Known] = {}
         engine.make_first = self.make_first
 
@@ -220,15 +221,36 @@ class Streams:
         StreamInUse: it has consumers, and `force` is not set.
         """
         check_name(name)
-        consumers = await self._engine.run("stream_delete", name, "1" if force else "")
+        try:
+            consumers = await self._engine.run("stream_delete", name, "1" if force else "")
+        except StreamInUse:
+            if not await self._end_unnamed(name):
+                raise
+            consumers = await self._engine.run("stream_delete", name, "")
         self.forget(name)
         names = [consumer.decode() for consumer in consumers]
         with after_a_change():
             await self._registry.release([name], "")
-            await registry.of_consumers(self._engine).release(names, name)
+            await self._consumers.release(names, name)
             for consumer in names:
                 self._engine.forget(consumer)
         return names
+
+    async def _end_unnamed(self, stream: str) -> bool:
+        """Delete consumers whose creator has died before it found that the name is another's. Returns whether any.
+
+        Those that only lack a row in the registry get it, so that the list shows them.
+        """
+        ended = False
+        names = [name.decode() for name in await self._engine.store.call("SMEMBERS", keys.consumers(stream))]
+        for name in await self._consumers.astray(names, stream):
+            try:
+                await self._consumers.claim(name, stream)
+            except registry.Taken:
+                with contextlib.suppress(ConsumerNotFound):
+                    await self._engine.run("consumer_delete", stream, name)
+                ended = True
+        return ended
 
     async def messages(
         self, name: str, after: str | None = None, limit: int = 100, collection_id: str | None = None, what: Search | None = None

@@ -22,7 +22,7 @@ def _no_host() -> BrokerError:
     return InvalidRequest("The request must have one Host header.")
 
 
-def _coded() -> BrokerError:
+def _unknown_coding() -> BrokerError:
     return InvalidRequest("The only Transfer-Encoding that is understood is chunked.")
 
 
@@ -182,7 +182,7 @@ class Requests:
         self.in_head, self._in_body = False, True
         size, self._size = self._size, 0
         if counted.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
-            self._refuse(_coded)
+            self._refuse(_unknown_coding)
         self._left = None if b"transfer-encoding" in counted else int(counted.get(b"content-length", b"0"))
         modern = self._version == "1.1"
         if modern and b"host" not in counted:

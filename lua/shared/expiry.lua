@@ -32,6 +32,7 @@ local function process_deadlines(s, c, members)
     if p and noted then _, given_back, reason = note_of(c, id) end
     if not p then
       forget_deadline(c, id)
+      redis.call('HDEL', c.notes, id)
       gone = gone + 1
     elseif not is_ours(p[2]) and p[3] < c.ack_wait_ms then -- a plain client has claimed it
       set_deadline(s, c, id, s.now - p[3], p[4] - given_back)

@@ -193,3 +193,12 @@ async def test_c3_a_header_that_is_no_string_is_named(http: httpx.AsyncClient) -
     lines = b"\n".join(map(msgspec.json.encode, messages))
     reply = await http.post("/v1/streams/events/messages", content=lines, headers={"Content-Type": "application/x-ndjson"})
     assert refused(reply, 422, "VALIDATION_FAILED") == {"line[2].headers.bad": ["must be a string, not an integer"]}
+
+
+@pytest.mark.parametrize("body", [
+    '{"messages":[{"collection_id":"a","data":1,"headers":{"n":12345678901234567890123456789}}]}',
+    '{"messages":[{"collection_id":"a","data":1,"headers":{"a":1}}],"messages":[]}',
+])  # fmt: skip
+async def test_c3_a_header_that_cannot_be_named_is_422_too(http: httpx.AsyncClient, body: str) -> None:
+    reply = await http.post("/v1/streams/events/messages", content=body, headers={"Content-Type": "application/json"})
+    assert list(refused(reply, 422, "VALIDATION_FAILED")) in (["messages[0].headers"], ["messages[0].headers.n"])

@@ -2,11 +2,13 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 
 import pytest
 
-from broker import Broker, ConsumerSpec, Store, StreamSpec
+from broker import Broker, ConsumerSpec, Store, StreamSpec, keys
+from broker.commands.registry import Registry, Taken, of_consumers, of_streams
 from broker.errors import BrokerError
 from tests.support.clock import shifted_scripts
 
@@ -14,6 +16,11 @@ pytestmark = pytest.mark.anyio
 
 STREAMS = ("s", "t")
 ROUNDS = 40
+# Of a consumer that is created by its script alone.
+FIELDS = (
+    "ack_wait_ms", 30_000, "max_deliver", -1, "max_ack_pending", 1000, "max_waiting", 512, "deliver_policy", "all", "ordering", "none",
+    "backoff_ms", "", "metadata", "{}", "filters", "{}",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -67,7 +74,8 @@ async def test_c11_a_create_beside_a_delete_is_as_before_or_after_it(brokers: li
             assert await answer(random.choice(brokers).consumers.get(name)) == "ok"
             there.add(name)
     assert await consumers_of(brokers[0], store) == dict.fromkeys(there, stream)
-    assert [await answer(brokers[0].streams.delete(s)) for s in STREAMS if s not in {stream} or not there] == ["ok"] * (1 if there else 2)
+    empty = [s for s in STREAMS if s != stream or not there]
+    assert [await answer(brokers[0].streams.delete(s)) for s in empty] == ["ok"] * len(empty)
 
 
 async def test_c46_whatever_is_created_and_deleted_at_once_is_listed_if_it_exists(brokers: list[Broker], store: Store) -> None:
@@ -98,3 +106,92 @@ async def test_c11_a_stream_that_is_created_beside_its_delete_is_listed(brokers:
         exists = await store.call("EXISTS", f"broker:{{{name}}}") == 1
         assert (name in {stream.id for stream in page}) == exists
     assert (await brokers[0].consumers.page())[0] == []
+
+
+def looking(broker: Broker, key: str, meanwhile: Callable[[], Awaitable[object]]) -> Registry:
+    """A registry that finds nothing at its first look, during which something else happens."""
+    real, left = (of_consumers if key == keys.CONSUMERS else of_streams)(broker._engine), [meanwhile]
+
+    async def exist(value: str, names: Sequence[str]) -> Sequence[bool]:
+        if left:
+            await left.pop()()
+            return [False] * len(names)
+        return await real._exist(value, names)
+
+    return Registry(broker._engine, key, exist)
+
+
+async def test_a_row_is_not_removed_that_was_set_meanwhile(brokers: list[Broker], store: Store) -> None:
+    one, other = brokers
+    await one.consumers.create(ConsumerSpec(name="c", stream_id="s"))
+    await one._engine.run("consumer_delete", "s", "c")
+    registry = looking(one, keys.CONSUMERS, lambda: other.consumers.create(ConsumerSpec(name="c", stream_id="t")))
+    await registry.release(["c"], "s")
+    assert await consumers_of(one, store) == {"c": "t"}
+
+
+async def test_a_row_is_not_taken_over_that_was_confirmed_meanwhile(brokers: list[Broker], store: Store) -> None:
+    one, other = brokers
+    await of_consumers(one._engine).claim("c", "t")
+    registry = looking(one, keys.CONSUMERS, lambda: other.consumers.create(ConsumerSpec(name="c", stream_id="t")))
+    with pytest.raises(Taken):
+        await registry.claim("c", "s")
+    assert await consumers_of(one, store) == {"c": "t"}
+
+
+async def test_the_row_of_a_stream_that_was_created_again_stays(brokers: list[Broker]) -> None:
+    one, other = brokers
+    await one._engine.run("stream_delete", "s", "")
+    registry = looking(one, keys.STREAMS, lambda: other.streams.create(StreamSpec(name="s", kind="records")))
+    await registry.release(["s"], "")
+    assert "s" in {stream.id for stream in (await one.streams.page())[0]}
+
+
+async def test_a_creator_that_dies_before_it_confirms_is_found_by_who_removes_its_row(brokers: list[Broker], store: Store) -> None:
+    one, other = brokers
+    await one.consumers.create(ConsumerSpec(name="c", stream_id="s"))
+    await one._engine.run("consumer_delete", "s", "c")
+    create = partial(other._engine.run_ready, "consumer_create", "s", "c", "all", "", "", *FIELDS)
+    await looking(one, keys.CONSUMERS, create).release(["c"], "s")
+    assert await consumers_of(one, store) == {"c": "s"}
+
+
+async def test_a_consumer_without_a_row_is_named_or_ended_by_the_deletion_of_its_stream(brokers: list[Broker], store: Store) -> None:
+    broker = brokers[0]
+    await broker.consumers.create(ConsumerSpec(name="c", stream_id="s"))
+    for name in ("c", "d"):  # as if their creators had died
+        await broker._engine.run_ready("consumer_create", "t", name, "all", "", "", *FIELDS)
+    assert await answer(broker.streams.delete("t")) == "STREAM_IN_USE"
+    assert await consumers_of(broker, store) == {"c": "s", "d": "t"}
+    await broker.consumers.delete("d")
+    await broker._engine.run_ready("consumer_create", "t", "c", "all", "", "", *FIELDS)
+    assert await answer(broker.streams.delete("t")) == "ok"
+    assert await answer(broker.consumers.get("c")) == "ok"
+
+
+async def test_a_consumer_is_deleted_in_the_life_that_is_meant(broker: Broker) -> None:
+    await broker.consumers.create(ConsumerSpec(name="c", stream_id="events"))
+    assert await answer(broker._engine.run("consumer_delete", "events", "c", "0" * 16)) == "CONSUMER_NOT_FOUND"
+    assert await answer(broker.consumers.get("c")) == "ok"
+
+
+async def test_c24_a_consumer_that_is_created_again_for_its_answer_begins_a_new_life(
+    brokers: list[Broker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = brokers
+    await one.publish("s", [{"collection_id": "a:b", "data": 1}])
+    before: list[str] = []
+    changed = one.consumers._changed
+
+    async def deleted_first(name: str, *, exact: bool = True) -> object:
+        if not before:
+            before.append((await other.next(name)).deliveries[0].ack_token)
+            await other.consumers.delete(name)
+        return await changed(name, exact=exact)
+
+    monkeypatch.setattr(one.consumers, "_changed", deleted_first)
+    assert (await one.consumers.create(ConsumerSpec(name="c", stream_id="s")))[1]
+    [delivery] = (await one.next("c")).deliveries
+    assert delivery.ack_token != before[0]
+    assert (await one.ack("c", before)).stale == before
+    assert (await one.ack("c", [delivery.ack_token])).count == 1

@@ -1,6 +1,6 @@
 // A client of the broker in one file: streams of events by the functions of the library `broker_v1` (lua/README.md).
 
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 
 // Letters of fields that a stored body lacks -> what they are then.
 const LACKING = {
@@ -34,21 +34,46 @@ export class Broker {
     }
   }
 
+  // Sets a row of a registry; `exists` tells whether its object exists with the value that it has now.
+  async setRow(registry, name, value, exists, again = false) {
+    for (;;) {
+      const [now, version] = await this.redis.hmget(registry, name, `:${name}`);
+      if (now !== null && now !== value && (await exists(now))) throw new Error(`${name} is taken by ${now}`);
+      if (now === value && !again) return;
+      const set = ["set", value, name, version ?? "", randomBytes(8).toString("hex")];
+      if (await this.redis.fcall("broker_v1_register", 1, registry, ...set)) return;
+    }
+  }
+
   async createStream(stream) {
-    await this.redis.hset("broker:streams", stream, "");
-    return this.call("stream_create", stream, "kind", "events", "max_messages", "", "max_age_ms", "",
+    const setRow = (again) => this.setRow("broker:streams", stream, "", () => true, again);
+    await setRow();
+    const reply = await this.call("stream_create", stream, "kind", "events", "max_messages", "", "max_age_ms", "",
       "dedupe_window_ms", 120000, "metadata", "{}");
+    if (reply === "created") await setRow(true);
+    return reply;
   }
 
   // `filters`: key -> one pattern. The consumer's name must be free, or be one of this stream.
   async createConsumer(stream, name, filters = {}) {
-    await this.redis.hsetnx("broker:consumers", name, stream);
+    const owns = (other) => this.redis.sismember(`broker:{${other}}:consumers`, name);
+    const setRow = (again) => this.setRow("broker:consumers", name, stream, owns, again);
+    await setRow();
     const wanted = ["collection_id", "provider", "resource_id"].filter((key) => (filters[key] ?? "*") !== "*");
     const canonical = wanted.length ? JSON.stringify(Object.fromEntries(wanted.map((key) => [key, [filters[key]]]))) : "";
     const id = canonical && createHash("sha256").update(canonical).digest("hex").slice(0, 16);
-    return this.call("consumer_create", stream, name, "all", id, canonical, "ack_wait_ms", 30000, "max_deliver", -1,
+    const epoch = randomBytes(8).toString("hex");
+    const reply = await this.call("consumer_create", stream, name, "all", id, canonical, "ack_wait_ms", 30000, "max_deliver", -1,
       "max_ack_pending", 1000, "max_waiting", 512, "deliver_policy", "all", "ordering", "none", "backoff_ms", "",
-      "metadata", "{}", "filters", JSON.stringify(filters));
+      "metadata", "{}", "filters", JSON.stringify(filters), "epoch", epoch);
+    if (reply !== "created") return reply;
+    try {
+      await setRow(true);
+    } catch (taken) {
+      await this.call("consumer_delete", stream, name, epoch); // another caller was faster
+      throw taken;
+    }
+    return reply;
   }
 
   // Events of collection_id, id, data, [key]. Gives a status and a message id for each.

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import redis
 
 
-def until(condition: Callable[[], bool], what: str = "it is so", seconds: float = 30) -> None:
+def until(condition: Callable[[], bool], what: str = "the condition holds", seconds: float = 30) -> None:
     """Return when a condition holds. AssertionError: it did not in time."""
     deadline = time.monotonic() + seconds
     while True:

@@ -52,6 +52,10 @@ def errors(body: bytes, prefix: str = "", decoder: "msgspec.json.Decoder[Any]" =
         (b'{"table":{"a":1,"b":{},"c":"d"}}', "table.b", "must be an integer, not an object"),
         (b'{"table":{"a":1,"b":null}}', "table.b", "must be an integer, not null"),
         (b'{"table":{"a":"b"},,}', "table", "must be an integer, not a string"),
+        (b'{"table":{"a":"b"},"table":null}', "table", "must be an integer, not a string"),
+        (b'{"table":{"a":"b"},"table":{}}', "table", "must be an integer, not a string"),
+        (b'{"table":{"a":"x","a":1,"a":"y"}}', "table.a", "must be an integer, not a string"),
+        (b'{"table":{"a":"b"},"rows":"\xff"}', "table", "must be an integer, not a string"),
     ],
 )
 def test_paths(body: bytes, path: str, reason: str) -> None:
