@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from broker import Broker, ConsumerSpec, Store, StreamSpec, keys
+from broker.commands.engine import Engine
 from broker.commands.registry import Registry, Taken, of_consumers, of_streams
 from broker.errors import BrokerError
 from tests.support.clock import shifted_scripts
@@ -195,3 +196,19 @@ async def test_c24_a_consumer_that_is_created_again_for_its_answer_begins_a_new_
     assert delivery.ack_token != before[0]
     assert (await one.ack("c", before)).stale == before
     assert (await one.ack("c", [delivery.ack_token])).count == 1
+
+
+@pytest.mark.parametrize("of", [of_streams, of_consumers])
+async def test_whoever_read_a_row_before_a_create_cannot_change_it(brokers: list[Broker], of: Callable[[Engine], Registry]) -> None:
+    one, other = brokers
+    await one.consumers.create(ConsumerSpec(name="c", stream_id="s"))
+    registry, name = of(one._engine), "t" if of is of_streams else "c"
+    [row] = await registry._read([name])
+    if of is of_streams:
+        await one._engine.run("stream_delete", "t", "")
+        await other.streams.create(StreamSpec(name="t", kind="events"))
+    else:
+        await one._engine.run("consumer_delete", "s", "c")
+        await other.consumers.create(ConsumerSpec(name="c", stream_id="s"))
+    assert await registry._run("remove", name, row.version) == 0
+    assert not await registry._write(name, "x", row)
