@@ -59,7 +59,7 @@ end
 local reply = { 0 }
 for i = 2, #ARGV do
   local c = open_consumer(s, ARGV[i])
-  if c then
+  if c and not redis.pcall('XPENDING', s.log, c.name).err then -- else a plain client has destroyed its group
     if not (ready(s, c) and expire(s, c)) then return { 1 } end
     local state = state_of(c)
     for k, default in ipairs({ '', '', -1, -1, -1, -1, '' }) do state[k] = state[k] or default end

@@ -1,6 +1,6 @@
 -- next: settle, then deliver a batch to a worker. Redeliveries come first, then new messages, each in stream order.
 -- uses: filters entries holding ordering due forgetting schedule upkeep consumer_upkeep fence counts redelivery expiry
--- uses: nacks workers
+-- uses: nacks workers ahead
 -- KEYS[1]  broker:{S}
 -- ARGV     consumer; batch, 0...1000; min_batch: deliver nothing if fewer are deliverable; how many groups of acks; the
 --          groups, as for ack; then 6 per nack, as for nack; [the worker's name, 1-64 visible characters]
@@ -166,7 +166,8 @@ local places, full = c.max_ack_pending - out, false
 local rows = c.paused and {} or redeliverable(s, c, wanted, places)
 local bound = rows.bound
 local waiting = (c.index and not c.keyed or min_batch > 1) and num_new(s, c)
-if wanted > 0 and (min_batch <= 1 or #rows + math.min(waiting, math.max(0, places)) >= min_batch) then
+local free = min_batch > 1 and num_free(s, c, min_batch) or 0
+if wanted > 0 and (min_batch <= 1 or #rows + math.min(free, math.max(0, places)) >= min_batch) then
   local first, looks = n, 0
   while #rows > 0 and budget > 0 and not full do
     local from, expected = 1, delivered + #rows

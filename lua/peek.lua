@@ -25,22 +25,11 @@ for _, row in ipairs(redeliverable(s, c, limit, limit)) do
   local number, given_back = note_of(c, row.id)
   if entry then show(entry, (row.number or number) + 1, given_back) end
 end
--- New messages, except those whose ordering key is busy or whose time to live is over.
-local shown, looked = {}, 0
-while limit > 0 and looked < LOOKS do
-  local wanted = fitting(s, bytes, math.max(limit, 50))
-  local entries = entries_ahead(s, c, cursor_of(s, c), wanted)
-  for _, entry in ipairs(entries) do
-    local key = c.keyed and key_of(s, entry) or ''
-    local free = not shown[key] and not is_blocked(s, c, key)
-    if limit > 0 and free and not (s.schedules and has_lapsed(s, entry[1])) then
-      show(entry, 1, 0)
-      shown[key] = key ~= ''
-    end
-    c.cursor = entry[1]
-  end
-  looked = looked + #entries
-  if #entries < wanted then break end
+if limit > 0 then
+  visit_free(s, c, LOOKS, math.max(limit, 50), function(entry)
+    show(entry, 1, 0)
+    return limit > 0
+  end)
 end
 keep_sweep(c)
 return reply

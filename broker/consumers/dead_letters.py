@@ -105,7 +105,7 @@ class DeadLetters:
             if not position or looked >= SUMMARY_LETTERS:
                 break
         largest = sorted(groups.items(), key=lambda row: (-row[1][0], row[0]))[:SUMMARY_GROUPS]
-        return LettersSummary(total, [_group(*row) for row in largest], truncated=bool(position))
+        return LettersSummary(total, [_group(*row) for row in largest], truncated=bool(position) and total > looked)
 
     async def redrive(self, consumer: str, ids: Sequence[str], *, dry_run: bool = False) -> Redriven:
         """Redrive these messages to this consumer alone, with a deliver count of 0. Ignores ids that are not dead."""

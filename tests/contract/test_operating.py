@@ -124,6 +124,19 @@ async def test_c61_only_10000_letters_are_looked_at_and_100_groups_told(http: ht
     found = await get(http, "/http-consumers/c/dead-letters/summary")
     assert (found["total"], found["truncated"], len(found["groups"])) == (10_100, True, 100)
     assert [found["groups"][i]["count"] for i in (0, 99)] == [67, 67 if 10_000 % 150 >= 100 else 66]
+    await store.call("XTRIM", "broker:{events}:dead:c", "MAXLEN", 10_000)
+    found = await get(http, "/http-consumers/c/dead-letters/summary")
+    assert (found["total"], found.get("truncated", False)) == (10_000, False)
+
+
+async def test_c58_a_message_is_shown_where_a_plain_client_has_destroyed_a_group(http: httpx.AsyncClient, store: Store) -> None:
+    await consumer(http)
+    await post(http, "/http-consumers", {"name": "d", "stream_id": "events"})
+    await publish(http, event(1))
+    await store.call("XGROUP", "DESTROY", "broker:{events}:log", "c")
+    [row] = (await get(http, "/streams/events/messages"))["data"]
+    found = await get(http, f"/streams/events/messages/{row['id']}")
+    assert [state["consumer"] for state in found["consumers"]] == ["d"]
 
 
 # C57

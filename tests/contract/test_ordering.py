@@ -160,3 +160,17 @@ async def test_peek_of_a_keyed_consumer_shows_what_next_would_give(api: Api) -> 
     assert [row["event"]["data"] for row in await api.peek("c")] == [1, 3]
     await api.next("c", 1)
     assert [row["event"]["data"] for row in await api.peek("c")] == [3]
+
+
+async def test_c21_messages_of_a_busy_key_do_not_make_a_batch(api: Api) -> None:
+    await keyed(api)
+    await publish(api, ("k", 0))
+    assert data(await api.next("c")) == [0]
+    await publish(api, *(("k", n) for n in range(1, 6)), ("z", "z"))
+    waiting = asyncio.create_task(api.next("c", 5, min_batch=3, wait_ms=300_000))
+    await publish(api, ("y", "y"), ("y", "later"))
+    assert not waiting.done()
+    await publish(api, (None, "free"))
+    assert data(await waiting) == ["z", "y", "free"]
+    await publish(api, *(("a", n) for n in range(3)), ("b", "b"))
+    assert data(await api.next("c", 5, min_batch=2, wait_ms=300_000)) == [0, "b"]

@@ -42,6 +42,7 @@ class ConsumerModel(ConsumerState):
                 given.append((message_id, count))
             if not dropped:
                 break
+        given.sort(key=lambda row: order(row[0]))  # what got the place of a dropped row may be an earlier message
         places = min(batch - len(given), self.max_ack_pending - len(self.out))
         while self.new and places > 0:
             message_id = self.new.pop(0)
