@@ -17,6 +17,8 @@ if change == 'set' then
   return 1
 end
 for i = 2, #ARGV, 2 do
-  if is_as_read(ARGV[i], ARGV[i + 1]) then count = count + redis.call('HDEL', KEYS[1], ARGV[i], ':' .. ARGV[i]) end
+  if is_as_read(ARGV[i], ARGV[i + 1]) then
+    count = count + math.min(1, redis.call('HDEL', KEYS[1], ARGV[i], ':' .. ARGV[i]))
+  end
 end
 return count

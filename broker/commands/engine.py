@@ -95,13 +95,6 @@ def _named(error: StreamNotFound | ConsumerNotFound, stream: str, args: Sequence
     return ConsumerNotFound(f"There is no consumer {args[0]!r}.") if isinstance(error, ConsumerNotFound) else error
 
 
-async def page_of_names(store: Store, registry: str, after: str | None, limit: int) -> tuple[list[str], str | None]:
-    """A page of a registry's names, sorted, and the cursor of the next page."""
-    names = sorted(name.decode() for name in await store.call("HKEYS", registry))
-    rest = [name for name in names if is_name(name) and (after is None or name > after)]
-    return rest[:limit], rest[limit - 1] if len(rest) > limit else None
-
-
 async def rows_of(names: Sequence[str], read: Callable[[str], Awaitable[T]], missing: type[BrokerError]) -> AsyncIterator[T]:
     """Read the rows of a list in order, ROWS_AT_ONCE per round trip. Rows that `read` finds `missing` are left out."""
 

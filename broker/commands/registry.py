@@ -114,6 +114,12 @@ async def rows(engine: Engine, key: str) -> dict[str, str]:
     return dict(sorted((name, value) for name, value in zip(texts[::2], texts[1::2], strict=True) if is_name(name)))
 
 
+async def page_of_names(engine: Engine, key: str, after: str | None, limit: int) -> tuple[list[str], str | None]:
+    """A page of a registry's names, sorted, and the cursor of the next page."""
+    rest = [name for name in await rows(engine, key) if after is None or name > after]
+    return rest[:limit], rest[limit - 1] if len(rest) > limit else None
+
+
 def _steps(names: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(names), _ROWS_A_STEP):
         yield names[start : start + _ROWS_A_STEP]

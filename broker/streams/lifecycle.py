@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from broker import keys
 from broker.commands import registry
-from broker.commands.engine import AGAIN, FIRST_STREAMS, MESSAGE_BYTES, Engine, flatten, page_of_names, rows_of, size_of
+from broker.commands.engine import AGAIN, FIRST_STREAMS, MESSAGE_BYTES, Engine, flatten, rows_of, size_of
 from broker.commands.replies import FieldRows, StreamInfoHead, parse_reply
 from broker.errors import ConsumerNotFound, RecordNotFound, StreamInUse, StreamNotFound, ValidationFailed, after_a_change
 from broker.messages.incoming import Kind
@@ -183,9 +183,9 @@ class Streams:
 
     async def page(self, after: str | None = None, limit: int = 100) -> tuple[list[Stream], str | None]:
         """A page of streams by name, and the cursor of the next page."""
-        names, cursor = await page_of_names(self._engine.store, keys.STREAMS, after, limit)
+        names, cursor = await registry.page_of_names(self._engine, keys.STREAMS, after, limit)
         if not names and after is None and await self.make_first():
-            names, cursor = await page_of_names(self._engine.store, keys.STREAMS, after, limit)
+            names, cursor = await registry.page_of_names(self._engine, keys.STREAMS, after, limit)
         streams, room = list[Stream](), self._engine.scripts.max_answer_bytes - MESSAGE_BYTES
         async for stream in rows_of(names, self.get, StreamNotFound):
             room -= size_of(stream)

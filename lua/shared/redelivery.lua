@@ -77,12 +77,10 @@ local function expired_in_order(s, c, limit)
   local rows, gap = { run = true }, false
   if s.now < c.sweep_at then return rows end
   local wait, position, looked, ask = c.ack_wait_ms + redelivery_delay(c, 1), c.sweep, 0, limit + 1
-  local any_firsts, dying = redis.call('EXISTS', c.firsts) == 1, exhausted(c, 1)
+  local any_deadlines, dying = redis.call('EXISTS', c.deadlines) == 1, exhausted(c, 1)
   repeat
     local pending, scores = redis.call('XPENDING', s.log, c.name, '(' .. position, '+', ask), {}
-    local any_deadlines = any_firsts and #pending > 0
-    for _, p in ipairs(pending) do any_deadlines = any_deadlines or p[4] > 1 end
-    if any_deadlines then
+    if any_deadlines and #pending > 0 then
       for i, p in ipairs(pending) do scores[i] = sortable(p[1]) end
       scores = redis.call('ZMSCORE', c.deadlines, unpack(scores))
     end
@@ -91,7 +89,7 @@ local function expired_in_order(s, c, limit)
       local own = scores[i]
       if not own and p[4] > 1 then -- a plain client has claimed it
         set_deadline(s, c, position, s.now - p[3], p[4])
-        own = true
+        own, any_deadlines = true, true
       end
       if own then
         if #rows == 0 then c.sweep = position end

@@ -212,3 +212,5 @@ async def test_whoever_read_a_row_before_a_create_cannot_change_it(brokers: list
         await other.consumers.create(ConsumerSpec(name="c", stream_id="s"))
     assert await registry._run("remove", name, row.version) == 0
     assert not await registry._write(name, "x", row)
+    [row] = await registry._read([name])
+    assert await registry._run("remove", name, row.version, "nobody", "") == 1
