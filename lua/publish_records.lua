@@ -57,10 +57,10 @@ end
 
 for i = 1, #ARGV, 8 do reply[#reply + 1], reply[#reply + 2] = judge(standing[ARGV[i]], i), '' end
 local changed = {}
-for _, r in ipairs(records) do
-  if r.digest ~= r.stored_digest then changed[#changed + 1] = r end
+for i = 1, #ARGV, 8 do
+  local r = standing[ARGV[i]]
+  if r.row == i and r.digest ~= r.stored_digest then changed[#changed + 1] = r end
 end
-table.sort(changed, function(a, b) return a.row < b.row end)
 
 -- The old versions leave the stream, its indexes and the retry sets. If one is out, the PEL keeps its row.
 local gone, gone_members, members, rows, new_at = {}, {}, {}, {}, string.format('%.0f', s.wall)
