@@ -1,4 +1,4 @@
-"""Waiting calls of `next`: their queues, what wakes them, and their order (C21).
+"""Waiting calls of `next` (C21): one queue for each consumer, and what wakes it. The queue keeps the order.
 
 A waiting call holds no message. The calls of a consumer wait in a queue. The first call is tried when the stream grows,
 when a script reports a deliverable message, and when a message becomes due. So ten thousand waiting calls cost one

@@ -1,7 +1,8 @@
 """Types of request bodies that the library does not define.
 
-Most bodies are decoded by these types. `next`, `ack`, `nack` and `extend` are decoded by hand, for better errors (C4)
-and speed: endpoints/deliveries.py takes names and bounds from here, and a test compares it with these types.
+`decode` in broker/messages/validation.py decodes most bodies by these types. `next`, `ack`, `nack` and `extend` are
+decoded by hand, for better errors (C4) and speed: endpoints/deliveries.py takes names and bounds from here, and a test
+compares it with these types.
 """
 
 from typing import Annotated, Literal
