@@ -132,6 +132,11 @@ class Settings:
     max_body_bytes: int = setting(8 * _MB, "--max-body-bytes", "BROKER_MAX_BODY_BYTES", "Largest JSON body.", _BYTES)
     max_answer_bytes: int = setting(8 * _MB, "--max-answer-bytes", "BROKER_MAX_ANSWER_BYTES", _ANSWER, _BYTES)
 
+    def environment(self) -> dict[str, str]:
+        """The environment variables from which `load` makes these settings again."""
+        values = {source.variable: getattr(self, name) for name, source in SOURCES.items()}
+        return {variable: str(value) for variable, value in values.items() if value is not None}
+
     @property
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the server."""

@@ -242,17 +242,5 @@ def _run(settings: Settings, url: str, listener: socket.socket, *, is_open: bool
         mark = Path(shared_dir, "open")
         if is_open:
             mark.touch()
-        environment = os.environ | {
-            "BROKER_REDIS_URL": url,
-            OPEN_MODE_MARK: str(mark),
-            metrics.COUNTS_AT: shared_dir,
-            "BROKER_HOST": settings.host,
-            "BROKER_LOG_LEVEL": settings.log_level,
-            "BROKER_LOG_FORMAT": settings.log_format,
-            "BROKER_METRICS": settings.metrics,
-            "BROKER_MAX_MESSAGE_BYTES": str(settings.max_message_bytes),
-            "BROKER_MAX_BODY_BYTES": str(settings.max_body_bytes),
-            "BROKER_MAX_ANSWER_BYTES": str(settings.max_answer_bytes),
-            "BROKER_WORKERS": str(settings.workers),
-        }
-        supervise(settings.workers, listener, environment)
+        marks = {OPEN_MODE_MARK: str(mark), metrics.COUNTS_AT: shared_dir}
+        supervise(settings.workers, listener, os.environ | replace(settings, redis_url=url).environment() | marks)

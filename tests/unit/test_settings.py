@@ -35,6 +35,13 @@ def test_the_table_of_this_test_has_every_setting() -> None:
     assert VALUES.keys() == SOURCES.keys() == set(Settings.__slots__)
 
 
+@pytest.mark.parametrize("field", VALUES)
+def test_a_child_process_gets_each_setting(field: str) -> None:
+    settings = load({field: VALUES[field][0]}, {})
+    assert settings != Settings()
+    assert load({}, settings.environment()) == settings
+
+
 def test_nothing_given_is_the_defaults() -> None:
     assert load({}, {}) == Settings()
     assert load(dict.fromkeys(SOURCES), {"OTHER": "x"}) == Settings()
