@@ -118,6 +118,12 @@ async def test_c15_versions_that_end_where_they_began_change_nothing(api: Api) -
     assert await api.messages("records") == held
 
 
+async def test_c16_versions_in_one_call_take_one_number(api: Api) -> None:
+    await api.publish("records", [record("a", 1), record("b", 1), record("a", 2)])
+    rows = (await api.messages("records"))["data"]
+    assert [(row["record"]["id"], row["record"]["data"], row["record"]["updated_idx"]) for row in rows] == [("b", 1, 1), ("a", 2, 2)]
+
+
 async def test_c15_inserted_at_is_when_the_record_first_entered(api: Api, clock: Clock) -> None:
     await api.publish("records", [record("a", 1)])
     first = (await api.record("records", "a"))["inserted_at"]

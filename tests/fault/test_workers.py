@@ -48,6 +48,13 @@ def test_c46_every_worker_has_the_kind_of_a_stream_that_was_made_again(data_dir:
             assert call("DELETE", "/streams/s").status_code == 200
 
 
+def test_every_worker_has_the_settings_that_the_options_gave(data_dir: Path) -> None:
+    large = {"messages": [{"collection_id": "a:b", "data": "x" * 1100}]}
+    with serving("--port", "0", "--data-dir", str(data_dir), "--workers", "2", "--max-message-bytes", "1024") as server:
+        for _ in range(8):  # each on a connection, and so a worker, of its own
+            assert httpx.post(server.url + "/v1/streams/events/messages", json=large).status_code == 413
+
+
 def test_c46_a_worker_killed_under_load_is_replaced_and_every_message_is_acked_once(data_dir: Path) -> None:
     with serving("--port", "0", "--data-dir", str(data_dir), "--workers", "3") as server:
 
